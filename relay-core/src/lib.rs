@@ -1,0 +1,9 @@
+//! The conversation machine, its vocabulary, and the store contract.
+pub mod id;
+pub mod machine;
+pub mod protocol;
+pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod time;
+pub mod turn;

@@ -1,0 +1,191 @@
+//! The pure machine: one conversation, one event, one instant in; the next state and what is to be done out.
+//!
+//! Nothing here asks for the time, for chance, for the environment or for a socket, so everything that can happen to a
+//! conversation can be tested by the thousand. The states are in [`conversation`], the inputs in [`event`], the outputs
+//! in [`effect`], the sentences for people in [`text`]. The arms of [`step`] are spread over four files by what came in:
+//! `messages`, `reports`, `performed`, `timers`.
+
+use std::time::Duration;
+
+pub mod conversation;
+pub mod effect;
+pub mod event;
+mod messages;
+mod performed;
+mod reports;
+pub mod retry;
+pub mod rules;
+pub mod split;
+pub mod text;
+mod timers;
+pub mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use conversation::{Conversation, Ending, Pending, Phase, Timer};
+pub use effect::{Choice, Effect, Lane, Queued, Say};
+pub use event::{Content, Event, Message, Outcome};
+pub use rules::Rules;
+
+use crate::id::{EffectSeq, RunId};
+use crate::protocol::Task;
+use crate::time::Timestamp;
+
+/// What a step leads to. The caller commits all of it at once, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The next state.
+    pub conversation: Conversation,
+    /// What is to be done, to be appended to the outbox in this order.
+    pub effects: Vec<Queued>,
+    /// Effects that leave the outbox: done, given up or no longer wanted.
+    pub acked: Vec<EffectSeq>,
+    /// Effects that were given up and are to be kept for an operator.
+    pub dead: Vec<Dead>,
+}
+
+/// An effect that will not be tried again by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dead {
+    /// What could not be done.
+    pub effect: Effect,
+    /// Why, in words that hold no personal data.
+    pub reason: String,
+}
+
+/// Apply one event.
+pub fn step(rules: &Rules, conversation: Conversation, event: Event, now: Timestamp) -> Transition {
+    let mut step = Step { rules, now, conversation, effects: Vec::new(), acked: Vec::new(), dead: Vec::new() };
+    match event {
+        Event::Message(message) => step.message(message),
+        Event::Report { run, seq, event } => step.report(&run, seq, event),
+        Event::Performed { effect, outcome } => step.performed(effect, outcome),
+        Event::Due => step.due(),
+        Event::Redriven { effect } => {
+            step.emit(effect);
+        }
+    }
+    let Step { conversation, effects, acked, dead, .. } = step;
+    Transition { conversation, effects, acked, dead }
+}
+
+/// A step in the making.
+struct Step<'a> {
+    rules: &'a Rules,
+    now: Timestamp,
+    conversation: Conversation,
+    effects: Vec<Queued>,
+    acked: Vec<EffectSeq>,
+    dead: Vec<Dead>,
+}
+
+impl Step<'_> {
+    /// Ask for an effect; its place in the outbox.
+    fn emit(&mut self, effect: Effect) -> EffectSeq {
+        self.conversation.effects += 1;
+        let seq = EffectSeq(self.conversation.effects);
+        self.effects.push(Queued { seq, effect });
+        seq
+    }
+
+    /// Take an effect that may still be waiting out of the outbox.
+    fn withdraw(&mut self, effect: EffectSeq) {
+        self.acked.push(effect);
+        self.conversation.retries.retain(|_, retry| retry.effect != effect);
+    }
+
+    /// Send a text, in as many messages as the channel needs.
+    fn say(&mut self, text: impl AsRef<str>) {
+        self.say_all(Say { text: text.as_ref().to_owned(), ..Say::default() });
+    }
+
+    /// Send a line that only says what is going on.
+    fn say_passing(&mut self, text: impl AsRef<str>) {
+        self.say_all(Say { text: text.as_ref().to_owned(), passing: true, ..Say::default() });
+    }
+
+    /// Send a message, cut to what the channel carries: first its text, then its code, the choice with the last part.
+    /// The place of that last part, which tells when all of it was handed over.
+    fn say_all(&mut self, say: Say) -> Option<EffectSeq> {
+        let limits = self.conversation.address.as_ref()?.channel.limits();
+        let units_max = limits.text_units_max;
+        let code_units = say.code.as_deref().map_or(0, |code| split::units(code) + FENCE_UNITS);
+        if split::units(&say.text) + code_units <= units_max {
+            return Some(self.emit(Effect::Say(say)));
+        }
+        let mut parts: Vec<Say> =
+            split::split(&say.text, units_max).into_iter().map(|text| Say { text, ..Say::default() }).collect();
+        let code = say.code.as_deref().unwrap_or_default();
+        let code_parts = split::split(code, units_max - FENCE_UNITS);
+        let cut = code_parts.len() > limits.code_parts_max;
+        parts.extend(
+            code_parts.into_iter().take(limits.code_parts_max).map(|code| Say { code: Some(code), ..Say::default() }),
+        );
+        if cut {
+            parts.push(Say { text: text::CODE_CUT.to_owned(), ..Say::default() });
+        }
+        let last = parts.len().checked_sub(1)?;
+        parts[0].picture = say.picture;
+        parts[last].choice = say.choice;
+        let mut place = None;
+        for part in parts {
+            place = Some(self.emit(Effect::Say(Say { passing: say.passing, ..part })));
+        }
+        place
+    }
+
+    fn set(&mut self, timer: Timer, timeout: Duration) {
+        self.conversation.timers.insert(timer, self.now + timeout);
+    }
+
+    fn clear(&mut self, timers: &[Timer]) {
+        for timer in timers {
+            self.conversation.timers.remove(timer);
+        }
+    }
+
+    /// Start a run for `task`.
+    fn start(&mut self, task: Task) {
+        self.conversation.runs += 1;
+        let run = RunId::of(&self.conversation.id, self.conversation.runs);
+        self.conversation.reported = 0;
+        self.conversation.progress = conversation::Progress::default();
+        self.ask_to_start(run, task);
+    }
+
+    /// Ask the VM to start a run that has its name already.
+    fn ask_to_start(&mut self, run: RunId, task: Task) {
+        let effect = self.emit(Effect::StartRun { run: run.clone(), task: task.clone() });
+        self.conversation.phase = Phase::Starting { run, task, effect };
+    }
+
+    /// The current run is over; the next task starts, if one waits.
+    fn end(&mut self, ending: Ending) {
+        if let Some(run) = self.conversation.run().cloned() {
+            self.conversation.remember(run, ending);
+        }
+        self.clear(&[Timer::Silence, Timer::Progress, Timer::Approval, Timer::ApprovalWarning]);
+        self.conversation.phase = Phase::Idle;
+        if let Some(task) = self.conversation.queue.pop_front() {
+            self.start(task);
+        }
+    }
+
+    /// Wait for an answer to `pending`, from now on.
+    fn await_approval(&mut self, pending: Pending) {
+        self.conversation.phase = Phase::AwaitingApproval(pending);
+        self.clear(&[Timer::Silence, Timer::Progress]);
+        self.set_approval_timers();
+    }
+
+    fn set_approval_timers(&mut self) {
+        self.set(Timer::Approval, self.rules.approval_timeout);
+        if self.rules.approval_warning < self.rules.approval_timeout {
+            self.set(Timer::ApprovalWarning, self.rules.approval_timeout - self.rules.approval_warning);
+        }
+    }
+}
+
+/// What a channel without monospace of its own needs around code: two fences and their line breaks.
+const FENCE_UNITS: usize = 10;

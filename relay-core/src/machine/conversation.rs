@@ -1,0 +1,253 @@
+//! The state of one conversation: all that is remembered between two events.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Address, ConversationId, EffectSeq, RunId, TreeHash};
+use crate::machine::effect::Lane;
+use crate::protocol::{Decision, Task};
+use crate::time::Timestamp;
+
+/// One person's conversation with one agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// Its name.
+    pub id: ConversationId,
+    /// The layout of this state; a newer one than [`Conversation::FORMAT`] is not touched.
+    pub format: u32,
+    /// Where answers go; known from the first message on.
+    pub address: Option<Address>,
+    /// What is going on.
+    pub phase: Phase,
+    /// Tasks that wait for the current run to end, the next one first.
+    pub queue: VecDeque<Task>,
+    /// What is to happen at which instant, one entry per kind.
+    pub timers: BTreeMap<Timer, Timestamp>,
+    /// Lanes whose first effect waits to be tried again.
+    pub retries: BTreeMap<Lane, Retry>,
+    /// The VM has not answered since then.
+    pub waking: Option<Waking>,
+    /// Progress that waits for its message.
+    pub progress: Progress,
+    /// Runs that are over, the latest last; bounded.
+    pub past: VecDeque<Past>,
+    /// Runs so far: the number of the latest one.
+    pub runs: u64,
+    /// Effects so far: the place of the latest one in the outbox.
+    pub effects: u64,
+    /// The highest sequence number seen in a report of the current run.
+    pub reported: u64,
+}
+
+/// What is going on in a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing.
+    Idle,
+    /// The VM is being asked to start a run.
+    Starting {
+        /// Its name.
+        run: RunId,
+        /// What it is for.
+        task: Task,
+        /// The effect that asks.
+        effect: EffectSeq,
+    },
+    /// The VM did not answer for so long that it is no longer called; the task is kept.
+    Stalled {
+        /// The run that was to start.
+        run: RunId,
+        /// What it is for.
+        task: Task,
+    },
+    /// The agent is at work.
+    Working {
+        /// Its run.
+        run: RunId,
+        /// What it is for.
+        task: Task,
+        /// Since when.
+        since: Timestamp,
+        /// True once the person was told that the run has gone quiet.
+        quiet: bool,
+    },
+    /// A diff waits for an answer.
+    AwaitingApproval(Pending),
+    /// An answer is being carried out: the pull request opened, the work rolled back or parked.
+    Deciding {
+        /// On which diff.
+        pending: Pending,
+        /// Which answer.
+        decision: Decision,
+    },
+    /// A run is being stopped.
+    Cancelling {
+        /// Which.
+        run: RunId,
+        /// True when the VM did not answer; it is asked again when the person writes.
+        unreachable: bool,
+    },
+}
+
+/// A diff that waits for an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Whose diff.
+    pub run: RunId,
+    /// The diff; an answer is bound to it.
+    pub tree: TreeHash,
+    /// The message that shows the diff.
+    pub message: EffectSeq,
+    /// True once that message was handed over: an answer before that cannot mean this diff.
+    pub shown: bool,
+}
+
+/// A kind of deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timer {
+    /// Say that the VM has to be woken.
+    WakingNotice,
+    /// Send the progress that has gathered.
+    Progress,
+    /// Nothing was heard of a run, or of a decision or cancellation, for too long.
+    Silence,
+    /// Say that the diff will be parked soon.
+    ApprovalWarning,
+    /// Park the diff.
+    Approval,
+}
+
+/// An effect that waits to be tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Which.
+    pub effect: EffectSeq,
+    /// Tries so far.
+    pub attempts: u32,
+    /// When it was first tried.
+    pub first_at: Timestamp,
+    /// When to try again.
+    pub next_at: Timestamp,
+}
+
+/// A VM that does not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waking {
+    /// Since when it was called in vain.
+    pub since: Timestamp,
+    /// True once the person was told.
+    pub told: bool,
+}
+
+/// Progress that waits to be sent, so that a burst costs one message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Lines not yet sent, the oldest first; bounded.
+    pub lines: VecDeque<String>,
+    /// When progress was last sent.
+    pub sent_at: Option<Timestamp>,
+}
+
+/// A run that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// Which.
+    pub run: RunId,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// How a run ended, as far as later words refer to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ending", rename_all = "snake_case")]
+pub enum Ending {
+    /// A pull request was opened.
+    PullRequest {
+        /// Where to read it.
+        url: String,
+    },
+    /// A branch was pushed.
+    Pushed {
+        /// Which.
+        branch: String,
+    },
+    /// The work was rolled back.
+    RolledBack,
+    /// The work is on a local branch.
+    Parked {
+        /// Which.
+        branch: String,
+    },
+    /// The agent answered and changed nothing.
+    Answered,
+    /// It failed, was interrupted, or the VM no longer knows it.
+    Failed,
+    /// It was stopped.
+    Cancelled,
+}
+
+const PAST_MAX: usize = 20;
+
+impl Conversation {
+    /// The layout that this program writes.
+    pub const FORMAT: u32 = 1;
+
+    /// A conversation in which nothing has happened yet.
+    pub fn new(id: ConversationId) -> Self {
+        Self {
+            id,
+            format: Self::FORMAT,
+            address: None,
+            phase: Phase::Idle,
+            queue: VecDeque::new(),
+            timers: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            waking: None,
+            progress: Progress::default(),
+            past: VecDeque::new(),
+            runs: 0,
+            effects: 0,
+            reported: 0,
+        }
+    }
+
+    /// The next instant at which something has to happen without an event from outside.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let timers = self.timers.values().copied();
+        timers.chain(self.retries.values().map(|retry| retry.next_at)).min()
+    }
+
+    /// Whether a timer has run out.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.timers.values().any(|&at| at <= now)
+    }
+
+    /// The run that is going on, if any.
+    pub fn run(&self) -> Option<&RunId> {
+        match &self.phase {
+            Phase::Idle => None,
+            Phase::Starting { run, .. }
+            | Phase::Stalled { run, .. }
+            | Phase::Working { run, .. }
+            | Phase::Cancelling { run, .. } => Some(run),
+            Phase::AwaitingApproval(pending) | Phase::Deciding { pending, .. } => Some(&pending.run),
+        }
+    }
+
+    /// How a run ended, if it is among those remembered.
+    pub fn ending(&self, run: &RunId) -> Option<&Ending> {
+        self.past.iter().find(|past| past.run == *run).map(|past| &past.ending)
+    }
+
+    /// Remember how a run ended.
+    pub(super) fn remember(&mut self, run: RunId, ending: Ending) {
+        self.past.retain(|past| past.run != run);
+        self.past.push_back(Past { run, ending });
+        while self.past.len() > PAST_MAX {
+            self.past.pop_front();
+        }
+    }
+}

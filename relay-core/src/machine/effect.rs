@@ -1,0 +1,133 @@
+//! Everything the machine may ask for: its output. Each effect is bounded in time and idempotent at its receiver.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{BlobId, EffectSeq, RunId, TreeHash};
+use crate::protocol::{Decision, Question, Task};
+
+/// What is to be done in the world.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum Effect {
+    /// Send one chat message.
+    Say(Say),
+    /// Start a run on the VM.
+    StartRun {
+        /// Its name; the VM starts it once however often it is asked.
+        run: RunId,
+        /// What it is for.
+        task: Task,
+    },
+    /// Carry out a decision on a shown diff.
+    Decide {
+        /// Whose diff.
+        run: RunId,
+        /// The diff that was shown.
+        tree: TreeHash,
+        /// What becomes of it.
+        decision: Decision,
+    },
+    /// Stop a run and everything it started.
+    CancelRun {
+        /// Which.
+        run: RunId,
+    },
+    /// Ask the VM something that needs no run.
+    Ask {
+        /// The question.
+        question: Question,
+    },
+    /// Ask the VM what became of a silent run.
+    Probe {
+        /// Which.
+        run: RunId,
+    },
+    /// Copy a picture from the VM into the store.
+    KeepImage {
+        /// Whose picture.
+        run: RunId,
+        /// Its name on the VM.
+        name: String,
+        /// For the person; may be empty.
+        caption: String,
+    },
+}
+
+/// One chat message, within the channel's limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Say {
+    /// In plain words, with WhatsApp markup.
+    pub text: String,
+    /// Shown in monospace below the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// A picture shown above the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<BlobId>,
+    /// Approve and reject, as buttons where the channel has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Choice>,
+    /// True for a line that only says what is going on; a channel may show it smaller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passing: bool,
+}
+
+/// What a pair of buttons decides on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Whose diff.
+    pub run: RunId,
+    /// The diff shown with the buttons.
+    pub tree: TreeHash,
+}
+
+impl Choice {
+    /// The payload of the button for `word`: names the run and the diff, so that an old button is known as old.
+    pub fn payload(&self, word: &str) -> String {
+        format!("{word}:{}:{}", self.run, self.tree)
+    }
+}
+
+/// The effects of a lane are carried out in order; a lane that waits for a retry does not hold up the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// To the person.
+    Chat,
+    /// To the VM.
+    Vm,
+}
+
+/// An effect with its place in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queued {
+    /// Its place, and its idempotency key together with the conversation.
+    pub seq: EffectSeq,
+    /// What is to be done.
+    pub effect: Effect,
+}
+
+/// The first try of a call to a VM is this short, so that the person hears early that the VM has to be woken.
+pub const FIRST_TRY_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// No try of any effect takes longer.
+pub const TRY_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Effect {
+    /// Which lane it waits in.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::Say(_) => Lane::Chat,
+            _ => Lane::Vm,
+        }
+    }
+
+    /// How long the `attempt`th try (from 1) may take.
+    pub fn timeout(&self, attempt: u32) -> Duration {
+        match self.lane() {
+            Lane::Vm if attempt <= 1 => FIRST_TRY_TIMEOUT,
+            _ => TRY_TIMEOUT,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What a person wrote.
+
+use crate::id::{RunId, TreeHash};
+use crate::machine::effect::Effect;
+use crate::machine::event::{Content, Message};
+use crate::machine::words::{Pressed, Word};
+use crate::machine::{Ending, Pending, Phase, Step, Timer, text};
+use crate::protocol::{Decision, Question, Task};
+
+impl Step<'_> {
+    pub(super) fn message(&mut self, message: Message) {
+        self.conversation.address = Some(message.from);
+        self.stir();
+        match message.content {
+            Content::Text { text } if text.trim().is_empty() => self.say(text::EMPTY),
+            Content::Text { text } => match Word::parse(&text) {
+                Some(word) => self.word(word),
+                None => self.task(Task::Prompt { text }),
+            },
+            Content::Button { payload } => match Pressed::parse(&payload) {
+                Some(Pressed::Word(word)) => self.word(word),
+                Some(Pressed::Decision { decision, run, tree }) => self.pressed(decision, &run, &tree),
+                None => self.say(text::UNKNOWN_BUTTON),
+            },
+            Content::Unsupported { what } => self.say(text::unsupported(&what)),
+        }
+    }
+
+    /// A person who writes is a reason to call a VM again that had been given up.
+    fn stir(&mut self) {
+        match &mut self.conversation.phase {
+            Phase::Stalled { run, task } => {
+                let (run, task) = (run.clone(), task.clone());
+                self.ask_to_start(run, task);
+            }
+            Phase::Cancelling { run, unreachable: unreachable @ true } => {
+                *unreachable = false;
+                let run = run.clone();
+                self.emit(Effect::CancelRun { run });
+            }
+            _ => {}
+        }
+    }
+
+    fn word(&mut self, word: Word) {
+        match word {
+            Word::Approve => self.answer(Decision::Approve),
+            Word::Reject => self.answer(Decision::Reject),
+            Word::Cancel => self.cancel(),
+            Word::Status => self.say(text::status(&self.conversation, self.now)),
+            Word::Queue => self.show_queue(),
+            Word::Drop(position) => self.drop_queued(position),
+            Word::Diff => self.ask(Question::Diff),
+            Word::Show(file) => self.ask(Question::Show { file }),
+            Word::Repos => self.ask(Question::Repos),
+            Word::Branch => self.ask(Question::Branch),
+            Word::Clear => self.ask_when_idle(Question::Clear),
+            Word::Switch(name) => self.ask_when_idle(Question::Switch { name }),
+            Word::Checkout { name, create } => self.ask_when_idle(Question::Checkout { name, create }),
+            Word::Clone(url) => self.task(Task::Clone { url }),
+            Word::Resume(number) => self.resume(number),
+            Word::Help => self.say(text::HELP),
+        }
+    }
+
+    /// Start a task, or let it wait its turn.
+    fn task(&mut self, task: Task) {
+        if self.conversation.phase == Phase::Idle {
+            return self.start(task);
+        }
+        if self.conversation.queue.len() >= self.rules.queue_max {
+            return self.say(text::queue_full(self.rules.queue_max));
+        }
+        self.conversation.queue.push_back(task);
+        self.say(text::queued(self.conversation.queue.len(), &self.conversation.phase));
+    }
+
+    /// A typed answer means the diff that was shown last, and only once it was shown.
+    fn answer(&mut self, decision: Decision) {
+        match &self.conversation.phase {
+            Phase::AwaitingApproval(pending) if pending.shown => self.decide(pending.clone(), decision),
+            Phase::AwaitingApproval(_) => self.say(text::NOT_SHOWN_YET),
+            _ => self.say(text::nothing_to_decide(&self.conversation)),
+        }
+    }
+
+    /// A button means the diff that it came with.
+    fn pressed(&mut self, decision: Decision, run: &RunId, tree: &TreeHash) {
+        match &self.conversation.phase {
+            Phase::AwaitingApproval(pending) if pending.run == *run && pending.tree == *tree => {
+                self.decide(pending.clone(), decision);
+            }
+            _ => self.say(text::old_button(&self.conversation, run)),
+        }
+    }
+
+    pub(super) fn decide(&mut self, pending: Pending, decision: Decision) {
+        self.emit(Effect::Decide { run: pending.run.clone(), tree: pending.tree.clone(), decision });
+        self.say_passing(text::decision_taken(&pending.run, decision));
+        self.clear(&[Timer::Approval, Timer::ApprovalWarning]);
+        self.set(Timer::Silence, self.rules.silence_timeout);
+        self.conversation.phase = Phase::Deciding { pending, decision };
+    }
+
+    fn cancel(&mut self) {
+        let run = match &self.conversation.phase {
+            Phase::Idle => return self.say(text::NOTHING_TO_CANCEL),
+            Phase::Deciding { .. } => return self.say(text::too_late_to_cancel(&self.conversation.phase)),
+            Phase::Starting { run, effect, .. } => {
+                let (run, effect) = (run.clone(), *effect);
+                self.withdraw(effect);
+                run
+            }
+            Phase::Stalled { run, .. } | Phase::Working { run, .. } => run.clone(),
+            Phase::AwaitingApproval(pending) => pending.run.clone(),
+            Phase::Cancelling { .. } => {
+                let text = text::busy_with(&self.conversation.phase);
+                return self.say(text);
+            }
+        };
+        let dropped = self.conversation.queue.len();
+        self.conversation.queue.clear();
+        self.clear(&[Timer::Approval, Timer::ApprovalWarning, Timer::Progress]);
+        self.set(Timer::Silence, self.rules.silence_timeout);
+        self.emit(Effect::CancelRun { run: run.clone() });
+        self.say_passing(text::cancelling(&run, dropped));
+        self.conversation.phase = Phase::Cancelling { run, unreachable: false };
+    }
+
+    fn show_queue(&mut self) {
+        if self.conversation.queue.is_empty() {
+            return self.say(text::QUEUE_EMPTY);
+        }
+        let list = text::queue(self.conversation.queue.iter().map(text::task));
+        self.say(list);
+    }
+
+    fn drop_queued(&mut self, position: usize) {
+        let dropped = position.checked_sub(1).and_then(|at| self.conversation.queue.remove(at));
+        let text = match dropped {
+            Some(task) => text::dropped(position, &text::task(&task)),
+            None => text::no_such_position(position, self.conversation.queue.len()),
+        };
+        self.say(text);
+    }
+
+    fn ask(&mut self, question: Question) {
+        self.emit(Effect::Ask { question });
+    }
+
+    fn ask_when_idle(&mut self, question: Question) {
+        if self.conversation.phase == Phase::Idle {
+            self.ask(question);
+        } else {
+            self.say(text::finish_first(&self.conversation.phase));
+        }
+    }
+
+    /// Parked work can be brought back for ever; a run too old to be remembered is left to the VM to judge.
+    fn resume(&mut self, number: u64) {
+        let parked = RunId::of(&self.conversation.id, number);
+        let known = self.conversation.ending(&parked);
+        let forgotten = known.is_none() && (1..=self.conversation.runs).contains(&number);
+        let current = self.conversation.run() == Some(&parked);
+        if matches!(known, Some(Ending::Parked { .. })) || (forgotten && !current) {
+            self.task(Task::Resume { parked });
+        } else {
+            self.say(text::not_parked(&self.conversation, &parked));
+        }
+    }
+}

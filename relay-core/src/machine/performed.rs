@@ -1,0 +1,189 @@
+//! What came of carrying out an effect.
+
+use std::time::Duration;
+
+use crate::id::EffectSeq;
+use crate::machine::conversation::{Retry, Waking};
+use crate::machine::effect::{Effect, FIRST_TRY_TIMEOUT, Lane, Queued, Say};
+use crate::machine::event::Outcome;
+use crate::machine::retry::{self, Next};
+use crate::machine::{Dead, Ending, Phase, Step, Timer, text};
+use crate::protocol::{RefusalReason, RunState};
+
+impl Step<'_> {
+    pub(super) fn performed(&mut self, Queued { seq, effect }: Queued, outcome: Outcome) {
+        let lane = effect.lane();
+        match outcome {
+            Outcome::NoAnswer { waited_ms } => {
+                let waited = Duration::from_millis(waited_ms);
+                if lane == Lane::Vm {
+                    self.unanswered(waited);
+                }
+                self.try_again(seq, effect, waited, false, None);
+            }
+            Outcome::Busy { retry_after_ms } => {
+                if lane == Lane::Vm {
+                    self.answered();
+                }
+                self.try_again(seq, effect, Duration::ZERO, true, retry_after_ms.map(Duration::from_millis));
+            }
+            outcome => {
+                self.acked.push(seq);
+                self.conversation.retries.remove(&lane);
+                if lane == Lane::Vm {
+                    self.answered();
+                }
+                self.settled(seq, effect, outcome);
+            }
+        }
+    }
+
+    /// The VM answers: whatever comes next is a new wake.
+    pub(super) fn answered(&mut self) {
+        self.conversation.waking = None;
+        self.clear(&[Timer::WakingNotice]);
+    }
+
+    fn unanswered(&mut self, waited: Duration) {
+        let since = self.now - waited;
+        let waking = self.conversation.waking.get_or_insert(Waking { since, told: false });
+        if !waking.told {
+            self.conversation.timers.insert(Timer::WakingNotice, waking.since + FIRST_TRY_TIMEOUT);
+        }
+    }
+
+    fn try_again(&mut self, seq: EffectSeq, effect: Effect, waited: Duration, busy: bool, asked: Option<Duration>) {
+        let lane = effect.lane();
+        let mut retry = match self.conversation.retries.remove(&lane) {
+            Some(retry) if retry.effect == seq => retry,
+            _ => Retry { effect: seq, attempts: 0, first_at: self.now - waited, next_at: self.now },
+        };
+        retry.attempts += 1;
+        match retry::next(self.rules, &effect, &retry, busy, asked, self.now) {
+            Next::At(next_at) => {
+                self.conversation.retries.insert(lane, Retry { next_at, ..retry });
+            }
+            Next::GiveUp => {
+                self.acked.push(seq);
+                self.given_up(effect, self.now.since(retry.first_at));
+            }
+        }
+    }
+
+    fn given_up(&mut self, effect: Effect, spent: Duration) {
+        if effect.lane() == Lane::Vm {
+            self.answered();
+        }
+        match effect {
+            Effect::Say(_) => self.bury(effect, "the channel did not take it in any of its tries"),
+            Effect::StartRun { run, task } => {
+                if matches!(&self.conversation.phase, Phase::Starting { run: starting, .. } if *starting == run) {
+                    self.say(text::stalled(&run, spent));
+                    self.conversation.phase = Phase::Stalled { run, task };
+                }
+            }
+            Effect::Decide { run, .. } => {
+                if let Phase::Deciding { pending, .. } = &self.conversation.phase {
+                    let pending = pending.clone();
+                    self.say(text::decide_unanswered(&run));
+                    self.await_approval(pending);
+                }
+            }
+            Effect::CancelRun { run } => {
+                if let Phase::Cancelling { unreachable, .. } = &mut self.conversation.phase {
+                    *unreachable = true;
+                    self.clear(&[Timer::Silence]);
+                    self.say(text::cancel_unconfirmed(&run));
+                }
+            }
+            Effect::Ask { .. } => self.say(text::ASK_UNANSWERED),
+            Effect::Probe { run } => self.told_quiet(&text::unreachable(&run)),
+            Effect::KeepImage { .. } => self.say(text::PICTURE_LOST),
+        }
+    }
+
+    fn settled(&mut self, seq: EffectSeq, effect: Effect, outcome: Outcome) {
+        match (effect, outcome) {
+            (Effect::Say(_), Outcome::Done) => self.shown(seq),
+            (effect @ Effect::Say(_), Outcome::Refused { message, .. }) => self.bury(effect, &message),
+            (Effect::StartRun { run, .. }, Outcome::Done) => self.accepted(&run),
+            (Effect::StartRun { .. }, Outcome::Refused { message, .. }) => {
+                self.say(text::refused(&message));
+                self.end(Ending::Failed);
+            }
+            (Effect::Decide { .. }, Outcome::Refused { reason, message }) => self.decision_refused(reason, &message),
+            (Effect::CancelRun { .. }, Outcome::Refused { message, .. }) => {
+                self.say(text::refused(&message));
+                if matches!(self.conversation.phase, Phase::Cancelling { .. }) {
+                    self.end(Ending::Failed);
+                }
+            }
+            (Effect::Ask { .. }, Outcome::Answered { answer }) => {
+                self.say_all(Say { text: answer.text, code: answer.code, ..Say::default() });
+            }
+            (Effect::Ask { .. }, Outcome::Refused { message, .. }) => self.say(text::refused(&message)),
+            (Effect::Probe { run }, Outcome::Probed { status: None }) => {
+                if matches!(self.conversation.phase, Phase::Working { .. }) && self.conversation.run() == Some(&run) {
+                    self.say(text::run_lost(&run));
+                    self.end(Ending::Failed);
+                }
+            }
+            (Effect::Probe { run }, Outcome::Probed { status: Some(status) }) => {
+                if status.state == RunState::Running {
+                    self.told_quiet(&text::quiet(&run, self.rules.silence_timeout));
+                }
+            }
+            (Effect::KeepImage { caption, .. }, Outcome::ImageKept { blob }) => {
+                self.say_all(Say { text: caption, picture: Some(blob), ..Say::default() });
+            }
+            (Effect::KeepImage { .. }, Outcome::Refused { .. }) => self.say(text::PICTURE_LOST),
+            _ => {}
+        }
+    }
+
+    /// The message with the diff is handed over; from now on an answer can mean it, and its time starts.
+    fn shown(&mut self, seq: EffectSeq) {
+        if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase
+            && pending.message == seq
+        {
+            pending.shown = true;
+            self.set_approval_timers();
+        }
+    }
+
+    fn accepted(&mut self, accepted: &crate::id::RunId) {
+        if let Phase::Starting { run, task, .. } = &self.conversation.phase
+            && run == accepted
+        {
+            let (run, task) = (run.clone(), task.clone());
+            self.conversation.phase = Phase::Working { run, task, since: self.now, quiet: false };
+            self.set(Timer::Silence, self.rules.silence_timeout);
+        }
+    }
+
+    /// A VM that no longer knows the run can't decide on it; after any other refusal the diff still waits.
+    fn decision_refused(&mut self, reason: Option<RefusalReason>, message: &str) {
+        self.say(text::refused(message));
+        if let Phase::Deciding { pending, .. } = &self.conversation.phase {
+            let pending = pending.clone();
+            if reason == Some(RefusalReason::NotFound) {
+                self.end(Ending::Failed);
+            } else {
+                self.await_approval(pending);
+            }
+        }
+    }
+
+    fn told_quiet(&mut self, line: &str) {
+        if let Phase::Working { quiet, .. } = &mut self.conversation.phase
+            && !*quiet
+        {
+            *quiet = true;
+            self.say(line);
+        }
+    }
+
+    fn bury(&mut self, effect: Effect, reason: &str) {
+        self.dead.push(Dead { effect, reason: reason.to_owned() });
+    }
+}

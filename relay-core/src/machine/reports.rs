@@ -1,0 +1,159 @@
+//! What a VM reported of the current run. Reports of other runs are late repeats and change nothing.
+
+use crate::id::RunId;
+use crate::machine::effect::{Choice, Effect, Say};
+use crate::machine::{Ending, Pending, Phase, Step, Timer, text};
+use crate::protocol::{Decision, DecisionResult, RunOutcome, VmEvent};
+
+/// Lines of progress that wait for their message; the oldest make way.
+const PROGRESS_LINES_MAX: usize = 12;
+
+impl Step<'_> {
+    pub(super) fn report(&mut self, run: &RunId, seq: u64, event: VmEvent) {
+        if self.conversation.run() != Some(run) || seq <= self.conversation.reported {
+            return;
+        }
+        self.conversation.reported = seq;
+        self.heard_from(run);
+        match event {
+            VmEvent::Started { driver } => self.say_passing(text::started(run, &driver)),
+            VmEvent::Beat => {}
+            VmEvent::Progress { text } => self.progress(text),
+            VmEvent::Image { name, caption } => {
+                self.emit(Effect::KeepImage { run: run.clone(), name, caption });
+            }
+            VmEvent::Finished { outcome } => self.finished(run, outcome),
+            VmEvent::Decided { decision, result } => self.decided(run, decision, result),
+        }
+    }
+
+    /// A report proves that the run was started, even if the answer to that request was lost.
+    fn heard_from(&mut self, run: &RunId) {
+        self.answered();
+        let task = match &self.conversation.phase {
+            Phase::Starting { task, effect, .. } => {
+                let (task, effect) = (task.clone(), *effect);
+                self.withdraw(effect);
+                Some(task)
+            }
+            Phase::Stalled { task, .. } | Phase::Working { task, quiet: true, .. } => Some(task.clone()),
+            _ => None,
+        };
+        if let Some(task) = task {
+            self.conversation.phase = Phase::Working { run: run.clone(), task, since: self.now, quiet: false };
+        }
+        if !matches!(self.conversation.phase, Phase::AwaitingApproval(_)) {
+            self.set(Timer::Silence, self.rules.silence_timeout);
+        }
+    }
+
+    fn progress(&mut self, line: String) {
+        if !matches!(self.conversation.phase, Phase::Working { .. }) {
+            return;
+        }
+        let paid = self.conversation.address.as_ref().is_some_and(|address| address.channel.limits().paid);
+        let progress = &mut self.conversation.progress;
+        progress.lines.push_back(line);
+        if progress.lines.len() > PROGRESS_LINES_MAX {
+            progress.lines.pop_front();
+        }
+        match progress.sent_at {
+            Some(sent_at) if paid && self.now.since(sent_at) < self.rules.progress_interval => {
+                self.conversation.timers.insert(Timer::Progress, sent_at + self.rules.progress_interval);
+            }
+            _ => self.flush_progress(),
+        }
+    }
+
+    pub(super) fn flush_progress(&mut self) {
+        let lines: Vec<String> = self.conversation.progress.lines.drain(..).collect();
+        self.conversation.progress.sent_at = Some(self.now);
+        self.clear(&[Timer::Progress]);
+        if !lines.is_empty() {
+            self.say_passing(lines.join("\n"));
+        }
+    }
+
+    fn finished(&mut self, run: &RunId, outcome: RunOutcome) {
+        let cancelling = matches!(self.conversation.phase, Phase::Cancelling { .. });
+        match (outcome, &self.conversation.phase) {
+            (RunOutcome::Cancelled, _) => {
+                self.say(text::cancelled(run));
+                self.end(Ending::Cancelled);
+            }
+            // Its rollback and the report of it are on the way.
+            (RunOutcome::Changes { .. }, Phase::Cancelling { .. }) => {}
+            (_, Phase::AwaitingApproval(_) | Phase::Deciding { .. }) => {}
+            (RunOutcome::Changes { summary, tree, stat, diff, diff_cut }, _) => {
+                let stat_text = text::stat(&stat);
+                let code = if diff_cut { format!("{diff}\n…") } else { diff };
+                let message = self.say_all(Say {
+                    text: text::changes(run, &summary, &stat_text, self.rules.approval_timeout),
+                    code: Some(code),
+                    choice: Some(Choice { run: run.clone(), tree: tree.clone() }),
+                    ..Say::default()
+                });
+                if let Some(message) = message {
+                    self.await_approval(Pending { run: run.clone(), tree, message, shown: false });
+                }
+            }
+            (RunOutcome::Answered { text }, _) => {
+                self.note_late_cancel(run, cancelling);
+                self.say(text);
+                self.end(Ending::Answered);
+            }
+            (RunOutcome::Failed { reason, kept }, _) => {
+                self.note_late_cancel(run, cancelling);
+                self.say(text::failed(run, &reason, kept.as_deref()));
+                self.end(failed(kept));
+            }
+            (RunOutcome::Interrupted { kept }, _) => {
+                self.note_late_cancel(run, cancelling);
+                self.say(text::interrupted(run, kept.as_deref()));
+                self.end(failed(kept));
+            }
+        }
+    }
+
+    fn note_late_cancel(&mut self, run: &RunId, cancelling: bool) {
+        if cancelling {
+            self.say(text::ended_before_cancel(run));
+        }
+    }
+
+    fn decided(&mut self, run: &RunId, decision: Decision, result: DecisionResult) {
+        let pending = match &self.conversation.phase {
+            Phase::AwaitingApproval(pending) | Phase::Deciding { pending, .. } => Some(pending.clone()),
+            Phase::Cancelling { .. } => None,
+            _ => return,
+        };
+        match result {
+            DecisionResult::PullRequest { url, .. } => {
+                self.say(text::pull_request(run, &url));
+                self.end(Ending::PullRequest { url });
+            }
+            DecisionResult::Pushed { branch, note } => {
+                self.say(text::pushed(run, &branch, &note));
+                self.end(Ending::Pushed { branch });
+            }
+            DecisionResult::RolledBack => {
+                self.say(text::rolled_back(run));
+                self.end(Ending::RolledBack);
+            }
+            DecisionResult::Parked { branch } => {
+                self.say(text::parked(run, &branch));
+                self.end(Ending::Parked { branch });
+            }
+            DecisionResult::Failed { reason } => {
+                if let Some(pending) = pending {
+                    self.say(text::decision_failed(run, decision, &reason));
+                    self.await_approval(pending);
+                }
+            }
+        }
+    }
+}
+
+fn failed(kept: Option<String>) -> Ending {
+    kept.map_or(Ending::Failed, |branch| Ending::Parked { branch })
+}

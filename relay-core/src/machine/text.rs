@@ -1,0 +1,306 @@
+//! Every sentence that a person reads from the relay: plain language, what happened and what to do, WhatsApp markup.
+
+use std::time::Duration;
+
+use crate::id::RunId;
+use crate::machine::conversation::{Conversation, Ending, Phase};
+use crate::protocol::{Decision, DiffStat, Task};
+use crate::time::{Timestamp, humane};
+
+/// `help`.
+pub const HELP: &str = "Write what you want done; I hand it to your coding agent and show you the diff.\n\
+    \n\
+    *approve* (a): open a pull request with exactly the diff shown\n\
+    *reject* (r): put everything back as it was\n\
+    *cancel* (c): stop the run and forget what waits\n\
+    *status*, *queue*, *drop N*: what is going on, what waits, take one out\n\
+    *diff*, *show FILE*: look at the work\n\
+    *resume RUN*: bring parked work back\n\
+    *repos*, *clone URL*, *switch NAME*: repositories\n\
+    *branch*, *checkout NAME*, *checkout -b NAME*: branches\n\
+    *clear*: start a new session with the agent\n\
+    \n\
+    A word counts only when it is the whole message.";
+
+/// The VM has been called for a while without an answer.
+pub const WAKING: &str = "⏳ Waking up your VM…";
+/// A message without text.
+pub const EMPTY: &str = "That message was empty. Write what you want done, or *help*.";
+/// A button that is not known.
+pub const UNKNOWN_BUTTON: &str = "I don't know that button. Write *help* to see what I understand.";
+/// `cancel` with nothing going on.
+pub const NOTHING_TO_CANCEL: &str = "Nothing is running, so there is nothing to cancel.";
+/// `queue` with nothing waiting.
+pub const QUEUE_EMPTY: &str = "Nothing is waiting.";
+/// An answer while the message with the diff is still on its way.
+pub const NOT_SHOWN_YET: &str = "The diff is still on its way to you. Read it first, then answer.";
+/// A question the VM did not answer.
+pub const ASK_UNANSWERED: &str = "Your VM did not answer. Try again in a moment.";
+/// More code than the channel should carry.
+pub const CODE_CUT: &str = "…and more than fits here. *show FILE* shows one file.";
+/// A picture that could not be fetched.
+pub const PICTURE_LOST: &str = "The agent made a picture, but it could not be fetched from your VM.";
+
+pub(super) fn run_name(run: &RunId) -> String {
+    format!("run {}", run.number())
+}
+
+pub(super) fn unsupported(what: &str) -> String {
+    format!("{what} can't be used here yet. Please write it as text.")
+}
+
+pub(super) fn started(run: &RunId, driver: &str) -> String {
+    format!("🔧 Working on it: {} ({driver}).", run_name(run))
+}
+
+pub(super) fn queued(position: usize, phase: &Phase) -> String {
+    let hint = match phase {
+        Phase::AwaitingApproval(pending) => {
+            format!(" It starts once you *approve* or *reject* {}.", run_name(&pending.run))
+        }
+        _ => String::new(),
+    };
+    format!("📥 Queued at position {position}.{hint}")
+}
+
+pub(super) fn queue_full(max: usize) -> String {
+    format!("{max} messages are waiting already, so this one was *not* kept. See *queue*, take one out with *drop N*.")
+}
+
+pub(super) fn queue(tasks: impl Iterator<Item = String>) -> String {
+    let lines: Vec<String> = tasks.enumerate().map(|(at, task)| format!("{}. {task}", at + 1)).collect();
+    format!("Waiting:\n{}", lines.join("\n"))
+}
+
+pub(super) fn dropped(position: usize, task: &str) -> String {
+    format!("Taken out of the queue: {position}. {task}")
+}
+
+pub(super) fn no_such_position(position: usize, waiting: usize) -> String {
+    match waiting {
+        0 => QUEUE_EMPTY.to_owned(),
+        _ => format!("There is no position {position}; {waiting} waiting. See *queue*."),
+    }
+}
+
+/// The start of a task, short enough for a list.
+pub(super) fn task(task: &Task) -> String {
+    match task {
+        Task::Prompt { text } => {
+            let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let mut short: String = line.chars().take(60).collect();
+            if short.len() < line.len() {
+                short.push('…');
+            }
+            short
+        }
+        Task::Clone { url } => format!("clone {url}"),
+        Task::Resume { parked } => format!("resume {}", parked.number()),
+    }
+}
+
+pub(super) fn busy_with(phase: &Phase) -> String {
+    let (run, doing) = match phase {
+        Phase::Idle => return "Nothing is running.".to_owned(),
+        Phase::Starting { run, .. } => (run, "is starting"),
+        Phase::Stalled { run, .. } => (run, "waits for your VM, which does not answer"),
+        Phase::Working { run, .. } => (run, "is at work"),
+        Phase::AwaitingApproval(pending) => (&pending.run, "waits for your *approve* or *reject*"),
+        Phase::Deciding { pending, decision } => (&pending.run, deciding(*decision)),
+        Phase::Cancelling { run, .. } => (run, "is being stopped"),
+    };
+    format!("{} {doing}.", capital(run))
+}
+
+fn deciding(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Approve => "is being turned into a pull request",
+        Decision::Reject => "is being rolled back",
+        Decision::Park => "is being parked, because its time for an answer ran out",
+    }
+}
+
+pub(super) fn finish_first(phase: &Phase) -> String {
+    format!("{} Finish that first; the repository is in use.", busy_with(phase))
+}
+
+pub(super) fn status(conversation: &Conversation, now: Timestamp) -> String {
+    let mut text = busy_with(&conversation.phase);
+    if let Phase::Working { since, task: current, .. } = &conversation.phase {
+        text = format!("{text} Since {}: {}", humane(now.since(*since)), task(current));
+    }
+    if let Some(at) = conversation.timers.get(&super::Timer::Approval) {
+        text = format!("{text} It is parked in {} if you don't answer.", humane(at.since(now)));
+    }
+    match conversation.queue.len() {
+        0 => text,
+        waiting => format!("{text}\n{waiting} waiting; see *queue*."),
+    }
+}
+
+pub(super) fn stat(stat: &DiffStat) -> String {
+    let files = if stat.files == 1 { "1 file".to_owned() } else { format!("{} files", stat.files) };
+    format!("{files}, +{} −{}", stat.insertions, stat.deletions)
+}
+
+pub(super) fn changes(run: &RunId, summary: &str, stat_text: &str, timeout: Duration) -> String {
+    format!(
+        "✅ {summary}\n\n*{stat_text}* ({})\n*approve* opens a pull request with exactly this diff, *reject* rolls it back. \
+         Without an answer it is parked in {}.",
+        run_name(run),
+        humane(timeout)
+    )
+}
+
+pub(super) fn approval_warning(run: &RunId, left: Duration) -> String {
+    format!("⏰ {} still waits for your *approve* or *reject*. In {} it is parked.", capital(run), humane(left))
+}
+
+pub(super) fn decision_taken(run: &RunId, decision: Decision) -> String {
+    match decision {
+        Decision::Approve => format!("Opening a pull request for {}…", run_name(run)),
+        Decision::Reject => format!("Rolling {} back…", run_name(run)),
+        Decision::Park => format!("⏰ No answer for {}, so its work is being parked.", run_name(run)),
+    }
+}
+
+pub(super) fn pull_request(run: &RunId, url: &str) -> String {
+    format!("🎉 {} is a pull request: {url}", capital(run))
+}
+
+pub(super) fn pushed(run: &RunId, branch: &str, note: &str) -> String {
+    format!("🎉 {} is pushed as branch `{branch}`. {note}", capital(run))
+}
+
+pub(super) fn rolled_back(run: &RunId) -> String {
+    format!("↩️ {} is rolled back; everything is as it was before.", capital(run))
+}
+
+pub(super) fn parked(run: &RunId, branch: &str) -> String {
+    format!("🅿️ {} is parked on the local branch `{branch}`. *resume {}* brings it back.", capital(run), run.number())
+}
+
+pub(super) fn decision_failed(run: &RunId, decision: Decision, reason: &str) -> String {
+    let what = match decision {
+        Decision::Approve => "could not become a pull request",
+        Decision::Reject => "could not be rolled back",
+        Decision::Park => "could not be parked",
+    };
+    format!("⚠️ {} {what}: {reason}\nThe work is kept. *approve* and *reject* still work.", capital(run))
+}
+
+pub(super) fn failed(run: &RunId, reason: &str, kept: Option<&str>) -> String {
+    format!("⚠️ {} failed: {reason}{}", capital(run), kept_on(run, kept))
+}
+
+pub(super) fn interrupted(run: &RunId, kept: Option<&str>) -> String {
+    format!(
+        "⚠️ Your VM was restarted while {} was at work. Write it again to start over.{}",
+        run_name(run),
+        kept_on(run, kept)
+    )
+}
+
+fn kept_on(run: &RunId, kept: Option<&str>) -> String {
+    kept.map_or_else(String::new, |branch| {
+        format!("\nWhat it had changed is on the local branch `{branch}`; *resume {}* brings it back.", run.number())
+    })
+}
+
+pub(super) fn cancelling(run: &RunId, dropped: usize) -> String {
+    match dropped {
+        0 => format!("Stopping {}…", run_name(run)),
+        n => format!("Stopping {}… {n} waiting also dropped.", run_name(run)),
+    }
+}
+
+pub(super) fn cancelled(run: &RunId) -> String {
+    format!("🛑 {} is stopped. Nothing of it is left running and the files are as they were before.", capital(run))
+}
+
+pub(super) fn ended_before_cancel(run: &RunId) -> String {
+    format!("{} had ended by itself before it could be stopped.", capital(run))
+}
+
+pub(super) fn cancel_unconfirmed(run: &RunId) -> String {
+    format!(
+        "⚠️ Your VM does not answer, so I can't confirm that {} has stopped. I ask again when you write.",
+        run_name(run)
+    )
+}
+
+pub(super) fn too_late_to_cancel(phase: &Phase) -> String {
+    format!("{} That can't be stopped any more.", busy_with(phase))
+}
+
+pub(super) fn stalled(run: &RunId, waited: Duration) -> String {
+    format!(
+        "⚠️ Your VM did not answer for {}. Your message is kept ({}); I try again when you write anything.",
+        humane(waited),
+        run_name(run)
+    )
+}
+
+pub(super) fn quiet(run: &RunId, silence: Duration) -> String {
+    format!("😶 {} has been silent for {} but is still running. *cancel* stops it.", capital(run), humane(silence))
+}
+
+pub(super) fn unreachable(run: &RunId) -> String {
+    format!(
+        "⚠️ Your VM does not answer; what became of {} is not known yet. I keep asking. *cancel* stops it.",
+        run_name(run)
+    )
+}
+
+pub(super) fn run_lost(run: &RunId) -> String {
+    format!("⚠️ Your VM no longer knows {}. Write it again to start over.", run_name(run))
+}
+
+pub(super) fn refused(message: &str) -> String {
+    format!("⚠️ {message}")
+}
+
+pub(super) fn decide_unanswered(run: &RunId) -> String {
+    format!("⚠️ Your VM did not answer. Nothing is lost: answer *approve* or *reject* for {} again.", run_name(run))
+}
+
+/// An answer for which there is no diff waiting.
+pub(super) fn nothing_to_decide(conversation: &Conversation) -> String {
+    match (&conversation.phase, conversation.past.back()) {
+        (Phase::Idle, Some(past)) => format!("Nothing waits for an answer. {}", ending(&past.run, &past.ending)),
+        (Phase::Idle, None) => "Nothing waits for an answer.".to_owned(),
+        (phase, _) => format!("Nothing waits for an answer yet. {}", busy_with(phase)),
+    }
+}
+
+/// A button of a diff that no longer waits.
+pub(super) fn old_button(conversation: &Conversation, run: &RunId) -> String {
+    match conversation.ending(run) {
+        Some(known) => format!("That button is old. {}", ending(run, known)),
+        None => "That button is old; its diff no longer waits for an answer.".to_owned(),
+    }
+}
+
+pub(super) fn not_parked(conversation: &Conversation, run: &RunId) -> String {
+    match conversation.ending(run) {
+        Some(known) => format!("There is nothing to bring back. {}", ending(run, known)),
+        None => format!("I don't remember {}; there is nothing to bring back.", run_name(run)),
+    }
+}
+
+fn ending(run: &RunId, ending: &Ending) -> String {
+    let name = capital(run);
+    match ending {
+        Ending::PullRequest { url } => format!("{name} is already a pull request: {url}"),
+        Ending::Pushed { branch } => format!("{name} is already pushed as `{branch}`."),
+        Ending::RolledBack => format!("{name} was rolled back."),
+        Ending::Parked { .. } => format!("{name} was parked; *resume {}* brings it back.", run.number()),
+        Ending::Answered => format!("{name} changed no file."),
+        Ending::Failed => format!("{name} failed."),
+        Ending::Cancelled => format!("{name} was cancelled."),
+    }
+}
+
+fn capital(run: &RunId) -> String {
+    format!("Run {}", run.number())
+}

@@ -1,0 +1,269 @@
+//! The store contract: one durable mailbox per conversation, and what else the relays share.
+//!
+//! The documentation of [`Store`] is the contract; `testing::conformance` is the contract as tests, which every
+//! implementation passes. A store commits, it never decides: it knows nothing of phases, words or VMs.
+//!
+//! Who holds a conversation's *lease* may commit to it. Every lease has a *fence*, larger than all before; a commit under
+//! an older fence changes nothing. Every call carries a *nonce*, so that a call which is carried out twice (a client that
+//! sends again after a dropped connection) has the effect of one. Safety rests on fence and nonce alone; the clock, which
+//! each caller passes as `now`, only decides when a lease may be taken over.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{BlobId, ConversationId, EffectSeq, EventId, Fence, NodeId, Nonce};
+use crate::machine::{Conversation, Dead, Effect, Event, Queued};
+use crate::time::Timestamp;
+
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+/// How long a lease lasts without a commit. Longer than any effect, so that a holder which is alive keeps it; as short as
+/// the longest time that a person should wait when a relay dies.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// Events that one conversation's inbox holds at most; more are refused until the holder has caught up.
+pub const INBOX_MAX: usize = 2_000;
+/// Event ids are remembered for this long, far longer than any provider repeats a webhook.
+pub const DEDUPE_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A feed keeps its latest entries, this many.
+pub const FEED_MAX: usize = 1_000;
+
+/// What the relays share.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Append an event to its conversation's inbox, durably, and take the lease if nobody holds it.
+    ///
+    /// An event whose id was ingested before (within [`DEDUPE_KEEP`]) is a [`Ingested::Duplicate`] and changes nothing.
+    /// When this returns anything but an error, the event will be processed even if every relay dies now.
+    async fn ingest(&self, ingest: Ingest) -> Result<Ingested, StoreError>;
+
+    /// Apply one turn's result: drop the first `consumed` events, remove `acked` and append `effects` in the outbox, keep
+    /// the dead letters, write the state, extend or release the lease. All of it or nothing.
+    ///
+    /// Released only if `release` is asked and the inbox is empty, so that no event is left without somebody who
+    /// will process it; a released conversation is due at `deadline`. The same nonce again changes nothing and answers the same.
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
+
+    /// Take the lease of a conversation that is due: its deadline has passed, or its holder's lease has run out.
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError>;
+
+    /// Conversations that are due, the longest overdue first, and when the next one will be.
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Due, StoreError>;
+
+    /// The state of a conversation as last committed, for looking at.
+    async fn conversation(&self, conversation: &ConversationId) -> Result<Option<Conversation>, StoreError>;
+
+    /// Dead letters, the oldest first.
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// Put a dead letter back: it leaves the dead letters and its conversation gets [`Event::Redriven`], in one step.
+    /// False when there is no such letter. The conversation is due at once.
+    async fn redrive(&self, letter: u64, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Counts over everything stored.
+    async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError>;
+
+    /// Keep a picture until `expires_at`. The same id again overwrites.
+    async fn put_blob(&self, id: &BlobId, blob: Blob, expires_at: Timestamp) -> Result<(), StoreError>;
+
+    /// A picture that has not expired at `now`.
+    async fn blob(&self, id: &BlobId, now: Timestamp) -> Result<Option<Blob>, StoreError>;
+
+    /// Append to a conversation's feed, which viewers follow. The same key again changes nothing. Keeps [`FEED_MAX`].
+    async fn append_feed(&self, conversation: &ConversationId, key: &str, entry: &str) -> Result<(), StoreError>;
+
+    /// Entries of a feed after `cursor` (0: from the oldest kept), the oldest first.
+    async fn feed(
+        &self,
+        conversation: &ConversationId,
+        cursor: u64,
+        limit: usize,
+    ) -> Result<Vec<FeedEntry>, StoreError>;
+
+    /// Delete what has expired: pictures, remembered event ids. Cheap when there is nothing to do.
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
+}
+
+/// The store is unwell. What the caller may act on is in the answers, not here.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It did not answer, or answered with an error of its own. The call may or may not have been carried out.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Something stored can't be read, or was written by a newer version. It is left untouched.
+    #[error("stored data can't be read: {0}")]
+    Unreadable(String),
+}
+
+/// A call of [`Store::ingest`].
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    /// Whose event.
+    pub conversation: ConversationId,
+    /// What a repeat is known by.
+    pub id: EventId,
+    /// What happened.
+    pub event: Event,
+    /// Who would hold the lease.
+    pub node: NodeId,
+    /// Names this call.
+    pub nonce: Nonce,
+    /// The caller's clock.
+    pub now: Timestamp,
+}
+
+/// Answer of [`Store::ingest`].
+#[derive(Clone, Debug)]
+pub enum Ingested {
+    /// The caller now holds the conversation and must take its turn.
+    Held(Box<Held>),
+    /// Somebody else holds it and will see the event.
+    Queued,
+    /// It was ingested before.
+    Duplicate,
+    /// The inbox is full; nothing was stored.
+    Full,
+}
+
+/// A conversation in the hands of a lease holder.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Its state; a new one if nothing was ever committed.
+    pub conversation: Conversation,
+    /// This lease's fence.
+    pub fence: Fence,
+    /// Events not yet consumed, in order.
+    pub inbox: Vec<Event>,
+    /// Effects not yet acknowledged, in order.
+    pub outbox: Vec<Queued>,
+}
+
+/// A call of [`Store::commit`].
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The lease it is made under.
+    pub fence: Fence,
+    /// Names this call.
+    pub nonce: Nonce,
+    /// The caller's clock.
+    pub now: Timestamp,
+    /// How many events, from the first, are dealt with.
+    pub consumed: usize,
+    /// Effects that leave the outbox.
+    pub acked: Vec<EffectSeq>,
+    /// Effects to append.
+    pub effects: Vec<Queued>,
+    /// Effects given up.
+    pub dead: Vec<Dead>,
+    /// The new state.
+    pub conversation: Conversation,
+    /// When the conversation is due once it is released.
+    pub deadline: Option<Timestamp>,
+    /// Whether the holder has nothing more to do for now.
+    pub release: bool,
+}
+
+/// Answer of [`Store::commit`].
+#[derive(Clone, Debug)]
+pub enum Committed {
+    /// The lease is given back.
+    Released,
+    /// The lease is extended; these events wait now.
+    Held {
+        /// All events not yet consumed, in order.
+        inbox: Vec<Event>,
+    },
+    /// Somebody else holds the conversation; nothing was changed.
+    Fenced,
+}
+
+/// A call of [`Store::claim`].
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// Who would hold the lease.
+    pub node: NodeId,
+    /// Names this call.
+    pub nonce: Nonce,
+    /// The caller's clock.
+    pub now: Timestamp,
+}
+
+/// Answer of [`Store::claim`].
+#[derive(Clone, Debug)]
+pub enum Claimed {
+    /// The caller now holds the conversation and must take its turn.
+    Held(Box<Held>),
+    /// Somebody else has a lease that has not run out.
+    Taken,
+    /// It is not due, or does not exist.
+    NotDue,
+}
+
+/// Answer of [`Store::due`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Conversations that are due.
+    pub conversations: Vec<ConversationId>,
+    /// The earliest instant after `now` at which another one will be.
+    pub next: Option<Timestamp>,
+}
+
+/// An effect that was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Its number in the store.
+    pub letter: u64,
+    /// Whose it is.
+    pub conversation: ConversationId,
+    /// What could not be done.
+    pub effect: Effect,
+    /// Why.
+    pub reason: String,
+    /// When it was given up.
+    pub at: Timestamp,
+}
+
+/// Answer of [`Store::stats`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Conversations known.
+    pub conversations: u64,
+    /// Of them, those under a lease that has not run out.
+    pub held: u64,
+    /// Of them, those that are due.
+    pub due: u64,
+    /// Events not yet consumed.
+    pub inbox: u64,
+    /// Effects not yet acknowledged.
+    pub outbox: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+}
+
+/// A picture.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// Its media type.
+    pub content_type: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Blob({}, {} bytes)", self.content_type, self.bytes.len())
+    }
+}
+
+/// An entry of a feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedEntry {
+    /// Its place; grows.
+    pub cursor: u64,
+    /// What was appended.
+    pub entry: String,
+}

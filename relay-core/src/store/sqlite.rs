@@ -1,0 +1,173 @@
+//! The store of one relay machine: SQLite, in a file or in memory.
+//!
+//! Every call is one transaction. A file is in WAL mode with full synchronisation, so that an accepted event survives a
+//! power cut. Calls on a file run on the blocking pool; calls on memory, which never wait, run in place.
+//! The mailbox is in `mailbox`, everything else in `shelf`.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::id::{BlobId, ConversationId};
+use crate::machine::Conversation;
+use crate::store::{
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Ingest, Ingested, Stats, Store, StoreError,
+};
+use crate::time::Timestamp;
+
+mod mailbox;
+mod shelf;
+
+const SCHEMA: &str = include_str!("sqlite/schema.sql");
+/// The version of the schema that this program writes.
+const SCHEMA_VERSION: i64 = 1;
+/// How long a call waits for another process that has the file locked.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// A [`Store`] over one SQLite database.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    connection: Arc<Mutex<Connection>>,
+    in_memory: bool,
+}
+
+impl SqliteStore {
+    /// Open or create the database at `path`.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        Self::prepare(connection, false)
+    }
+
+    /// A database that is gone with the process.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Self::prepare(Connection::open_in_memory()?, true)
+    }
+
+    fn prepare(connection: Connection, in_memory: bool) -> Result<Self, StoreError> {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version > SCHEMA_VERSION {
+            return Err(StoreError::Unreadable(format!(
+                "the database has layout {version}, this program knows {SCHEMA_VERSION}; use a newer program"
+            )));
+        }
+        connection.execute_batch(SCHEMA)?;
+        connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), in_memory })
+    }
+
+    /// Run `work` in one transaction: all of it is kept, or, when it fails, none.
+    async fn transact<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let connection = Arc::clone(&self.connection);
+        let call = move || {
+            // A call that panicked was rolled back when its transaction was dropped.
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let answer = work(&transaction)?;
+            transaction.commit()?;
+            Ok(answer)
+        };
+        if self.in_memory {
+            return call();
+        }
+        tokio::task::spawn_blocking(call).await.map_err(|error| StoreError::Unavailable(Box::new(error)))?
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn ingest(&self, ingest: Ingest) -> Result<Ingested, StoreError> {
+        self.transact(move |db| mailbox::ingest(db, &ingest)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        self.transact(move |db| mailbox::commit(db, &commit)).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
+        self.transact(move |db| mailbox::claim(db, &claim)).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Due, StoreError> {
+        self.transact(move |db| mailbox::due(db, now, limit)).await
+    }
+
+    async fn conversation(&self, conversation: &ConversationId) -> Result<Option<Conversation>, StoreError> {
+        let id = conversation.clone();
+        self.transact(move |db| mailbox::conversation(db, &id)).await
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        self.transact(move |db| shelf::dead_letters(db, limit)).await
+    }
+
+    async fn redrive(&self, letter: u64, now: Timestamp) -> Result<bool, StoreError> {
+        self.transact(move |db| shelf::redrive(db, letter, now)).await
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
+        self.transact(move |db| shelf::stats(db, now)).await
+    }
+
+    async fn put_blob(&self, id: &BlobId, blob: Blob, expires_at: Timestamp) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.transact(move |db| shelf::put_blob(db, &id, &blob, expires_at)).await
+    }
+
+    async fn blob(&self, id: &BlobId, now: Timestamp) -> Result<Option<Blob>, StoreError> {
+        let id = id.clone();
+        self.transact(move |db| shelf::blob(db, &id, now)).await
+    }
+
+    async fn append_feed(&self, conversation: &ConversationId, key: &str, entry: &str) -> Result<(), StoreError> {
+        let (conversation, key, entry) = (conversation.clone(), key.to_owned(), entry.to_owned());
+        self.transact(move |db| shelf::append_feed(db, &conversation, &key, &entry)).await
+    }
+
+    async fn feed(
+        &self,
+        conversation: &ConversationId,
+        cursor: u64,
+        limit: usize,
+    ) -> Result<Vec<FeedEntry>, StoreError> {
+        let conversation = conversation.clone();
+        self.transact(move |db| shelf::feed(db, &conversation, cursor, limit)).await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.transact(move |db| shelf::sweep(db, now)).await
+    }
+}
+
+/// Something that was stored as JSON.
+fn decode<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Unreadable(error.to_string()))
+}
+
+/// JSON to be stored.
+fn encode<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data with text keys")
+}
+
+/// SQLite's integers are signed.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

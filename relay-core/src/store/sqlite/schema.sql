@@ -1,0 +1,55 @@
+-- One row per conversation. due_at is the lease's end while it is held, the next deadline while it is not.
+CREATE TABLE IF NOT EXISTS conversations (
+    id          TEXT PRIMARY KEY,
+    state       TEXT,
+    fence       INTEGER NOT NULL DEFAULT 0,
+    nonce       TEXT NOT NULL DEFAULT '',
+    holder      TEXT,
+    due_at      INTEGER
+) STRICT;
+CREATE INDEX IF NOT EXISTS conversations_due ON conversations (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS inbox (
+    place        INTEGER PRIMARY KEY AUTOINCREMENT,
+    conversation TEXT NOT NULL,
+    event        TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS inbox_conversation ON inbox (conversation, place);
+
+CREATE TABLE IF NOT EXISTS outbox (
+    conversation TEXT NOT NULL,
+    seq          INTEGER NOT NULL,
+    effect       TEXT NOT NULL,
+    PRIMARY KEY (conversation, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Event ids that were ingested, for as long as a repeat could come.
+CREATE TABLE IF NOT EXISTS seen (
+    event_id TEXT PRIMARY KEY,
+    at       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS seen_at ON seen (at);
+
+CREATE TABLE IF NOT EXISTS dead_letters (
+    letter       INTEGER PRIMARY KEY AUTOINCREMENT,
+    conversation TEXT NOT NULL,
+    effect       TEXT NOT NULL,
+    reason       TEXT NOT NULL,
+    at           INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS blobs (
+    id           TEXT PRIMARY KEY,
+    content_type TEXT NOT NULL,
+    bytes        BLOB NOT NULL,
+    expires_at   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS blobs_expiry ON blobs (expires_at);
+
+CREATE TABLE IF NOT EXISTS feed (
+    cursor       INTEGER PRIMARY KEY AUTOINCREMENT,
+    conversation TEXT NOT NULL,
+    key          TEXT NOT NULL,
+    entry        TEXT NOT NULL,
+    UNIQUE (conversation, key)
+) STRICT;

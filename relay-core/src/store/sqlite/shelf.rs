@@ -1,0 +1,117 @@
+//! What the relays share besides mailboxes: dead letters, counts, pictures, feeds.
+
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::{decode, mailbox, signed, unsigned};
+use crate::id::{BlobId, ConversationId};
+use crate::machine::Event;
+use crate::store::{Blob, DEDUPE_KEEP, DeadLetter, FEED_MAX, FeedEntry, Stats, StoreError};
+use crate::time::Timestamp;
+
+pub(super) fn dead_letters(db: &Transaction, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+    let mut rows = db
+        .prepare_cached("SELECT letter, conversation, effect, reason, at FROM dead_letters ORDER BY letter LIMIT ?1")?;
+    let raw: Vec<(i64, String, String, String, i64)> = rows
+        .query_map([signed(limit as u64)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
+        .collect::<Result<_, _>>()?;
+    raw.into_iter()
+        .map(|(letter, conversation, effect, reason, at)| {
+            Ok(DeadLetter {
+                letter: unsigned(letter),
+                conversation: parse(conversation)?,
+                effect: decode(&effect)?,
+                reason,
+                at: Timestamp(unsigned(at)),
+            })
+        })
+        .collect()
+}
+
+pub(super) fn redrive(db: &Transaction, letter: u64, now: Timestamp) -> Result<bool, StoreError> {
+    let found: Option<(String, String)> = db
+        .prepare_cached("DELETE FROM dead_letters WHERE letter = ?1 RETURNING conversation, effect")?
+        .query_row([signed(letter)], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((conversation, effect)) = found else {
+        return Ok(false);
+    };
+    let id = parse(conversation)?;
+    mailbox::append(db, &id, &Event::Redriven { effect: decode(&effect)? })?;
+    // A holder finds the event when it next commits; without one the conversation is due at once.
+    db.prepare_cached("UPDATE conversations SET due_at = ?2 WHERE id = ?1 AND holder IS NULL")?
+        .execute(params![id.as_str(), signed(now.as_millis())])?;
+    Ok(true)
+}
+
+pub(super) fn stats(db: &Transaction, now: Timestamp) -> Result<Stats, StoreError> {
+    let count = |sql: &str| -> Result<u64, StoreError> {
+        let mut statement = db.prepare_cached(sql)?;
+        let count = match statement.parameter_count() {
+            0 => statement.query_row([], |row| row.get(0))?,
+            _ => statement.query_row([signed(now.as_millis())], |row| row.get(0))?,
+        };
+        Ok(unsigned(count))
+    };
+    Ok(Stats {
+        conversations: count("SELECT count(*) FROM conversations")?,
+        held: count("SELECT count(*) FROM conversations WHERE holder IS NOT NULL AND due_at > ?1")?,
+        due: count("SELECT count(*) FROM conversations WHERE due_at <= ?1")?,
+        inbox: count("SELECT count(*) FROM inbox")?,
+        outbox: count("SELECT count(*) FROM outbox")?,
+        dead_letters: count("SELECT count(*) FROM dead_letters")?,
+    })
+}
+
+pub(super) fn put_blob(db: &Transaction, id: &BlobId, blob: &Blob, expires_at: Timestamp) -> Result<(), StoreError> {
+    db.prepare_cached("INSERT OR REPLACE INTO blobs (id, content_type, bytes, expires_at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![id.as_str(), blob.content_type, blob.bytes, signed(expires_at.as_millis())])?;
+    Ok(())
+}
+
+pub(super) fn blob(db: &Transaction, id: &BlobId, now: Timestamp) -> Result<Option<Blob>, StoreError> {
+    let blob = db
+        .prepare_cached("SELECT content_type, bytes FROM blobs WHERE id = ?1 AND expires_at > ?2")?
+        .query_row(params![id.as_str(), signed(now.as_millis())], |row| {
+            Ok(Blob { content_type: row.get(0)?, bytes: row.get(1)? })
+        })
+        .optional()?;
+    Ok(blob)
+}
+
+pub(super) fn append_feed(db: &Transaction, id: &ConversationId, key: &str, entry: &str) -> Result<(), StoreError> {
+    db.prepare_cached("INSERT OR IGNORE INTO feed (conversation, key, entry) VALUES (?1, ?2, ?3)")?
+        .execute(params![id.as_str(), key, entry])?;
+    db.prepare_cached(
+        "DELETE FROM feed WHERE conversation = ?1 AND cursor <= \
+         (SELECT cursor FROM feed WHERE conversation = ?1 ORDER BY cursor DESC LIMIT 1 OFFSET ?2)",
+    )?
+    .execute(params![id.as_str(), signed(FEED_MAX as u64)])?;
+    Ok(())
+}
+
+pub(super) fn feed(
+    db: &Transaction,
+    id: &ConversationId,
+    cursor: u64,
+    limit: usize,
+) -> Result<Vec<FeedEntry>, StoreError> {
+    let entries = db
+        .prepare_cached(
+            "SELECT cursor, entry FROM feed WHERE conversation = ?1 AND cursor > ?2 ORDER BY cursor LIMIT ?3",
+        )?
+        .query_map(params![id.as_str(), signed(cursor), signed(limit as u64)], |row| {
+            Ok(FeedEntry { cursor: unsigned(row.get(0)?), entry: row.get(1)? })
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(entries)
+}
+
+pub(super) fn sweep(db: &Transaction, now: Timestamp) -> Result<(), StoreError> {
+    db.prepare_cached("DELETE FROM blobs WHERE expires_at <= ?1")?.execute([signed(now.as_millis())])?;
+    db.prepare_cached("DELETE FROM seen WHERE at <= ?1")?.execute([signed((now - DEDUPE_KEEP).as_millis())])?;
+    Ok(())
+}
+
+fn parse(id: String) -> Result<ConversationId, StoreError> {
+    ConversationId::parse(id).map_err(|error| StoreError::Unreadable(error.to_string()))
+}

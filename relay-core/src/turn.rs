@@ -1,0 +1,158 @@
+//! A lease holder's turn: what to do next with a conversation, as data. The relay's loop and the simulation both drive
+//! it, so that what is simulated is what runs. It does no I/O and knows no clock: it is told `now` at each move.
+//!
+//! The order of a turn: apply all events of the inbox and all passed deadlines, commit; carry out the first effect
+//! that is ready, apply its outcome, commit; and so on, until nothing is ready and the store has taken the lease back.
+
+use std::collections::VecDeque;
+
+use crate::id::{EffectSeq, Fence, Nonce};
+use crate::machine::{self, Conversation, Dead, Event, Outcome, Queued, Rules, Transition};
+use crate::store::{Commit, Committed, Held};
+use crate::time::Timestamp;
+
+/// One holder's work on one conversation, from taking the lease to giving it back.
+#[derive(Debug)]
+pub struct Turn {
+    rules: Rules,
+    fence: Fence,
+    conversation: Conversation,
+    inbox: Vec<Event>,
+    outbox: VecDeque<Queued>,
+    /// Present when something was applied that is not committed yet.
+    unsaved: Option<Unsaved>,
+    over: bool,
+}
+
+/// What was decided since the last commit.
+#[derive(Debug, Default)]
+struct Unsaved {
+    consumed: usize,
+    acked: Vec<EffectSeq>,
+    effects: Vec<Queued>,
+    dead: Vec<Dead>,
+}
+
+/// What the holder has to do next.
+#[derive(Debug)]
+pub enum Move {
+    /// Commit this, then tell [`Turn::committed`].
+    Commit(Box<Commit>),
+    /// Carry this out, then tell [`Turn::performed`].
+    Perform(Box<Performance>),
+    /// Nothing: the lease is no longer ours.
+    Over,
+}
+
+/// An effect to carry out.
+#[derive(Clone, Debug)]
+pub struct Performance {
+    /// The effect and its place.
+    pub queued: Queued,
+    /// Which try this is, from 1.
+    pub attempt: u32,
+    /// The fence that a VM is to check.
+    pub fence: Fence,
+    /// The conversation as it is now: its name and address.
+    pub conversation: Conversation,
+}
+
+impl Turn {
+    /// Begin with what the store handed over.
+    pub fn begin(rules: Rules, held: Held) -> Self {
+        Self {
+            rules,
+            fence: held.fence,
+            conversation: held.conversation,
+            inbox: held.inbox,
+            outbox: held.outbox.into(),
+            unsaved: None,
+            over: false,
+        }
+    }
+
+    /// What to do at `now`. `nonce` names the commit, if it is one.
+    pub fn next(&mut self, now: Timestamp, nonce: Nonce) -> Move {
+        if self.over {
+            return Move::Over;
+        }
+        for event in std::mem::take(&mut self.inbox) {
+            self.apply(event, now);
+            self.unsaved.get_or_insert_default().consumed += 1;
+        }
+        if self.conversation.is_due(now) {
+            self.apply(Event::Due, now);
+        }
+        let ready = self.ready(now);
+        match (self.unsaved.take(), ready) {
+            (None, Some(at)) => Move::Perform(Box::new(self.performance(at))),
+            (unsaved, ready) => {
+                Move::Commit(Box::new(self.commit(unsaved.unwrap_or_default(), ready.is_none(), now, nonce)))
+            }
+        }
+    }
+
+    /// Take in the store's answer to the commit.
+    pub fn committed(&mut self, answer: Committed) {
+        match answer {
+            Committed::Held { inbox } => self.inbox = inbox,
+            Committed::Released | Committed::Fenced => self.over = true,
+        }
+    }
+
+    /// Take in what came of the effect that was to be carried out.
+    pub fn performed(&mut self, effect: Queued, outcome: Outcome, now: Timestamp) {
+        self.apply(Event::Performed { effect, outcome }, now);
+    }
+
+    fn apply(&mut self, event: Event, now: Timestamp) {
+        let Transition { conversation, effects, acked, dead } =
+            machine::step(&self.rules, self.conversation.clone(), event, now);
+        self.conversation = conversation;
+        let unsaved = self.unsaved.get_or_insert_default();
+        // An effect that was asked for and withdrawn since the last commit was never in the outbox.
+        self.outbox.extend(effects.iter().cloned());
+        self.outbox.retain(|queued| !acked.contains(&queued.seq));
+        unsaved.effects.extend(effects);
+        unsaved.effects.retain(|queued| !acked.contains(&queued.seq));
+        unsaved.acked.extend(acked);
+        unsaved.dead.extend(dead);
+    }
+
+    /// The place in the outbox of the first effect that may be carried out now: the first of its lane, not waiting.
+    fn ready(&self, now: Timestamp) -> Option<usize> {
+        let mut seen = Vec::new();
+        self.outbox.iter().position(|queued| {
+            let lane = queued.effect.lane();
+            let first = !seen.contains(&lane);
+            seen.push(lane);
+            first && self.conversation.retries.get(&lane).is_none_or(|retry| retry.next_at <= now)
+        })
+    }
+
+    fn performance(&self, at: usize) -> Performance {
+        let queued = self.outbox[at].clone();
+        let tried = self.conversation.retries.get(&queued.effect.lane()).filter(|retry| retry.effect == queued.seq);
+        Performance {
+            attempt: tried.map_or(0, |retry| retry.attempts) + 1,
+            fence: self.fence,
+            conversation: self.conversation.clone(),
+            queued,
+        }
+    }
+
+    fn commit(&self, unsaved: Unsaved, release: bool, now: Timestamp, nonce: Nonce) -> Commit {
+        Commit {
+            fence: self.fence,
+            nonce,
+            now,
+            consumed: unsaved.consumed,
+            acked: unsaved.acked,
+            effects: unsaved.effects,
+            dead: unsaved.dead,
+            conversation: self.conversation.clone(),
+            deadline: self.conversation.deadline(),
+            release,
+        }
+    }
+}

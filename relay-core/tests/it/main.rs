@@ -1,0 +1,3 @@
+//! Tests of the core from outside: the store contract, the machine against its model, the simulated world.
+
+mod store;
