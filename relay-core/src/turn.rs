@@ -21,6 +21,7 @@ pub struct Turn {
     outbox: VecDeque<Queued>,
     /// Present when something was applied that is not committed yet.
     unsaved: Option<Unsaved>,
+    draining: bool,
     over: bool,
 }
 
@@ -67,6 +68,7 @@ impl Turn {
             inbox: held.inbox,
             outbox: held.outbox.into(),
             unsaved: None,
+            draining: false,
             over: false,
         }
     }
@@ -83,7 +85,7 @@ impl Turn {
         if self.conversation.is_due(now) {
             self.apply(Event::Due, now);
         }
-        let ready = self.ready(now);
+        let ready = if self.draining { None } else { self.ready(now) };
         match (self.unsaved.take(), ready) {
             (None, Some(at)) => Move::Perform(Box::new(self.performance(at))),
             (unsaved, ready) => {
@@ -103,6 +105,11 @@ impl Turn {
     /// Take in what came of the effect that was to be carried out.
     pub fn performed(&mut self, effect: Queued, outcome: Outcome, now: Timestamp) {
         self.apply(Event::Performed { effect, outcome }, now);
+    }
+
+    /// Carry nothing more out: what is left goes to another holder, which finds the conversation due at once.
+    pub fn drain(&mut self) {
+        self.draining = true;
     }
 
     fn apply(&mut self, event: Event, now: Timestamp) {
@@ -151,7 +158,7 @@ impl Turn {
             effects: unsaved.effects,
             dead: unsaved.dead,
             conversation: self.conversation.clone(),
-            deadline: self.conversation.deadline(),
+            deadline: if release && self.ready(now).is_some() { Some(now) } else { self.conversation.deadline() },
             release,
         }
     }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::id::EffectSeq;
+use crate::id::{EffectSeq, RunId};
 use crate::machine::conversation::{Retry, Waking};
 use crate::machine::effect::{Effect, FIRST_TRY_TIMEOUT, Lane, Queued, Say};
 use crate::machine::event::Outcome;
 use crate::machine::retry::{self, Next};
 use crate::machine::{Dead, Ending, Phase, Step, Timer, text};
-use crate::protocol::{RefusalReason, RunState};
+use crate::protocol::{RefusalReason, RunState, RunStatus};
 
 impl Step<'_> {
     pub(super) fn performed(&mut self, Queued { seq, effect }: Queued, outcome: Outcome) {
@@ -122,22 +122,29 @@ impl Step<'_> {
                 self.say_all(Say { text: answer.text, code: answer.code, ..Say::default() });
             }
             (Effect::Ask { .. }, Outcome::Refused { message, .. }) => self.say(text::refused(&message)),
-            (Effect::Probe { run }, Outcome::Probed { status: None }) => {
-                if matches!(self.conversation.phase, Phase::Working { .. }) && self.conversation.run() == Some(&run) {
-                    self.say(text::run_lost(&run));
-                    self.end(Ending::Failed);
-                }
-            }
-            (Effect::Probe { run }, Outcome::Probed { status: Some(status) }) => {
-                if status.state == RunState::Running {
-                    self.told_quiet(&text::quiet(&run, self.rules.silence_timeout));
-                }
-            }
+            (Effect::Probe { run }, Outcome::Probed { status }) => self.probed(&run, status),
             (Effect::KeepImage { caption, .. }, Outcome::ImageKept { blob }) => {
                 self.say_all(Say { text: caption, picture: Some(blob), ..Say::default() });
             }
             (Effect::KeepImage { .. }, Outcome::Refused { .. }) => self.say(text::PICTURE_LOST),
             _ => {}
+        }
+    }
+
+    fn probed(&mut self, run: &RunId, status: Option<RunStatus>) {
+        if !matches!(&self.conversation.phase, Phase::Working { run: working, .. } if working == run) {
+            return;
+        }
+        match status {
+            None => {
+                self.say(text::run_lost(run));
+                self.end(Ending::Failed);
+            }
+            Some(RunStatus { state: RunState::Running, .. }) => {
+                self.told_quiet(&text::quiet(run, self.rules.silence_timeout));
+            }
+            // Its report is on the way.
+            Some(_) => {}
         }
     }
 
@@ -151,7 +158,7 @@ impl Step<'_> {
         }
     }
 
-    fn accepted(&mut self, accepted: &crate::id::RunId) {
+    fn accepted(&mut self, accepted: &RunId) {
         if let Phase::Starting { run, task, .. } = &self.conversation.phase
             && run == accepted
         {

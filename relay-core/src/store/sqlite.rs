@@ -78,7 +78,9 @@ impl SqliteStore {
         if self.in_memory {
             return call();
         }
-        tokio::task::spawn_blocking(call).await.map_err(|error| StoreError::Unavailable(Box::new(error)))?
+        #[expect(clippy::disallowed_methods, reason = "a disk may take its time; the caller's thread must not")]
+        let running = tokio::task::spawn_blocking(call);
+        running.await.map_err(|error| StoreError::Unavailable(Box::new(error)))?
     }
 }
 

@@ -1,5 +1,7 @@
 //! The store contract as tests: one function per clause, each over a fresh store. An implementation's test calls [`all`].
 
+#![expect(clippy::unwrap_used, reason = "a failing call fails the test that made it")]
+
 use std::future::Future;
 use std::time::Duration;
 

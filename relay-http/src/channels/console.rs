@@ -1,0 +1,100 @@
+//! The web console: messages are entries of the conversation's feed, which the page follows from any relay.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use relay_core::id::{Address, ChannelKind, ConversationId, MessageId};
+use relay_core::machine::{Choice, Outcome};
+use relay_core::store::{Store, StoreError};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::channels::{Channel, Outgoing};
+
+/// The console, outgoing, and the feed that its page follows.
+pub struct ConsoleChannel {
+    store: Arc<dyn Store>,
+    /// Counts appends by this process, so that its viewers need not wait for their next look.
+    appended: watch::Sender<u64>,
+}
+
+/// One entry of the feed, as the page reads it.
+#[derive(Serialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+enum Entry<'a> {
+    Person {
+        id: &'a MessageId,
+        text: &'a str,
+    },
+    Relay {
+        text: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        picture: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        choice: Option<Buttons>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        passing: bool,
+    },
+}
+
+#[derive(Serialize)]
+struct Buttons {
+    approve: String,
+    reject: String,
+}
+
+impl From<&Choice> for Buttons {
+    fn from(choice: &Choice) -> Self {
+        Self { approve: choice.payload("approve"), reject: choice.payload("reject") }
+    }
+}
+
+impl ConsoleChannel {
+    /// A console whose feeds are in `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, appended: watch::Sender::new(0) }
+    }
+
+    /// The address of the console's one conversation.
+    pub fn address() -> Address {
+        Address { channel: ChannelKind::Console, name: "console:main".to_owned() }
+    }
+
+    /// Show what the person wrote. The same id again changes nothing.
+    pub async fn echo(&self, conversation: &ConversationId, id: &MessageId, text: &str) -> Result<(), StoreError> {
+        self.append(conversation, &format!("person:{id}"), &Entry::Person { id, text }).await
+    }
+
+    /// Changes whenever this process has appended to a feed.
+    pub fn appended(&self) -> watch::Receiver<u64> {
+        self.appended.subscribe()
+    }
+
+    async fn append(&self, conversation: &ConversationId, key: &str, entry: &Entry<'_>) -> Result<(), StoreError> {
+        let entry = serde_json::to_string(entry).expect("plain data with text keys");
+        self.store.append_feed(conversation, key, &entry).await?;
+        self.appended.send_modify(|count| *count += 1);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Channel for ConsoleChannel {
+    async fn send(&self, message: Outgoing<'_>) -> Outcome {
+        let say = message.say;
+        let entry = Entry::Relay {
+            text: &say.text,
+            code: say.code.as_deref(),
+            // A path, not an address: the page is read under whatever name this relay has for its reader.
+            picture: message.picture.map(|url| url.path().to_owned()),
+            choice: say.choice.as_ref().map(Buttons::from),
+            passing: say.passing,
+        };
+        match self.append(message.conversation, &format!("effect:{}", message.effect.0), &entry).await {
+            Ok(()) => Outcome::Done,
+            Err(_) => Outcome::NoAnswer { waited_ms: 0 },
+        }
+    }
+}

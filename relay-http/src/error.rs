@@ -1,0 +1,62 @@
+//! The only place where a failure becomes an HTTP status. What went wrong inside is logged here, once; the caller is told
+//! what it can act on.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use relay_core::protocol::signature::SignatureError;
+use relay_core::store::StoreError;
+
+/// Why a request is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The signature of a webhook does not verify.
+    #[error("the signature does not match")]
+    WebhookSignature,
+    /// The signature of a VM does not verify.
+    #[error(transparent)]
+    VmSignature(#[from] SignatureError),
+    /// The request is not what this route takes.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The body is over the route's cap.
+    #[error("the body is too large")]
+    TooLarge,
+    /// Nobody is signed in to the console.
+    #[error("sign in first")]
+    SignInFirst,
+    /// There is nothing at this address.
+    #[error("not found")]
+    NotFound,
+    /// The conversation's inbox is full.
+    #[error("too many messages are waiting; try again later")]
+    InboxFull,
+    /// The store is unwell; nothing was kept that was not acknowledged.
+    #[error("the store is unavailable; try again")]
+    Store(#[from] StoreError),
+}
+
+impl IntoResponse for RequestError {
+    fn into_response(self) -> Response {
+        let status = match &self {
+            Self::WebhookSignature => StatusCode::FORBIDDEN,
+            Self::VmSignature(_) | Self::SignInFirst => StatusCode::UNAUTHORIZED,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::InboxFull | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        match &self {
+            Self::Store(error) => {
+                let cause = std::error::Error::source(error).map(ToString::to_string);
+                tracing::error!(%error, cause, "request failed: the store is unwell");
+            }
+            Self::NotFound | Self::SignInFirst => {}
+            other => tracing::warn!(status = status.as_u16(), reason = %other, "request refused"),
+        }
+        let mut response = (status, format!("{self}\n")).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

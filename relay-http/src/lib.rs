@@ -1,0 +1,83 @@
+//! The relay process: takes webhooks in, drives conversations, carries effects out.
+
+pub mod app;
+pub mod channels;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod router;
+pub mod routes;
+pub mod telemetry;
+pub mod vm;
+pub mod worker;
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use anyhow::Context;
+use config::{Config, StateStore};
+use relay_core::store::Store;
+use relay_core::store::sqlite::SqliteStore;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use app::App;
+
+/// Held conversations that may wait for the worker; one more waits for its lease to run out.
+const TURNS_WAITING_MAX: usize = 1024;
+
+/// Open the store that the configuration names.
+pub fn open_store(config: &StateStore) -> anyhow::Result<Arc<dyn Store>> {
+    let store = match config {
+        StateStore::SqliteFile(path) => {
+            SqliteStore::open(path).with_context(|| format!("STATE_STORE: can't open {}", path.display()))?
+        }
+        StateStore::SqliteMemory => SqliteStore::in_memory()?,
+    };
+    Ok(Arc::new(store))
+}
+
+/// Serve on `listener` until `shutdown` completes, then give everything back within the grace period: first the requests in
+/// flight are answered, then the turns end.
+pub async fn run(
+    config: Config,
+    store: Arc<dyn Store>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let grace = config.shutdown_grace;
+    let (turns, held) = mpsc::channel(TURNS_WAITING_MAX);
+    let app = Arc::new(App::new(config, store, turns)?);
+    let (stopping, drain) = (app.stopping.clone(), CancellationToken::new());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(worker::run(Arc::clone(&app), held, drain.clone()));
+    tracing::info!("listening on {}", listener.local_addr()?);
+    let service = router::router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(stopping.clone().cancelled_owned());
+    let mut server = pin!(server.into_future());
+
+    tokio::select! {
+        () = shutdown => {}
+        ended = &mut server => ended?,
+    }
+    tracing::info!(grace_ms = grace.as_millis(), "stopping");
+    stopping.cancel();
+    let finished = tokio::time::timeout(grace, async {
+        let served = server.await;
+        drain.cancel();
+        while let Some(ended) = tasks.join_next().await {
+            ended?;
+        }
+        served.map_err(anyhow::Error::from)
+    });
+    match finished.await {
+        Ok(ended) => ended.inspect(|()| tracing::info!("stopped")),
+        Err(_) => {
+            tracing::warn!("the grace period ran out; what is held is taken over when its lease ends");
+            Ok(())
+        }
+    }
+}

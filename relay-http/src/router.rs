@@ -1,0 +1,41 @@
+//! Every route and every layer, in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use relay_core::protocol::BODY_BYTES_MAX;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::app::App;
+use crate::routes::{callback, console, images, ops, webhook};
+
+/// A webhook is a short form; Twilio's own limit for a text is far below.
+const WEBHOOK_BYTES_MAX: usize = 32 * 1024;
+/// What a person types into the console at most.
+const CONSOLE_BYTES_MAX: usize = 32 * 1024;
+/// A request that takes longer is given up; Twilio itself waits fifteen seconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The relay's routes.
+pub fn router(app: Arc<App>) -> Router {
+    let bounded = Router::new()
+        .route("/webhook", post(webhook::receive).layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX)))
+        .route("/callback/{run}", post(callback::receive).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)))
+        .route("/images/{blob}", get(images::serve))
+        .route("/console", get(console::page))
+        .route("/console/app.css", get(console::css))
+        .route("/console/app.js", get(console::js))
+        .route("/console/session", post(console::sign_in).layer(DefaultBodyLimit::max(CONSOLE_BYTES_MAX)))
+        .route("/console/send", post(console::send).layer(DefaultBodyLimit::max(CONSOLE_BYTES_MAX)))
+        .route("/health", get(ops::health))
+        .route("/ready", get(ops::ready))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT));
+    // A stream of events has no end of its own.
+    let endless = Router::new().route("/console/events", get(console::events));
+    bounded.merge(endless).layer(CatchPanicLayer::new()).with_state(app)
+}

@@ -1,0 +1,41 @@
+//! `POST /callback/{run}`: a VM reports. Answered 204 once the report is durable; the VM sends it again until then.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use relay_core::machine::Event;
+use relay_core::protocol::{Report, signature};
+use secrecy::ExposeSecret;
+
+use crate::app::App;
+use crate::clock;
+use crate::error::RequestError;
+use crate::routes;
+
+/// Check, record, acknowledge.
+pub async fn receive(
+    State(app): State<Arc<App>>,
+    Path(run): Path<String>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, RequestError> {
+    let body = routes::body(body)?;
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    let claimed = headers.get(signature::HEADER).and_then(|value| value.to_str().ok());
+    let secret = app.config.vm_secret.expose_secret().as_bytes();
+    signature::verify(secret, clock::now(), "POST", path, &body, claimed)?;
+    let report: Report =
+        serde_json::from_slice(&body).map_err(|_| RequestError::Malformed("the body is not a report"))?;
+    // A run's name begins with its conversation's: a VM can't report into a conversation that the run is not of.
+    let of_conversation = report.run.as_str().strip_prefix(report.conversation.as_str());
+    if report.run.as_str() != run || !of_conversation.is_some_and(|rest| rest.starts_with('-')) {
+        return Err(RequestError::Malformed("the report's run, conversation and address do not agree"));
+    }
+    let Report { conversation, run, seq, event } = report;
+    app.accept(conversation, Event::Report { run, seq, event }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

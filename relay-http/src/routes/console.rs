@@ -1,0 +1,222 @@
+//! The web console: the page, its stream of events, and what is typed into it.
+//!
+//! Without `CONSOLE_TOKEN` it answers only callers on this machine who call it by a local name, so that neither another
+//! machine nor a web page that has rebound its own name can use it. With a token, a signed-in browser holds a cookie that
+//! proves the token without containing it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{ConnectInfo, Form, FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use futures::{Stream, StreamExt, TryStreamExt};
+use hmac::{Hmac, KeyInit, Mac};
+use relay_core::id::MessageId;
+use relay_core::machine::{Content, Event, Message};
+use relay_core::store::FeedEntry;
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::app::App;
+use crate::channels::console::ConsoleChannel;
+use crate::error::RequestError;
+
+const PAGE: &str = include_str!("../../static/console.html");
+const CSS: &str = include_str!("../../static/console.css");
+const JS: &str = include_str!("../../static/console.js");
+const SIGN_IN: &str = include_str!("../../static/sign-in.html");
+
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+const COOKIE: &str = "textslash_console";
+/// What another relay appended is looked for this often; what this one appended is seen at once.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// Entries sent in one go.
+const BATCH: usize = 200;
+
+/// Proof that the caller may use the console.
+pub struct SignedIn;
+
+impl FromRequestParts<Arc<App>> for SignedIn {
+    type Rejection = RequestError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, RequestError> {
+        match session(app) {
+            Some(session) => {
+                let held = cookie(&parts.headers).unwrap_or_default();
+                let same: bool = session.as_bytes().ct_eq(held.as_bytes()).into();
+                if same { Ok(Self) } else { Err(RequestError::SignInFirst) }
+            }
+            None if is_local(parts) => Ok(Self),
+            None => Err(RequestError::NotFound),
+        }
+    }
+}
+
+/// What a signed-in browser's cookie holds; `None` when no token is configured.
+fn session(app: &App) -> Option<String> {
+    let token = app.config.console_token.as_ref()?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(app.config.relay_secret.expose_secret().as_bytes())
+        .expect("HMAC takes a key of any length");
+    mac.update(b"console\0");
+    mac.update(token.expose_secret().as_bytes());
+    Some(hex::encode(mac.finalize().into_bytes()))
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies.flat_map(|value| value.split("; ")).find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
+fn is_local(parts: &Parts) -> bool {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
+    let forwarded =
+        parts.headers.keys().any(|name| name == header::FORWARDED || name.as_str().starts_with("x-forwarded-"));
+    peer.is_some_and(|ConnectInfo(peer)| is_loopback(peer.ip()))
+        && matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+        && !forwarded
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// `GET /console`: the page, or the form that asks for the token.
+pub async fn page(State(app): State<Arc<App>>, signed_in: Result<SignedIn, RequestError>) -> Response {
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    match signed_in {
+        Ok(SignedIn) => (headers, Html(PAGE)).into_response(),
+        Err(RequestError::SignInFirst) if app.config.console_token.is_some() => {
+            (StatusCode::UNAUTHORIZED, headers, Html(SIGN_IN)).into_response()
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+/// `GET /console/app.css`
+pub async fn css() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], CSS)
+}
+
+/// `GET /console/app.js`
+pub async fn js() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], JS)
+}
+
+/// What the sign-in form sends.
+#[derive(Deserialize)]
+pub struct SignIn {
+    token: String,
+}
+
+/// `POST /console/session`: a right token gets the cookie, a wrong one the form again.
+pub async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<SignIn>) -> Result<Response, RequestError> {
+    let (Some(token), Some(session)) = (&app.config.console_token, session(&app)) else {
+        return Err(RequestError::NotFound);
+    };
+    let right: bool = token.expose_secret().as_bytes().ct_eq(form.token.as_bytes()).into();
+    if !right {
+        // A guess costs a second; the token itself is what makes guessing hopeless.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        return Err(RequestError::SignInFirst);
+    }
+    let secure = if app.config.public_url.scheme() == "https" { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE}={session}; Path=/console; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}");
+    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/console")).into_response())
+}
+
+/// What the page sends: text, or the payload of a button.
+#[derive(Deserialize)]
+pub struct Send {
+    id: MessageId,
+    text: Option<String>,
+    button: Option<String>,
+}
+
+/// `POST /console/send`: 202 once the message is durable. The same id again changes nothing. JSON, which another site's page
+/// can't send without being allowed to.
+pub async fn send(
+    State(app): State<Arc<App>>,
+    _: SignedIn,
+    Json(message): Json<Send>,
+) -> Result<StatusCode, RequestError> {
+    let (shown, content) = match (message.text, message.button) {
+        (Some(text), None) => (text.clone(), Content::Text { text }),
+        (None, Some(payload)) => {
+            (payload.split(':').next().unwrap_or_default().to_owned(), Content::Button { payload })
+        }
+        _ => return Err(RequestError::Malformed("either text or button")),
+    };
+    let from = ConsoleChannel::address();
+    let conversation = app.conversation(&from);
+    app.console.echo(&conversation, &message.id, &shown).await?;
+    app.accept(conversation, Event::Message(Message { id: message.id, from, content })).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// `GET /console/events`: the conversation's feed, from the start or from after `Last-Event-ID`, and then as it grows.
+pub async fn events(
+    State(app): State<Arc<App>>,
+    _: SignedIn,
+    headers: HeaderMap,
+) -> Sse<impl Stream<Item = Result<SseEvent, RequestError>>> {
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
+    let follow = Follow::new(app, last);
+    let batches = futures::stream::try_unfold(follow, |mut follow| async move {
+        let batch = follow.next().await?;
+        Ok::<_, RequestError>(batch.map(|batch| (futures::stream::iter(batch).map(Ok), follow)))
+    });
+    Sse::new(batches.try_flatten()).keep_alive(KeepAlive::default())
+}
+
+/// A viewer's place in the feed.
+struct Follow {
+    app: Arc<App>,
+    cursor: u64,
+    appended: tokio::sync::watch::Receiver<u64>,
+}
+
+impl Follow {
+    fn new(app: Arc<App>, cursor: u64) -> Self {
+        let appended = app.console.appended();
+        Self { app, cursor, appended }
+    }
+
+    /// The next entries; waits until there are some. `None` when this relay is stopping: the page goes on with another.
+    async fn next(&mut self) -> Result<Option<Vec<SseEvent>>, RequestError> {
+        let conversation = self.app.conversation(&ConsoleChannel::address());
+        loop {
+            self.appended.mark_unchanged();
+            let entries = self.app.store.feed(&conversation, self.cursor, BATCH).await?;
+            if let Some(last) = entries.last() {
+                self.cursor = last.cursor;
+                return Ok(Some(entries.into_iter().map(to_sse).collect()));
+            }
+            tokio::select! {
+                _ = tokio::time::timeout(LOOK_INTERVAL, self.appended.changed()) => {}
+                () = self.app.stopping.cancelled() => return Ok(None),
+            }
+        }
+    }
+}
+
+fn to_sse(entry: FeedEntry) -> SseEvent {
+    SseEvent::default().id(entry.cursor.to_string()).data(entry.entry)
+}

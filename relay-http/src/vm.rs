@@ -1,0 +1,211 @@
+//! The relay's side of the wire to a VM (`docs/protocol.md`): signed, bounded calls, each with one outcome.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use relay_core::id::RunId;
+use relay_core::machine::Outcome;
+use relay_core::protocol::{
+    Answer, ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, IMAGE_BYTES_MAX, Refusal,
+    RefusalReason, signature,
+};
+use reqwest::{Method, Response, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::clock;
+
+/// What became of a call.
+#[derive(Debug)]
+pub enum CallError {
+    /// Nobody answered; the VM may or may not have the request.
+    NoAnswer,
+    /// The VM can't take it now.
+    Busy,
+    /// The VM has seen a larger fence: this relay has lost the conversation.
+    Fenced,
+    /// The VM will never take it.
+    Refused {
+        /// Why.
+        reason: RefusalReason,
+        /// For people.
+        message: String,
+    },
+}
+
+impl CallError {
+    /// The outcome for the machine; `None` when this relay no longer has a say.
+    pub fn outcome(self, waited: Duration) -> Option<Outcome> {
+        match self {
+            Self::NoAnswer => Some(no_answer(waited)),
+            Self::Busy => Some(Outcome::Busy { retry_after_ms: None }),
+            Self::Fenced => None,
+            Self::Refused { reason, message } => Some(Outcome::Refused { reason: Some(reason), message }),
+        }
+    }
+}
+
+/// The outcome of a call that nobody answered.
+pub fn no_answer(waited: Duration) -> Outcome {
+    Outcome::NoAnswer { waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// Calls one VM.
+#[derive(Clone)]
+pub struct VmClient {
+    http: reqwest::Client,
+    base: Url,
+    secret: SecretString,
+}
+
+impl VmClient {
+    /// Call the VM at `base`, signing with `secret`.
+    pub fn new(http: reqwest::Client, base: Url, secret: SecretString) -> Self {
+        Self { http, base, secret }
+    }
+
+    /// `POST /command` that starts a run.
+    pub async fn start(&self, request: &CommandRequest) -> Result<Outcome, CallError> {
+        debug_assert!(matches!(request.command, Command::Run { .. }));
+        self.post("/command", request).await.map(|_| Outcome::Done)
+    }
+
+    /// `POST /command` that asks.
+    pub async fn ask(&self, request: &CommandRequest) -> Result<Outcome, CallError> {
+        debug_assert!(matches!(request.command, Command::Ask { .. }));
+        let body = self.post("/command", request).await?;
+        Ok(Outcome::Answered { answer: parse::<Answer>(&body)? })
+    }
+
+    /// `POST /approve`.
+    pub async fn decide(&self, request: &ApproveRequest) -> Result<Outcome, CallError> {
+        self.post("/approve", request).await.map(|_| Outcome::Done)
+    }
+
+    /// `POST /cancel`.
+    pub async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, CallError> {
+        self.post("/cancel", request).await.map(|_| Outcome::Done)
+    }
+
+    /// `GET /runs/{id}`.
+    pub async fn probe(&self, run: &RunId) -> Result<Outcome, CallError> {
+        match self.call(Method::GET, &format!("/runs/{run}"), Bytes::new(), BODY_BYTES_MAX).await {
+            Ok((_, body)) => Ok(Outcome::Probed { status: Some(parse(&body)?) }),
+            Err(CallError::Refused { reason: RefusalReason::NotFound, .. }) => Ok(Outcome::Probed { status: None }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `GET /images/{name}`: the picture's bytes, of a type that the bytes themselves show.
+    pub async fn image(&self, name: &str) -> Result<(&'static str, Bytes), CallError> {
+        let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+        let (_, bytes) = self.call(Method::GET, &format!("/images/{name}"), Bytes::new(), IMAGE_BYTES_MAX).await?;
+        let content_type = image_type(&bytes).ok_or_else(|| CallError::Refused {
+            reason: RefusalReason::Invalid,
+            message: "The picture is of a type that can't be shown.".to_owned(),
+        })?;
+        Ok((content_type, bytes))
+    }
+
+    async fn post(&self, path: &str, body: &impl Serialize) -> Result<Bytes, CallError> {
+        let body = serde_json::to_vec(body).expect("plain data with text keys");
+        self.call(Method::POST, path, Bytes::from(body), BODY_BYTES_MAX).await.map(|(_, body)| body)
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        bytes_max: usize,
+    ) -> Result<(StatusCode, Bytes), CallError> {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        let signature =
+            signature::sign(self.secret.expose_secret().as_bytes(), clock::now(), method.as_str(), path, &body);
+        let request = self.http.request(method, url).header(signature::HEADER, signature);
+        let request =
+            if body.is_empty() { request } else { request.header("content-type", "application/json").body(body) };
+        let response = request.send().await.map_err(|_| CallError::NoAnswer)?;
+        let status = response.status();
+        let body = read(response, bytes_max).await?;
+        if status.is_success() { Ok((status, body)) } else { Err(refusal(status, &body)) }
+    }
+}
+
+/// A body, up to a size. A VM that sends more is not to be believed.
+async fn read(response: Response, bytes_max: usize) -> Result<Bytes, CallError> {
+    let mut body = BytesMut::new();
+    let mut stream = response.bytes_stream();
+    while let Some(chunk) = stream.next().await {
+        body.extend_from_slice(&chunk.map_err(|_| CallError::NoAnswer)?);
+        if body.len() > bytes_max {
+            return Err(CallError::Refused {
+                reason: RefusalReason::Invalid,
+                message: "Your VM's answer was too large.".to_owned(),
+            });
+        }
+    }
+    Ok(body.freeze())
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> CallError {
+    let Ok(Refusal { refused, message }) = serde_json::from_slice::<Refusal>(body) else {
+        // Not vm-agent's words: a proxy that found nobody behind it.
+        return if status.is_server_error() { CallError::NoAnswer } else { CallError::Busy };
+    };
+    match refused {
+        RefusalReason::StaleFence => CallError::Fenced,
+        RefusalReason::Busy | RefusalReason::Unavailable => CallError::Busy,
+        RefusalReason::Signature => {
+            tracing::error!(
+                "the VM does not accept this relay's signature: VM_SECRET must be the same on both, and the clocks close"
+            );
+            CallError::Busy
+        }
+        reason => CallError::Refused { reason, message },
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
+    serde_json::from_slice(body).map_err(|_| CallError::Refused {
+        reason: RefusalReason::Invalid,
+        message: "Your VM's answer could not be read; is it of the same version as the relay?".to_owned(),
+    })
+}
+
+/// The type that the first bytes show; `None` for anything but the pictures that chats take.
+fn image_type(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
+        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_read_and_a_proxy_is_not_taken_for_a_vm() {
+        let body = |refused| serde_json::to_vec(&Refusal { refused, message: "why".into() }).unwrap();
+        let read = |reason| refusal(StatusCode::CONFLICT, &body(reason));
+        assert!(matches!(read(RefusalReason::StaleFence), CallError::Fenced));
+        assert!(matches!(read(RefusalReason::Busy), CallError::Busy));
+        assert!(matches!(read(RefusalReason::NotFound), CallError::Refused { .. }));
+        assert!(matches!(refusal(StatusCode::BAD_GATEWAY, b"<html>"), CallError::NoAnswer));
+        assert!(matches!(refusal(StatusCode::NOT_FOUND, b"<html>"), CallError::Busy));
+    }
+
+    #[test]
+    fn pictures_are_known_by_their_bytes() {
+        assert_eq!(image_type(b"\x89PNG\r\n"), Some("image/png"));
+        assert_eq!(image_type(b"<svg onload="), None);
+        assert_eq!(image_type(b""), None);
+    }
+}

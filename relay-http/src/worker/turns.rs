@@ -1,0 +1,68 @@
+//! Takes a lease holder's turn: asks [`Turn`] what to do, does it, tells it what came of it.
+
+use std::time::Duration;
+
+use relay_core::store::{Commit, Committed, Held, StoreError};
+use relay_core::time::Timestamp;
+use relay_core::turn::{Move, Turn};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::perform::{self, Performed};
+use crate::app::App;
+use crate::clock;
+
+/// A commit whose answer was lost is made again this often; it changes nothing twice.
+const COMMIT_ATTEMPTS_MAX: u32 = 3;
+const COMMIT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Work on one conversation until it is given back or lost. New deadlines are told to `deadlines`.
+pub(super) async fn take(app: &App, held: Held, deadlines: &mpsc::Sender<Timestamp>, drain: &CancellationToken) {
+    let conversation = held.conversation.id.clone();
+    let mut turn = Turn::begin(app.rules.clone(), held);
+    loop {
+        if drain.is_cancelled() {
+            turn.drain();
+        }
+        match turn.next(clock::now(), clock::nonce()) {
+            Move::Commit(commit) => {
+                let deadline = commit.deadline;
+                match commit_surely(app, *commit).await {
+                    Ok(answer) => {
+                        if let (Committed::Released, Some(deadline)) = (&answer, deadline) {
+                            // A full channel only means that the sweep finds the deadline, a little later.
+                            let _ = deadlines.try_send(deadline);
+                        }
+                        turn.committed(answer);
+                    }
+                    Err(error) => {
+                        let cause = std::error::Error::source(&error).map(ToString::to_string);
+                        tracing::error!(%conversation, %error, cause, "turn abandoned; it goes on when the lease runs out");
+                        return;
+                    }
+                }
+            }
+            Move::Perform(performance) => match perform::perform(app, &performance).await {
+                Performed::Outcome(outcome) => turn.performed(performance.queued, outcome, clock::now()),
+                Performed::Fenced => {
+                    tracing::info!(%conversation, "another relay has taken over");
+                    return;
+                }
+            },
+            Move::Over => return,
+        }
+    }
+}
+
+async fn commit_surely(app: &App, commit: Commit) -> Result<Committed, StoreError> {
+    let mut attempt = 1;
+    loop {
+        match app.store.commit(commit.clone()).await {
+            Err(StoreError::Unavailable(_)) if attempt < COMMIT_ATTEMPTS_MAX => {
+                tokio::time::sleep(COMMIT_PAUSE * attempt).await;
+                attempt += 1;
+            }
+            answer => return answer,
+        }
+    }
+}
