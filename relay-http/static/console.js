@@ -1,5 +1,4 @@
 // The web chat. Shows the entries of /console/events in their order, and posts what the person writes to /console/send.
-//
 // Whatever arrives becomes DOM nodes through textContent and properties, never through HTML: what an agent prints, a
 // repository holds or a person types must not become markup.
 
@@ -26,62 +25,52 @@ function make(tag, properties = {}, ...children) {
 // ---- Text: WhatsApp markup ------------------------------------------------------------------------------------------
 
 // Code, a link, or a run between two equal markers that hug it and do not touch a word outside (snake_case stays).
-// `**` is not WhatsApp's, but agents write it.
+// `**` is not WhatsApp's, but agents write it. The bound keeps a line of a thousand lone markers cheap.
 const INLINE =
-  /`([^`]+)`|(https?:\/\/[^\s<>"`]+)|(?<![\p{L}\p{N}*_~])(\*\*?|_|~)(?!\s|\3)(.+?)(?<!\s|\3)\3(?![\p{L}\p{N}*_~])/gu;
+  /`([^`]+)`|(https?:\/\/[^\s<>"`]+)|(?<![\p{L}\p{N}*_~])(\*\*?|_|~)(?!\s|\3)(.{1,999}?)(?<!\s|\3)\3(?![\p{L}\p{N}])/gu;
 const TAG_OF_MARKER = { "*": "strong", "**": "strong", _: "em", "~": "s" };
 
 /** The nodes of one line. */
 function inline(line) {
   const nodes = [];
   let end = 0;
-  for (const found of line.matchAll(INLINE)) {
-    const [whole, code, address, marker, marked] = found;
-    nodes.push(line.slice(end, found.index));
-    end = found.index + whole.length;
+  for (const { index, 0: whole, 1: code, 2: address, 3: marker, 4: marked } of line.matchAll(INLINE)) {
+    nodes.push(line.slice(end, index));
+    end = index + whole.length;
     if (code) nodes.push(make("code", {}, code));
     else if (address) nodes.push(...link(address));
     else nodes.push(make(TAG_OF_MARKER[marker], {}, ...inline(marked)));
   }
-  nodes.push(line.slice(end));
-  return nodes;
+  return [...nodes, line.slice(end)];
 }
 
 /** A link, and the punctuation behind it that belongs to the sentence. */
 function link(address) {
-  const closing = address.includes("(") ? /[.,;:!?'*_~\]}]+$/ : /[.,;:!?'*_~\]})]+$/;
-  const href = address.replace(closing, "");
+  const href = address.replace(address.includes("(") ? /[.,;:!?'*_~\]}]+$/ : /[.,;:!?'*_~\]})]+$/, "");
   return [make("a", { href, target: "_blank", rel: "noopener" }, href), address.slice(href.length)];
 }
 
 /** The blocks of a text: paragraphs, lists, quotes and ``` blocks. */
 function markup(text) {
-  const blocks = [];
   // With a capture group, split() puts what was between the fences at the odd places.
-  text.split(/```(?:\w*\n)?([\s\S]*?)\n?```/).forEach((piece, at) => {
-    if (at % 2 === 1) blocks.push(make("pre", { tabIndex: 0 }, piece));
-    else blocks.push(...paragraphs(piece));
-  });
-  return blocks;
+  const pieces = text.split(/```(?:\w*\n)?([\s\S]*?)\n?```/);
+  return pieces.flatMap((piece, at) => (at % 2 ? [make("pre", { tabIndex: 0 }, piece)] : paragraphs(piece)));
 }
 
 function paragraphs(text) {
   const blocks = [];
-  let open = null; // { tag, element } that the next line of the same kind continues
+  let open; // the block that a next line of the same kind continues
   for (const line of text.split("\n")) {
     const [, sign, content] = /^\s*([->]) (.*)$/.exec(line) ?? [null, "", line];
-    if (!content.trim()) {
-      open = null;
-      continue;
+    const tag = content.trim() ? { "-": "ul", ">": "blockquote", "": "p" }[sign] : null;
+    if (tag !== open?.localName) {
+      open = tag && make(tag);
+      if (open) blocks.push(open);
+    } else if (open && tag !== "ul") {
+      open.append("\n");
     }
-    const tag = { "-": "ul", ">": "blockquote" }[sign] ?? "p";
-    const continued = open?.tag === tag;
-    if (!continued) {
-      open = { tag, element: make(tag) };
-      blocks.push(open.element);
-    }
-    if (tag === "ul") open.element.append(make("li", {}, ...inline(content)));
-    else open.element.append(...(continued ? ["\n"] : []), ...inline(content));
+    if (tag === "ul") open.append(make("li", {}, ...inline(content)));
+    else open?.append(...inline(content));
   }
   return blocks;
 }
@@ -90,86 +79,80 @@ function paragraphs(text) {
 
 // Characters that make code read differently from what it is (bidirectional controls, zero-width ones, a stray CR).
 const DECEPTIVE = /[\r\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]/g;
-const reveal = (text) => text.replace(DECEPTIVE, (sign) => {
-  return sign === "\r" ? "␍" : `⟨U+${sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
-});
+const codePoint = (sign) => `⟨U+${sign.charCodeAt(0).toString(16).padStart(4, "0")}⟩`;
+const reveal = (text) => text.replace(DECEPTIVE, (sign) => (sign === "\r" ? "␍" : codePoint(sign)));
 
-// What the lines between `diff --git` and the first hunk say about a file.
+// What the lines from `diff --git` to the first hunk say about a file.
 const DIFF_HEADERS = [
   [/^diff --git "?a\/(.*?)"? "?b\/\1"?$/, (file, name) => { file.name = name; }],
   [/^\+\+\+ "?b\/(.*?)"?\t?$/, (file, name) => { file.name = name; }],
-  [/^--- "?a\/(.*?)"?\t?$/, (file, name) => { file.name ||= name; }],
-  [/^new file mode/, (file) => { file.change = "new"; }],
-  [/^deleted file mode/, (file) => { file.change = "deleted"; }],
-  [/^rename from (.*)$/, (file, from) => { file.change = `renamed from ${from}`; }],
-  [/^copy from (.*)$/, (file, from) => { file.change = `copied from ${from}`; }],
-  [/^(?:rename|copy) to (.*)$/, (file, name) => { file.name = name; }],
-  [/^new mode (\d+)$/, (file, mode) => { file.change = `mode ${mode}`; }],
-  [/^(?:Binary files|GIT binary patch)/, (file) => { file.rows.push({ kind: "remark", text: "Binary file" }); }],
+  [/^rename to "?(.*?)"?$/, (file, name) => { file.name = name; }],
+  [/^rename from "?(.*?)"?$/, (file, name) => remark(file, `renamed from ${name}`)],
+  [/^(new|deleted) file mode/, (file, change) => { file.change = change; }],
+  [/^(?:new|new file) mode (100755|120000|160000)$/, (file, mode) => remark(file, MODES[mode])],
+  [/^old mode 100755$/, (file) => remark(file, "no longer executable")],
+  [/^(?:Binary files|GIT binary patch)/, (file) => remark(file, "binary file")],
 ];
-const KIND_OF_SIGN = { "+": "add", "-": "del", "@": "hunk", "\\": "remark", "…": "remark" };
+const MODES = { 100755: "executable", 120000: "symbolic link", 160000: "submodule" };
+const remark = (file, text) => file.rows.push({ kind: "remark", text });
+const KIND_OF_SIGN = { "+": "add", "-": "del", " ": "same", "": "same", "@": "hunk" };
 
-/** The files of a unified diff: name, kind of change, rows. */
+/** The files of a unified diff: name, "new" or "deleted", rows. */
 function parseDiff(diff) {
   const files = [];
-  let inHunks = false;
   for (const line of diff.replace(/\n$/, "").split("\n")) {
-    if (line.startsWith("diff --git ")) {
-      files.push({ name: "", change: "", rows: [] });
-      inHunks = false;
-    }
+    if (line.startsWith("diff --git ")) files.push({ name: "", change: "", rows: [], inHunks: false });
     const file = files.at(-1);
-    inHunks ||= line.startsWith("@@") || line.startsWith("…");
-    if (inHunks) {
-      const kind = KIND_OF_SIGN[line[0]] ?? "same";
-      file.rows.push({ kind, text: ["add", "del", "same"].includes(kind) ? line.slice(1) : line });
-      continue;
-    }
-    for (const [pattern, note] of DIFF_HEADERS) {
-      const found = pattern.exec(line);
-      if (found) note(file, found[1]);
-    }
+    file.inHunks ||= line.startsWith("@@") || line.startsWith("…");
+    const kind = KIND_OF_SIGN[line.slice(0, 1)] ?? "remark";
+    if (!file.inHunks) readHeader(file, line);
+    else file.rows.push({ kind, text: kind === "hunk" || kind === "remark" ? line : line.slice(1) });
   }
   return files;
+}
+
+function readHeader(file, line) {
+  for (const [pattern, note] of DIFF_HEADERS) {
+    const found = pattern.exec(line);
+    if (found) note(file, found[1]);
+  }
 }
 
 function diffView(diff) {
   const view = make("div", { className: "diff", ariaLive: "off" });
   for (const { name, change, rows } of parseDiff(diff)) {
-    const count = (kind) => rows.filter((row) => row.kind === kind).length;
-    const heading = make("summary", {},
-      make("span", { className: "name", title: name }, make("bdi", {}, reveal(name))),
-      make("span", { className: "change" }, reveal(change)),
-      make("span", { className: "count add" }, `+${count("add")}`),
-      make("span", { className: "count del" }, `−${count("del")}`));
-    const file = make("details", { className: "file", open: true }, heading);
-    file.append(...excerpt(name, rows, ({ kind, text }) => {
-      const sign = { add: "+", del: "-" }[kind] ?? " ";
-      const line = make("div", { className: `line ${kind}` });
-      if (kind !== "hunk" && kind !== "remark") line.append(make("span", { className: "sign" }, sign));
-      line.append(make("span", { className: "code" }, reveal(text)));
-      return line;
-    }));
-    view.append(file);
+    const label = make("span", { className: "name", title: name }, make("bdi", {}, reveal(name)));
+    const heading = make("summary", {}, label, make("span", { className: "change" }, change));
+    for (const [kind, sign] of [["add", "+"], ["del", "−"]]) {
+      const count = rows.filter((row) => row.kind === kind).length;
+      if (count > 0) heading.append(make("span", { className: `count ${kind}` }, `${sign}${count}`));
+    }
+    view.append(make("details", { className: "file", open: true }, heading, ...excerpt(name, rows)));
   }
   return view;
 }
 
 function fileView(text) {
-  const rows = text.replace(/\n$/, "").split("\n");
-  const lines = excerpt("Code", rows, (row) => make("div", { className: "line" }, make("span", { className: "code" }, reveal(row))));
-  return make("div", { className: "file", ariaLive: "off" }, ...lines);
+  const rows = text.replace(/\n$/, "").split("\n").map((line) => ({ kind: "plain", text: line }));
+  return make("div", { className: "file", ariaLive: "off" }, ...excerpt("Code", rows));
+}
+
+function lineView({ kind, text }) {
+  const sign = { add: "+", del: "-", same: " " }[kind];
+  const line = make("div", { className: `line ${kind}` });
+  if (sign) line.append(make("span", { className: "sign" }, sign));
+  line.append(make("span", { className: "code" }, reveal(text)));
+  return line;
 }
 
 /** The first rows in a box of their own that scrolls sideways, and a button for the rest, which is built only then. */
-function excerpt(label, rows, draw) {
-  if (rows.length === 0) return [];
-  const lines = make("div", { className: "lines" }, ...rows.slice(0, LINES_SHOWN).map(draw));
+function excerpt(label, rows) {
+  const lines = make("div", { className: "lines" }, ...rows.slice(0, LINES_SHOWN).map(lineView));
   const box = make("div", { className: "box", tabIndex: 0, role: "group", ariaLabel: label }, lines);
   if (rows.length <= LINES_SHOWN) return [box];
   const all = make("button", { type: "button", className: "all" }, `Show all ${rows.length} lines`);
   all.onclick = () => {
-    lines.append(...rows.slice(LINES_SHOWN).map(draw));
+    lines.append(...rows.slice(LINES_SHOWN).map(lineView));
     all.remove();
     box.focus({ preventScroll: true });
   };
@@ -179,8 +162,9 @@ function excerpt(label, rows, draw) {
 // ---- The log --------------------------------------------------------------------------------------------------------
 
 const seen = new Set(); // cursors: a stream that had to be opened anew replays from the start
-const own = new Map(); // id -> bubble of a message written here whose echo has not come yet
+const own = new Map(); // id -> message written here, until its echo comes
 let following = true; // the newest entry is kept in view
+let scrolledTo = 0; // by the last scroll event
 let openChoice = null; // the pair of buttons that still decides something
 let replayed; // timer
 
@@ -203,9 +187,8 @@ function receive({ data, lastEventId }) {
   if (seen.has(lastEventId)) return;
   seen.add(lastEventId);
   const entry = JSON.parse(data);
-  if (entry.from === "person") showPerson(entry);
-  else if (entry.passing) showStep(entry);
-  else showRelay(entry);
+  const show = entry.from === "person" ? showPerson : entry.passing ? showStep : showRelay;
+  show(entry);
   awaitEndOfReplay();
 }
 
@@ -215,30 +198,27 @@ function awaitEndOfReplay() {
   replayed = setTimeout(() => { log.ariaBusy = "false"; }, REPLAYED_MS);
 }
 
-function personBubble(text) {
-  return make("article", { className: "message from-person", ariaLabel: "You" },
-    make("div", { className: "text" }, ...markup(text)));
-}
+const textView = (text) => make("div", { className: "text" }, ...markup(text));
+const personBubble = (text) => make("article", { className: "message from-person", ariaLabel: "You" }, textView(text));
 
 /** The echo of a message settles its bubble, or makes one if it was written elsewhere. */
 function showPerson({ id, text }) {
-  const bubble = own.get(id) ?? personBubble(text);
+  const bubble = own.get(id)?.bubble ?? personBubble(text);
   own.delete(id);
   mark(bubble, null);
   bubble.classList.remove("pending");
   place(bubble);
-  const decision = { a: "approve", approve: "approve", r: "reject", reject: "reject", c: "cancel", cancel: "cancel" };
-  const word = decision[text.trim().toLowerCase()];
-  if (word) closeChoice(word);
+  const answer = ["approve", "reject", "cancel"].find((word) => [word, word[0]].includes(text.trim().toLowerCase()));
+  if (answer) closeChoice(answer);
 }
 
 function showRelay({ text, code, picture, choice }) {
-  const message = make("article", { className: "message from-relay", ariaLabel: "Textslash" });
+  const className = code ? "message from-relay wide" : "message from-relay";
+  const message = make("article", { className, ariaLabel: "Textslash" });
   if (picture) message.append(pictureView(picture, text));
-  if (text) message.append(make("div", { className: "text" }, ...markup(text)));
+  if (text) message.append(textView(text));
   if (code) message.append(code.startsWith("diff --git") ? diffView(code) : fileView(code));
   if (choice) message.append(choiceView(choice));
-  message.classList.toggle("wide", Boolean(code || picture));
   place(message);
 }
 
@@ -251,16 +231,12 @@ function pictureView(address, text) {
 
 function choiceView({ approve, reject }) {
   closeChoice(null);
-  const button = (word, label, payload) => make("button", {
-    type: "button",
-    className: word,
-    onclick: () => {
-      closeChoice(word);
-      send({ button: payload });
-    },
-  }, label);
-  openChoice = make("div", { className: "choice", role: "group", ariaLabel: "Your answer" },
-    button("approve", "Approve", approve), button("reject", "Reject", reject));
+  openChoice = make("div", { className: "choice", role: "group", ariaLabel: "Your answer" });
+  for (const [word, label, payload] of [["approve", "Approve", approve], ["reject", "Reject", reject]]) {
+    const button = make("button", { type: "button", className: word }, label);
+    button.onclick = () => { closeChoice(word); send({ button: payload }); };
+    openChoice.append(button);
+  }
   return openChoice;
 }
 
@@ -278,103 +254,79 @@ function showStep({ text }) {
   let stack = [...log.querySelectorAll(":scope > :not(.pending)")].at(-1);
   if (!stack?.classList.contains("steps")) {
     stack = make("section", { className: "steps", ariaLabel: "Progress" });
-    const earlier = make("button", { type: "button", className: "earlier", ariaExpanded: "false", hidden: true });
-    earlier.onclick = () => { earlier.ariaExpanded = String(stack.classList.toggle("open")); };
-    stack.append(earlier);
+    const toggle = make("button", { type: "button", className: "earlier", ariaExpanded: "false", hidden: true });
+    toggle.onclick = () => { toggle.ariaExpanded = String(stack.classList.toggle("open")); };
+    stack.append(toggle);
     place(stack);
   }
   stack.append(make("div", { className: "passing" }, ...markup(text)));
-  const hidden = stack.childElementCount - 1 - STEPS_SHOWN;
-  stack.querySelector(".passing:not(.early)");
-  if (hidden <= 0) return;
-  stack.children[hidden].classList.add("early");
-  stack.firstElementChild.hidden = false;
-  stack.firstElementChild.textContent = hidden === 1 ? "1 earlier step" : `${hidden} earlier steps`;
+  const [toggle, ...lines] = stack.children;
+  const early = lines.length - STEPS_SHOWN;
+  if (early <= 0) return;
+  lines[early - 1].classList.add("early");
+  toggle.textContent = `Earlier steps (${early})`;
+  toggle.hidden = false;
 }
 
 // ---- Sending --------------------------------------------------------------------------------------------------------
 
-const outbox = []; // sent one at a time, so that messages arrive in the order they were written
-let draining = false;
-let wake = () => {};
+let sending = Promise.resolve(); // one message at a time, so that they arrive in the order they were written
+let wake = () => {}; // ends the wait for the next try
 
 /** Sends `{ text }` or `{ button }`, with a bubble that is there at once. */
 function send(content) {
-  const id = `web-${[...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-  const bubble = personBubble(content.text ?? content.button.split(":")[0]);
-  own.set(id, bubble);
-  enqueue({ bubble, body: { id, ...content } });
+  const random = crypto.getRandomValues(new Uint8Array(8));
+  const id = `web-${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+  const message = { body: { id, ...content }, bubble: personBubble(content.text ?? content.button.split(":")[0]) };
+  own.set(id, message);
+  enqueue(message);
 }
 
 function enqueue(message) {
-  mark(message.bubble, "sending");
+  mark(message.bubble, "sending", "sending…");
   message.bubble.classList.add("pending");
   log.append(message.bubble);
   scrollToEnd();
-  outbox.push(message);
-  drain();
+  sending = sending.then(() => deliver(message));
 }
 
-async function drain() {
-  if (draining) return;
-  draining = true;
-  let delay_ms = RETRY_FIRST_MS;
-  while (outbox.length > 0) {
-    // The echo may have come although the answer to the request was lost.
-    if (!own.has(outbox[0].body.id) || await post(outbox[0])) {
-      outbox.shift();
-      delay_ms = RETRY_FIRST_MS;
-      continue;
-    }
-    await new Promise((resolve) => {
-      wake = resolve;
-      setTimeout(resolve, delay_ms);
-    });
-    delay_ms = Math.min(2 * delay_ms, RETRY_MOST_MS);
+async function deliver(message) {
+  // The echo may come although the answer to the request was lost.
+  for (let delay_ms = RETRY_FIRST_MS; own.has(message.body.id) && !(await post(message)); delay_ms *= 2) {
+    await new Promise((resolve) => { wake = resolve; setTimeout(resolve, Math.min(delay_ms, RETRY_MOST_MS)); });
   }
-  draining = false;
 }
 
 /** True when the relay has answered for good; false when the same message, with the same id, is worth another try. */
 async function post(message) {
-  let response;
-  try {
-    response = await fetch("/console/send", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(message.body),
-      signal: AbortSignal.timeout(POST_TIMEOUT_MS),
-    });
-  } catch {
-    return false;
-  }
-  if ([429, 502, 503, 504].includes(response.status)) return false;
-  if (response.status === 401) {
-    signInAgain();
-    return false;
-  }
+  const response = await fetch("/console/send", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(message.body),
+    signal: AbortSignal.timeout(POST_TIMEOUT_MS),
+  }).catch(() => ({ status: 503 })); // no network, or no answer in time
+  if (response.status === 401) signInAgain();
+  if ([401, 429, 502, 503, 504].includes(response.status)) return false;
   if (response.ok) mark(message.bubble, null);
-  else refuse(message, response.status === 413 ? "Too long to send." : `Not sent (error ${response.status}).`);
+  else if (own.has(message.body.id)) {
+    const reason = response.status === 413 ? "Too long to send." : `Not sent (error ${response.status}).`;
+    message.bubble.classList.remove("pending");
+    const again = make("button", { type: "button", onclick: () => enqueue(message) }, "Try again");
+    mark(message.bubble, "failed", reason, again);
+  }
   return true;
 }
 
-function refuse(message, reason) {
-  message.bubble.classList.remove("pending");
-  const again = make("button", { type: "button" }, "Try again");
-  again.onclick = () => enqueue(message);
-  mark(message.bubble, "failed", reason, again);
-}
-
-/** Puts a remark about its sending under a bubble, or takes it away. */
-function mark(bubble, state, ...remark) {
+/** Says under a bubble how its sending goes; `null`: it went well. */
+function mark(bubble, state, ...words) {
   bubble.querySelector(".sent")?.remove();
-  if (state) bubble.append(make("div", { className: `sent ${state}` }, ...(remark.length ? remark : ["sending…"])));
+  if (state) bubble.append(make("div", { className: `sent ${state}` }, ...words));
 }
 
 /** The session has ended: what is not sent yet is kept over the reload, which leads to the sign-in form. */
 function signInAgain() {
-  const unsent = [...outbox.map((message) => message.body.text), composer.value].filter(Boolean);
-  sessionStorage.setItem("draft", unsent.join("\n"));
+  const unsent = [...own.values()].filter(({ bubble }) => bubble.querySelector(".sent")).map(({ body }) => body.text);
+  sessionStorage.setItem("draft", [...unsent, composer.value].filter(Boolean).join("\n"));
   notice.textContent = "You are signed out. Please sign in again.";
   notice.hidden = false;
   setTimeout(() => location.reload(), 1_500);
@@ -384,28 +336,17 @@ function signInAgain() {
 
 function connect() {
   const source = new EventSource("/console/events");
+  const show = (state, label) => { connection.dataset.state = state; connection.textContent = label; };
   source.onmessage = receive;
-  source.onopen = () => {
-    showConnection("open", "Connected");
-    awaitEndOfReplay();
-    wake();
-  };
-  source.onerror = () => {
-    showConnection("connecting", "Reconnecting…");
-    if (source.readyState === EventSource.CLOSED) reconnect();
-  };
+  source.onopen = () => { show("open", "Connected"); awaitEndOfReplay(); wake(); };
+  source.onerror = () => { show("connecting", "Reconnecting…"); if (source.readyState === source.CLOSED) reconnect(); };
 }
 
-/** The browser reopens a broken stream itself, but gives up on an answer that is none, and does not say which it was. */
+/** The browser reopens a broken stream itself, but gives up on a refusal, and does not say which it was. */
 async function reconnect() {
   const page = await fetch("/console", { cache: "no-store" }).catch(() => null);
   if (page?.status === 401) signInAgain();
   else setTimeout(connect, RECONNECT_MS);
-}
-
-function showConnection(state, label) {
-  connection.dataset.state = state;
-  connection.textContent = label;
 }
 
 // ---- The page -------------------------------------------------------------------------------------------------------
@@ -436,15 +377,17 @@ for (const chip of document.querySelectorAll(".chips button")) chip.onclick = ()
 
 newest.onclick = scrollToEnd;
 scroller.onscroll = () => {
-  following = atEnd();
-  if (following) newest.hidden = true;
+  // Only a way up ends the following: below, an entry may just have come that is not followed yet.
+  following = atEnd() || (following && scroller.scrollTop >= scrolledTo);
+  newest.hidden ||= following;
+  scrolledTo = scroller.scrollTop;
 };
 // Entries, pictures, a growing composer and an on-screen keyboard all change one of these sizes.
 const sizes = new ResizeObserver(() => { if (following) scrollToEnd(); });
-sizes.observe(log);
-sizes.observe(scroller);
+for (const box of [log, scroller]) sizes.observe(box);
 // What a person opens in the log stays where it is.
-log.addEventListener("click", () => {
+log.addEventListener("click", (event) => {
+  if (!event.target.closest("summary, .all, .earlier")) return;
   following = false;
   requestAnimationFrame(() => { following = atEnd(); });
 });
