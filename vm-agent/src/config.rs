@@ -1,0 +1,314 @@
+//! The process's settings, read once at the start from an environment that a test can replace. Every fault is found before
+//! any is reported.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+/// Where settings come from.
+pub trait Environment {
+    /// The value of `name`, if it is set.
+    fn value(&self, name: &str) -> Option<String>;
+}
+
+/// This process's own environment. The secrets in it stay readable to whoever may read this process: they cannot be
+/// removed safely from a running program. Child processes get an environment of their own, without them.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessEnvironment;
+
+impl Environment for ProcessEnvironment {
+    fn value(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+impl Environment for HashMap<&str, &str> {
+    fn value(&self, name: &str) -> Option<String> {
+        self.get(name).map(|&value| value.to_owned())
+    }
+}
+
+/// A setting that is missing or cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The variable.
+    pub name: &'static str,
+    /// What is wrong with it, and what to do.
+    pub problem: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.problem)
+    }
+}
+
+/// All settings.
+#[derive(Debug)]
+pub struct Config {
+    /// Where to listen. `VM_BIND`, `[::]:3001` when absent; port 0 takes any free one.
+    pub bind: SocketAddr,
+    /// Signs requests both ways. `VM_SECRET`, required.
+    pub secret: SecretString,
+    /// The relay that takes the reports. `RELAY_URL`, required.
+    pub relay_url: Url,
+    /// The volume: runs, repositories, sessions. `DATA_DIR`, `/data` when absent.
+    pub data_dir: PathBuf,
+    /// Pictures. `IMAGES_DIR`, `images` below `DATA_DIR` when absent.
+    pub images_dir: PathBuf,
+    /// Who works.
+    pub driver: DriverConfig,
+    /// The agent's search path for programs. `PATH`.
+    pub search_path: OsString,
+    /// How to open pull requests; only branches are pushed when absent.
+    pub github: Option<GitHubConfig>,
+    /// Cloned when no repository is there. `REPO_URL`, none when absent.
+    pub repo_url: Option<String>,
+    /// Without a run, a pending approval, an unreported event or a request for this long, the process ends.
+    /// `IDLE_TIMEOUT_MS`, never when absent or 0.
+    pub idle_timeout: Option<Duration>,
+    /// A run that takes longer is stopped. `RUN_TIMEOUT_MS`.
+    pub run_timeout: Duration,
+    /// How long the process may take to end when it is told to. `SHUTDOWN_GRACE_MS`.
+    pub shutdown_grace: Duration,
+}
+
+/// Which agent works, and how. `AGENT_DRIVER`: `claude` or `demo`; `claude` when absent and `ANTHROPIC_API_KEY` is set.
+#[derive(Debug)]
+pub enum DriverConfig {
+    /// Claude Code.
+    Claude {
+        /// The program. `CLAUDE_PATH`, `claude` when absent.
+        program: PathBuf,
+        /// The key. `ANTHROPIC_API_KEY`; without it every run fails with a line that says so.
+        api_key: Option<SecretString>,
+        /// The API. `ANTHROPIC_BASE_URL`, Anthropic's own when absent.
+        api_url: Url,
+        /// Calls to the model per run at most. `MAX_TURNS`, the program's default when absent.
+        turns_max: Option<u32>,
+        /// The model. `MODEL`, the program's default when absent.
+        model: Option<String>,
+    },
+    /// The demo agent.
+    Demo,
+}
+
+/// How to reach GitHub.
+#[derive(Debug)]
+pub struct GitHubConfig {
+    /// May push branches and open pull requests. `GITHUB_TOKEN`.
+    pub token: SecretString,
+    /// The REST API. `GITHUB_API_URL`, that of github.com when absent.
+    pub api_url: Url,
+    /// Where repositories are cloned from. `GITHUB_URL`, that of github.com when absent.
+    pub web_url: Url,
+}
+
+const BIND: &str = "[::]:3001";
+const DATA_DIR: &str = "/data";
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const ANTHROPIC_URL: &str = "https://api.anthropic.com";
+const GITHUB_API_URL: &str = "https://api.github.com";
+const GITHUB_URL: &str = "https://github.com";
+/// Long tasks take tens of minutes; one that takes longer than this hangs.
+const RUN_TIMEOUT_MS: u64 = 60 * 60 * 1000;
+/// Fly.io kills a machine five seconds after its stop signal unless told otherwise.
+const SHUTDOWN_GRACE_MS: u64 = 4_500;
+/// A secret shorter than this could be guessed.
+const SECRET_CHARS_MIN: usize = 16;
+
+impl Config {
+    /// Read all settings, or list everything that is wrong with them.
+    pub fn read(environment: &impl Environment) -> Result<Self, Vec<Fault>> {
+        let mut reader = Reader { environment, faults: Vec::new() };
+        let config = reader.config();
+        match config {
+            Some(config) if reader.faults.is_empty() => Ok(config),
+            _ => Err(reader.faults),
+        }
+    }
+}
+
+struct Reader<'a, E> {
+    environment: &'a E,
+    faults: Vec<Fault>,
+}
+
+impl<E: Environment> Reader<'_, E> {
+    /// Every setting is read before the first missing one makes an end of it.
+    fn config(&mut self) -> Option<Config> {
+        let bind = self.parsed("VM_BIND", Some(BIND));
+        let secret = self.secret();
+        let relay_url = self.url("RELAY_URL", None);
+        let data_dir = PathBuf::from(self.value("DATA_DIR").unwrap_or_else(|| DATA_DIR.to_owned()));
+        let images_dir = self.value("IMAGES_DIR").map_or_else(|| data_dir.join("images"), PathBuf::from);
+        let driver = self.driver();
+        let github = self.github();
+        let idle_timeout_ms: Option<u64> = self.parsed("IDLE_TIMEOUT_MS", Some("0"));
+        let run_timeout = self.duration("RUN_TIMEOUT_MS", RUN_TIMEOUT_MS);
+        let shutdown_grace = self.duration("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE_MS);
+        Some(Config {
+            bind: bind?,
+            secret: secret?,
+            relay_url: relay_url?,
+            data_dir,
+            images_dir,
+            driver: driver?,
+            search_path: self.value("PATH").unwrap_or_else(|| SEARCH_PATH.to_owned()).into(),
+            github: github?,
+            repo_url: self.value("REPO_URL"),
+            idle_timeout: idle_timeout_ms.filter(|ms| *ms > 0).map(Duration::from_millis),
+            run_timeout: run_timeout?,
+            shutdown_grace: shutdown_grace?,
+        })
+    }
+
+    fn secret(&mut self) -> Option<SecretString> {
+        match self.value("VM_SECRET") {
+            Some(secret) if secret.chars().count() >= SECRET_CHARS_MIN => return Some(secret.into()),
+            Some(_) => self.fault("VM_SECRET", format!("is shorter than {SECRET_CHARS_MIN} characters")),
+            None => self.fault("VM_SECRET", "is missing; set it to the secret that the relay has for this VM"),
+        }
+        None
+    }
+
+    fn driver(&mut self) -> Option<DriverConfig> {
+        let api_key = self.value("ANTHROPIC_API_KEY").map(SecretString::from);
+        let api_url = self.url("ANTHROPIC_BASE_URL", Some(ANTHROPIC_URL));
+        let turns_max = self.optional("MAX_TURNS");
+        let program = PathBuf::from(self.value("CLAUDE_PATH").unwrap_or_else(|| "claude".to_owned()));
+        match self.value("AGENT_DRIVER").as_deref() {
+            Some("demo") => Some(DriverConfig::Demo),
+            None if api_key.is_none() => {
+                self.fault(
+                    "AGENT_DRIVER",
+                    "is missing; set ANTHROPIC_API_KEY to use Claude Code, or AGENT_DRIVER=demo for the demo agent",
+                );
+                None
+            }
+            Some("claude") | None => Some(DriverConfig::Claude {
+                program,
+                api_key,
+                api_url: api_url?,
+                turns_max,
+                model: self.value("MODEL"),
+            }),
+            Some(_) => {
+                self.fault("AGENT_DRIVER", "is neither claude nor demo");
+                None
+            }
+        }
+    }
+
+    /// Nothing: a fault. Nothing inside: no token.
+    fn github(&mut self) -> Option<Option<GitHubConfig>> {
+        let api_url = self.url("GITHUB_API_URL", Some(GITHUB_API_URL));
+        let web_url = self.url("GITHUB_URL", Some(GITHUB_URL));
+        let (api_url, web_url) = (api_url?, web_url?);
+        Some(self.value("GITHUB_TOKEN").map(|token| GitHubConfig { token: token.into(), api_url, web_url }))
+    }
+
+    /// An empty variable counts as absent: that is how most tools clear one.
+    fn value(&self, name: &str) -> Option<String> {
+        self.environment.value(name).filter(|value| !value.is_empty())
+    }
+
+    fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, name: &'static str, default: Option<&str>) -> Option<T> {
+        let Some(text) = self.value(name).or_else(|| default.map(str::to_owned)) else {
+            self.fault(name, "is missing");
+            return None;
+        };
+        text.parse().map_err(|error| self.fault(name, format!("cannot be used: {error}"))).ok()
+    }
+
+    fn optional<T: FromStr<Err: fmt::Display>>(&mut self, name: &'static str) -> Option<T> {
+        self.value(name).and_then(|_| self.parsed(name, None))
+    }
+
+    fn duration(&mut self, name: &'static str, default_ms: u64) -> Option<Duration> {
+        self.parsed(name, Some(&default_ms.to_string())).map(Duration::from_millis)
+    }
+
+    fn url(&mut self, name: &'static str, default: Option<&str>) -> Option<Url> {
+        let url: Url = self.parsed(name, default)?;
+        if matches!(url.scheme(), "http" | "https") && url.has_host() {
+            return Some(url);
+        }
+        self.fault(name, "is not an http or https address");
+        None
+    }
+
+    fn fault(&mut self, name: &'static str, problem: impl Into<String>) {
+        self.faults.push(Fault { name, problem: problem.into() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minimal() -> HashMap<&'static str, &'static str> {
+        HashMap::from([
+            ("VM_SECRET", "0123456789abcdef"),
+            ("RELAY_URL", "http://127.0.0.1:3000"),
+            ("AGENT_DRIVER", "demo"),
+        ])
+    }
+
+    fn faulty(environment: &HashMap<&str, &str>) -> Vec<&'static str> {
+        Config::read(environment).unwrap_err().into_iter().map(|fault| fault.name).collect()
+    }
+
+    #[test]
+    fn the_minimum_is_enough_and_has_defaults() {
+        let config = Config::read(&minimal()).unwrap();
+        assert!(matches!(config.driver, DriverConfig::Demo));
+        assert_eq!(config.images_dir, PathBuf::from("/data/images"));
+        assert_eq!((config.idle_timeout, config.github.is_none()), (None, true));
+    }
+
+    #[test]
+    fn every_fault_is_listed_at_once() {
+        assert_eq!(faulty(&HashMap::new()), ["VM_SECRET", "RELAY_URL", "AGENT_DRIVER"]);
+        let mut environment = minimal();
+        environment.extend([
+            ("VM_BIND", "3001"),
+            ("VM_SECRET", "short"),
+            ("RELAY_URL", "redis://x"),
+            ("AGENT_DRIVER", "cursor"),
+            ("MAX_TURNS", "many"),
+            ("GITHUB_API_URL", "nowhere"),
+            ("RUN_TIMEOUT_MS", "-1"),
+        ]);
+        let names =
+            ["VM_BIND", "VM_SECRET", "RELAY_URL", "MAX_TURNS", "AGENT_DRIVER", "GITHUB_API_URL", "RUN_TIMEOUT_MS"];
+        assert_eq!(faulty(&environment), names);
+    }
+
+    #[test]
+    fn the_driver_is_never_guessed() {
+        let mut environment = minimal();
+        environment.remove("AGENT_DRIVER");
+        let faults = Config::read(&environment).unwrap_err();
+        assert!(faults[0].problem.contains("ANTHROPIC_API_KEY") && faults[0].problem.contains("AGENT_DRIVER=demo"));
+        environment.insert("ANTHROPIC_API_KEY", "sk-1");
+        assert!(matches!(Config::read(&environment).unwrap().driver, DriverConfig::Claude { api_key: Some(_), .. }));
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let mut environment = minimal();
+        environment.extend([("GITHUB_TOKEN", "ghp_x"), ("ANTHROPIC_API_KEY", "sk-1"), ("AGENT_DRIVER", "claude")]);
+        let printed = format!("{:?}", Config::read(&environment).unwrap());
+        for secret in ["0123456789abcdef", "ghp_x", "sk-1"] {
+            assert!(!printed.contains(secret));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Who does the work: a coding agent behind one trait. Called by [`crate::runs`], one job at a time.
+//!
+//! A driver starts its agent through [`crate::supervise`] and nowhere else, so that its promise holds: when `run` returns,
+//! no process of the job is left. A driver never touches git and never sees a credential of git.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use relay_core::id::RunId;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::images::ImageKind;
+
+pub mod claude;
+pub mod demo;
+pub mod lines;
+
+/// One piece of work for an agent.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The run that it belongs to.
+    pub run: RunId,
+    /// The person's words, unchanged.
+    pub prompt: String,
+    /// Where the agent works.
+    pub worktree: PathBuf,
+    /// The agent session to go on with, as an earlier job reported it.
+    pub session: Option<String>,
+    /// The file that the agent's supervisor keeps locked.
+    pub lock: PathBuf,
+}
+
+/// What a driver tells while it works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentEvent {
+    /// The agent process is up.
+    Started,
+    /// It said or did something, in a line or a paragraph for people.
+    Progress(String),
+    /// It made a picture.
+    Image {
+        /// What the bytes are.
+        kind: ImageKind,
+        /// The picture.
+        bytes: Vec<u8>,
+        /// For people; may be empty.
+        caption: String,
+    },
+    /// The session to go on with next time.
+    Session(String),
+    /// It wrote a line that says nothing to people, which still shows that it is alive.
+    Alive,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentEnd {
+    /// The agent says that it is done.
+    Done {
+        /// Its last words.
+        text: String,
+    },
+    /// It could not do it.
+    Failed {
+        /// What happened and what to do, for people. Never a secret.
+        reason: String,
+    },
+    /// It was stopped, as asked.
+    Stopped,
+}
+
+/// A coding agent.
+#[async_trait]
+pub trait AgentDriver: Send + Sync {
+    /// What people know it by: `claude`, `demo`.
+    fn name(&self) -> &'static str;
+
+    /// Do `job`, telling `events` what happens, until it is done, cannot be done, or `stop` is cancelled. When this returns,
+    /// no process of the job is left. The future must be polled to its end; a caller that wants it to end cancels `stop`.
+    async fn run(&self, job: &Job, events: mpsc::Sender<AgentEvent>, stop: CancellationToken) -> AgentEnd;
+}

@@ -1,0 +1,314 @@
+//! Claude Code, run headless and spoken to in JSON lines: one process per job, told the task on standard input, read on
+//! standard output. The command line was settled against version 2.1.330; the protocol on standard input belongs to the
+//! program's own SDK, so its version is pinned where it is installed.
+//!
+//! What the repository says about Claude Code's settings, hooks and servers is not heeded (`--setting-sources user
+//! --strict-mcp-config`): it could run commands or send the API key elsewhere. Its `CLAUDE.md` is only text, and is given
+//! to the agent. The key stays in [`proxy`]; the environment holds a token for this run.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::lines::{self, Lines};
+use super::{AgentDriver, AgentEnd, AgentEvent, Job};
+use crate::supervise::supervisor::EXIT_NOT_STARTED;
+use crate::supervise::{AgentCommand, Supervised, Supervision};
+
+pub mod progress;
+pub mod proxy;
+pub mod stream;
+
+use progress::Progress;
+use proxy::Proxy;
+use stream::{Line, Verdict};
+
+/// Bytes of one line of output at most; a line holds at most one tool's whole result.
+const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes kept of what the program complains about.
+const STDERR_BYTES_MAX: usize = 2_000;
+/// How long the program may take to end once its turn is over and its input closed.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an interrupted agent may take to wind its turn up by itself.
+const INTERRUPT_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// How Claude Code is run.
+#[derive(Debug)]
+pub struct Settings {
+    /// The program.
+    pub program: PathBuf,
+    /// The key, or nothing: then every job fails with a line that says so.
+    pub api_key: Option<SecretString>,
+    /// The API.
+    pub api_url: Url,
+    /// Where sessions and the program's own settings are kept, from run to run.
+    pub home: PathBuf,
+    /// The agent's `PATH`.
+    pub search_path: OsString,
+    /// Calls to the model per job at most; the program's default when absent.
+    pub turns_max: Option<u32>,
+    /// The model; the program's default when absent.
+    pub model: Option<String>,
+}
+
+/// The driver for Claude Code.
+#[derive(Debug)]
+pub struct Claude {
+    settings: Settings,
+    supervision: Supervision,
+}
+
+/// How one process ended.
+enum Attempt {
+    Over(AgentEnd),
+    UnknownSession,
+}
+
+/// How reading the program's output ended.
+enum Talk {
+    Verdict(Verdict),
+    KeyRefused,
+    Stopped,
+    /// It closed its output without a result.
+    Silent,
+}
+
+impl Claude {
+    /// A driver with these settings.
+    pub fn new(settings: Settings, supervision: Supervision) -> Self {
+        Self { settings, supervision }
+    }
+
+    async fn attempt(
+        &self,
+        job: &Job,
+        session: Option<&str>,
+        events: &mpsc::Sender<AgentEvent>,
+        stop: &CancellationToken,
+    ) -> Result<Attempt, String> {
+        let Some(key) = self.settings.api_key.clone() else {
+            return Err("Claude Code has no API key. Set ANTHROPIC_API_KEY on the VM and restart it.".to_owned());
+        };
+        let proxy = Proxy::start(key, self.settings.api_url.clone())
+            .map_err(|error| format!("The way to the Anthropic API could not be opened: {error}"))?;
+        let command = self.command(job, session, &proxy);
+        let mut agent =
+            self.supervision.start(&command).map_err(|error| format!("The agent could not be started: {error}"))?;
+        let stderr = agent.stderr.take().map(read_complaints);
+        let talk = match agent.stdout.take() {
+            Some(stdout) => Conversation { job, events, stop }.hold(&mut agent, stdout).await,
+            None => Talk::Silent,
+        };
+        let status = end(&mut agent, &talk).await.ok();
+        let complaints = match stderr {
+            Some(reading) => reading.await.unwrap_or_default(),
+            None => String::new(),
+        };
+        Ok(self.judge(talk, status, &complaints))
+    }
+
+    fn judge(&self, talk: Talk, status: Option<ExitStatus>, complaints: &str) -> Attempt {
+        let failed = |reason| Attempt::Over(AgentEnd::Failed { reason });
+        match talk {
+            Talk::Verdict(Verdict::Done(text)) => Attempt::Over(AgentEnd::Done { text }),
+            Talk::Verdict(Verdict::Failed(reason)) => failed(reason),
+            Talk::Verdict(Verdict::UnknownSession) => Attempt::UnknownSession,
+            Talk::KeyRefused => failed(stream::KEY_REFUSED.to_owned()),
+            Talk::Stopped => Attempt::Over(AgentEnd::Stopped),
+            Talk::Silent if status.and_then(|status| status.code()) == Some(EXIT_NOT_STARTED.into()) => {
+                failed(format!(
+                    "Claude Code could not be started ({}). Install it on the VM, or set CLAUDE_PATH to where it is.",
+                    self.settings.program.display()
+                ))
+            }
+            Talk::Silent => failed(format!("Claude Code ended without a result. It said: {complaints}")),
+        }
+    }
+
+    fn command(&self, job: &Job, session: Option<&str>, proxy: &Proxy) -> AgentCommand {
+        AgentCommand {
+            program: self.settings.program.clone(),
+            args: self.arguments(&job.worktree, session),
+            env: self.environment(proxy),
+            directory: job.worktree.clone(),
+            lock: job.lock.clone(),
+        }
+    }
+
+    fn arguments(&self, worktree: &Path, session: Option<&str>) -> Vec<OsString> {
+        let fixed = "-p --input-format stream-json --output-format stream-json --verbose \
+                     --permission-mode bypassPermissions --setting-sources user --strict-mcp-config";
+        let mut args: Vec<OsString> = fixed.split_whitespace().map(OsString::from).collect();
+        let guide = worktree.join("CLAUDE.md");
+        // Not through a link, which could lead anywhere on the VM.
+        if guide.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+            args.extend(["--append-system-prompt-file".into(), guide.into()]);
+        }
+        if let Some(turns) = self.settings.turns_max {
+            args.extend(["--max-turns".into(), turns.to_string().into()]);
+        }
+        if let Some(model) = &self.settings.model {
+            args.extend(["--model".into(), model.into()]);
+        }
+        if let Some(session) = session {
+            args.extend(["--resume".into(), session.into()]);
+        }
+        args
+    }
+
+    fn environment(&self, proxy: &Proxy) -> Vec<(String, OsString)> {
+        let home = &self.settings.home;
+        let mut env: Vec<(&str, OsString)> = vec![
+            ("PATH", self.settings.search_path.clone()),
+            ("HOME", home.into()),
+            ("LANG", "C.UTF-8".into()),
+            ("CLAUDE_CONFIG_DIR", home.join(".claude").into()),
+            ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".into()),
+            ("CLAUDE_CODE_MAX_RETRIES", "3".into()),
+            ("CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST", "1".into()),
+            ("ENABLE_TOOL_SEARCH", "false".into()),
+            // Never resolved: every call goes to the socket.
+            ("ANTHROPIC_BASE_URL", "http://vm-agent.invalid".into()),
+            ("ANTHROPIC_UNIX_SOCKET", proxy.socket().into()),
+            ("ANTHROPIC_AUTH_TOKEN", proxy.token().into()),
+        ];
+        // Claude Code refuses to work without asking when it is root, unless it is told that the machine is its own.
+        if rustix::process::getuid().is_root() {
+            env.push(("IS_SANDBOX", "1".into()));
+        }
+        env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+#[async_trait]
+impl AgentDriver for Claude {
+    fn name(&self) -> &'static str {
+        "claude"
+    }
+
+    async fn run(&self, job: &Job, events: mpsc::Sender<AgentEvent>, stop: CancellationToken) -> AgentEnd {
+        if let Err(error) = crate::files::private_directory(&self.settings.home) {
+            return AgentEnd::Failed { reason: format!("The agent's home cannot be made: {error}") };
+        }
+        let mut attempt = self.attempt(job, job.session.as_deref(), &events, &stop).await;
+        if matches!(attempt, Ok(Attempt::UnknownSession)) && job.session.is_some() {
+            let note = "The agent's earlier session is gone from this VM; starting a new one.".to_owned();
+            let _ = events.send(AgentEvent::Progress(note)).await;
+            attempt = self.attempt(job, None, &events, &stop).await;
+        }
+        match attempt {
+            Ok(Attempt::Over(end)) => end,
+            Ok(Attempt::UnknownSession) => AgentEnd::Failed { reason: "Claude Code lost its session.".to_owned() },
+            Err(reason) => AgentEnd::Failed { reason },
+        }
+    }
+}
+
+/// One task, said and listened to.
+struct Conversation<'a> {
+    job: &'a Job,
+    events: &'a mpsc::Sender<AgentEvent>,
+    stop: &'a CancellationToken,
+}
+
+impl Conversation<'_> {
+    async fn hold(self, agent: &mut Supervised, stdout: ChildStdout) -> Talk {
+        let mut lines = Lines::new(stdout, LINE_BYTES_MAX);
+        let mut stdin = agent.stdin.take();
+        let talk = {
+            let listening = self.say_and_listen(&mut stdin, &mut lines);
+            tokio::pin!(listening);
+            tokio::select! {
+                talk = &mut listening => talk,
+                () = self.stop.cancelled() => Talk::Stopped,
+                // Nothing is left that could write; what was written is still to be read.
+                _ = agent.wait() => listening.await,
+            }
+        };
+        if matches!(talk, Talk::Stopped) {
+            // A turn that is wound up by the agent itself leaves its session whole.
+            let _ = tokio::time::timeout(INTERRUPT_TIMEOUT, interrupt(&mut stdin, &mut lines)).await;
+        }
+        // From here on nobody listens, but the pipe must not fill up and hold the agent's end back.
+        tokio::spawn(async move { while lines.next().await.is_some() {} });
+        talk
+    }
+
+    async fn say_and_listen(&self, stdin: &mut Option<ChildStdin>, lines: &mut Lines<ChildStdout>) -> Talk {
+        let content = json!([{"type": "text", "text": self.job.prompt}]);
+        say(stdin, &json!({"type": "user", "message": {"role": "user", "content": content}})).await;
+        let mut progress = Progress::new(&self.job.worktree);
+        let mut started = false;
+        while let Some(line) = lines.next().await {
+            let lines::Line::Whole(text) = line else { continue };
+            match stream::parse(&text) {
+                Line::Init { session } => {
+                    if !std::mem::replace(&mut started, true) {
+                        self.tell(AgentEvent::Started).await;
+                    }
+                    self.tell(AgentEvent::Session(session)).await;
+                }
+                Line::Assistant(blocks) => {
+                    for line in blocks.iter().flat_map(|block| progress.next(block)) {
+                        self.tell(AgentEvent::Progress(line)).await;
+                    }
+                }
+                Line::ApiRetry { status } if stream::is_refusal(status) => return Talk::KeyRefused,
+                Line::Result(result) => {
+                    let (turns, cost_usd) = (result.num_turns, result.total_cost_usd);
+                    tracing::info!(run = %self.job.run, turns, cost_usd, is_error = result.is_error, "the agent's turn is over");
+                    return Talk::Verdict(result.verdict());
+                }
+                Line::ApiRetry { .. } | Line::Other | Line::Noise => self.tell(AgentEvent::Alive).await,
+            }
+        }
+        Talk::Silent
+    }
+
+    /// Whoever started the job may have stopped listening; the job goes on.
+    async fn tell(&self, event: AgentEvent) {
+        let _ = self.events.send(event).await;
+    }
+}
+
+/// Ask the agent to end its turn, and wait until it has.
+async fn interrupt(stdin: &mut Option<ChildStdin>, lines: &mut Lines<ChildStdout>) {
+    say(stdin, &json!({"type": "control_request", "request_id": "stop", "request": {"subtype": "interrupt"}})).await;
+    while let Some(line) = lines.next().await {
+        if matches!(line, lines::Line::Whole(text) if matches!(stream::parse(&text), Line::Result(_))) {
+            break;
+        }
+    }
+}
+
+/// A program that does not read any more shows by ending its output.
+async fn say(stdin: &mut Option<ChildStdin>, message: &serde_json::Value) {
+    if let Some(stdin) = stdin {
+        let _ = stdin.write_all(format!("{message}\n").as_bytes()).await;
+    }
+}
+
+async fn end(agent: &mut Supervised, talk: &Talk) -> io::Result<ExitStatus> {
+    if matches!(talk, Talk::Verdict(_) | Talk::Silent)
+        && let Ok(status) = tokio::time::timeout(EXIT_TIMEOUT, agent.wait()).await
+    {
+        return status;
+    }
+    agent.stop().await
+}
+
+fn read_complaints(stderr: ChildStderr) -> JoinHandle<String> {
+    tokio::spawn(lines::tail(stderr, STDERR_BYTES_MAX))
+}

@@ -1,0 +1,108 @@
+//! What people see of the agent's work: its words as they are, its tools as one short line each.
+
+use std::path::Path;
+
+use relay_core::protocol::PROGRESS_CHARS_MAX;
+use serde_json::Value;
+
+use super::stream::Block;
+use crate::text::{clip, first_line};
+
+/// Characters of a command, a path or a pattern in one line.
+const DETAIL_CHARS_MAX: usize = 120;
+
+/// Turns blocks into lines for the chat. The newest words are held back until something follows them, because the last
+/// ones come again as the run's result.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    worktree: &'a Path,
+    held: Option<String>,
+}
+
+impl<'a> Progress<'a> {
+    /// Paths inside `worktree` are shown relative to it.
+    pub fn new(worktree: &'a Path) -> Self {
+        Self { worktree, held: None }
+    }
+
+    /// What to tell now that `block` has come.
+    pub fn next(&mut self, block: &Block) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        match block {
+            Block::Text(text) if text.trim().is_empty() => {}
+            Block::Text(text) => lines.extend(self.held.replace(clip(text, PROGRESS_CHARS_MAX))),
+            Block::Tool { name, input } => {
+                if let Some(line) = self.tool(name, input) {
+                    lines.extend(self.held.take());
+                    lines.push(line);
+                }
+            }
+        }
+        lines
+    }
+
+    fn tool(&self, name: &str, input: &Value) -> Option<String> {
+        let field = |field| input.get(field).and_then(Value::as_str).unwrap_or_default();
+        let detail = |field_name| first_line(field(field_name), DETAIL_CHARS_MAX);
+        Some(match name {
+            "Write" => format!("📝 Writing {}", self.path(field("file_path"))),
+            "Edit" | "MultiEdit" => format!("✏️ Editing {}", self.path(field("file_path"))),
+            "NotebookEdit" => format!("✏️ Editing {}", self.path(field("notebook_path"))),
+            "Read" => format!("📖 Reading {}", self.path(field("file_path"))),
+            "Bash" => format!("▶️ {}", self.relative(&detail("command"))),
+            "Grep" | "Glob" => format!("🔎 Searching {}", detail("pattern")),
+            "WebFetch" => format!("🌐 {}", detail("url")),
+            "WebSearch" => format!("🌐 {}", detail("query")),
+            "Task" | "Agent" => format!("🤖 {}", detail("description")),
+            "TodoWrite" | "ToolSearch" => return None,
+            other => format!("🔧 {}", clip(other, DETAIL_CHARS_MAX)),
+        })
+    }
+
+    fn path(&self, path: &str) -> String {
+        let shown = Path::new(path).strip_prefix(self.worktree).unwrap_or(Path::new(path));
+        clip(&shown.to_string_lossy(), DETAIL_CHARS_MAX)
+    }
+
+    fn relative(&self, command: &str) -> String {
+        let worktree = self.worktree.to_string_lossy();
+        command.replace(&format!("{worktree}/"), "").replace(&*worktree, ".")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn tool(name: &str, input: Value) -> Block {
+        Block::Tool { name: name.to_owned(), input }
+    }
+
+    #[test]
+    fn tools_read_as_one_short_line() {
+        let mut progress = Progress::new(Path::new("/data/w"));
+        for (block, line) in [
+            (tool("Edit", json!({"file_path": "/data/w/src/a.rs"})), "✏️ Editing src/a.rs"),
+            (tool("Write", json!({"file_path": "/etc/passwd"})), "📝 Writing /etc/passwd"),
+            (tool("Bash", json!({"command": "\ncd /data/w && ls /data/w/x\nrm y"})), "▶️ cd . && ls x"),
+            (tool("mcp__vm__screenshot", json!({})), "🔧 mcp__vm__screenshot"),
+            (tool("Read", json!({"file_path": 7})), "📖 Reading "),
+        ] {
+            assert_eq!(progress.next(&block), [line]);
+        }
+        assert!(progress.next(&tool("TodoWrite", json!({}))).is_empty());
+    }
+
+    #[test]
+    fn the_last_words_are_held_back_for_the_result() {
+        let mut progress = Progress::new(Path::new("/w"));
+        let text = |text: &str| Block::Text(text.to_owned());
+        assert!(progress.next(&text("I will look.")).is_empty());
+        assert_eq!(progress.next(&tool("Bash", json!({"command": "ls"}))), ["I will look.", "▶️ ls"]);
+        assert!(progress.next(&text("First.")).is_empty());
+        assert_eq!(progress.next(&text("Done.")), ["First."]);
+        assert!(progress.next(&text("  ")).is_empty());
+    }
+}

@@ -1,0 +1,140 @@
+//! The agent's way to the API, without the key: an HTTP server on a Unix socket, one per run, that puts the key in.
+//!
+//! The agent knows a token that is good for this run only. The proxy lets through the two calls that an agent needs, with
+//! that token, and replaces it by the real key on the way to the API. The key is never in the agent's environment, its
+//! files, or an answer.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio::task::JoinHandle;
+use url::Url;
+
+/// Bytes of one call to the model at most: the API's own limit for a request to `/v1/messages`.
+const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long the API may take until it starts to answer, or pause within an answer.
+const UPSTREAM_SILENCE_MAX: Duration = Duration::from_secs(600);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const TOKEN_BYTES: usize = 32;
+
+/// What the agent may say to the API about itself; everything else stays here.
+const FORWARDED: [&str; 5] = ["content-type", "anthropic-version", "anthropic-beta", "user-agent", "x-app"];
+/// What the agent needs of the API's answer.
+const RETURNED: [&str; 5] = ["content-type", "request-id", "retry-after", "retry-after-ms", "x-should-retry"];
+
+/// A proxy for one run. Dropping it closes the socket and removes it.
+#[derive(Debug)]
+pub struct Proxy {
+    directory: TempDir,
+    token: String,
+    server: JoinHandle<()>,
+}
+
+struct Upstream {
+    token: String,
+    key: SecretString,
+    address: Url,
+    client: reqwest::Client,
+}
+
+impl Proxy {
+    /// Listen on a new socket that only this user can reach; calls go to `address` with `key`.
+    pub fn start(key: SecretString, address: Url) -> anyhow::Result<Self> {
+        // Not below DATA_DIR: the path of a Unix socket is at most 107 bytes long.
+        let directory = tempfile::Builder::new().prefix("vm-agent-").tempdir()?;
+        let token = format!("run-{}", BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; TOKEN_BYTES]>()));
+        let listener = UnixListener::bind(socket_in(directory.path()))?;
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(UPSTREAM_SILENCE_MAX)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        let app = router(Upstream { token: token.clone(), key, address, client });
+        let server = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, app).await {
+                tracing::error!(%error, "the API proxy ended");
+            }
+        });
+        Ok(Self { directory, token, server })
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        socket_in(self.directory.path())
+    }
+
+    /// What the agent must present as its bearer token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn socket_in(directory: &Path) -> PathBuf {
+    directory.join("api.sock")
+}
+
+fn router(upstream: Upstream) -> Router {
+    Router::new()
+        .route("/v1/messages", post(forward))
+        .route("/v1/messages/count_tokens", post(forward))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(Arc::new(upstream))
+}
+
+async fn forward(State(upstream): State<Arc<Upstream>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    if !upstream.knows(&headers) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    match upstream.call(&uri, &headers, body).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            // Without the address, which an operator may have put a credential into.
+            tracing::warn!(error = %error.without_url(), "the API cannot be reached");
+            (StatusCode::BAD_GATEWAY, "the API cannot be reached from the VM").into_response()
+        }
+    }
+}
+
+impl Upstream {
+    fn knows(&self, headers: &HeaderMap) -> bool {
+        let presented = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        presented.is_some_and(|presented| presented.ct_eq(self.token.as_bytes()).into())
+    }
+
+    async fn call(&self, uri: &Uri, headers: &HeaderMap, body: Bytes) -> Result<Response, reqwest::Error> {
+        let mut address = self.address.clone();
+        address.set_path(&format!("{}{}", self.address.path().trim_end_matches('/'), uri.path()));
+        address.set_query(uri.query());
+        let request = self.client.post(address).header("x-api-key", self.key.expose_secret()).body(body);
+        let answer = request.headers(only(headers, &FORWARDED)).send().await?;
+        let (status, headers) = (answer.status(), only(answer.headers(), &RETURNED));
+        Ok((status, headers, Body::from_stream(answer.bytes_stream())).into_response())
+    }
+}
+
+fn only(headers: &HeaderMap, names: &[&'static str]) -> HeaderMap {
+    let kept = names.iter().filter_map(|name| Some((HeaderName::from_static(name), headers.get(*name)?.clone())));
+    kept.collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use super::*;
+use crate::git::testing::{SEED, Volume, contents, git, write};
+
+#[tokio::test]
+async fn a_clone_holds_the_files_of_origin_and_becomes_current() -> anyhow::Result<()> {
+    let volume = Volume::with_origin()?;
+    assert!(volume.repositories.current().await?.is_none() && volume.repositories.list().await?.is_empty());
+    let repository = volume.repositories.clone_url(&volume.origin_url(), UrlTrust::Operator).await?;
+    assert_eq!(repository.name(), "origin");
+    for (path, text) in SEED {
+        assert_eq!(fs::read_to_string(repository.worktree().join(path))?, *text, "{path}");
+    }
+    assert!(!repository.worktree().join(".git").exists());
+    let config = fs::metadata(repository.git().git_dir().join("config"))?;
+    assert_eq!(config.permissions().mode() & 0o777, 0o600);
+
+    let restarted = Repositories::new(volume.path("data"), None);
+    assert_eq!(restarted.current().await?.map(|it| it.name().to_owned()).as_deref(), Some("origin"));
+    assert_eq!(restarted.list().await?, ["origin"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_clone_of_the_same_takes_up_what_is_new_and_loses_nothing() -> anyhow::Result<()> {
+    let (volume, repository) = Volume::with_clone().await?;
+    write(repository.worktree(), "mine.txt", "untracked\n")?;
+    volume.commit_at_origin("main", "src/main.rs", "fn main() { new() }\n")?;
+    let again = volume.repositories.clone_url(&format!("{}/", volume.origin_url()), UrlTrust::Operator).await?;
+    assert_eq!(again.name(), "origin");
+    assert_eq!(fs::read_to_string(again.worktree().join("src/main.rs"))?, "fn main() { new() }\n");
+
+    write(repository.worktree(), "src/lib.rs", "edited here\n")?;
+    volume.commit_at_origin("main", "src/lib.rs", "edited there\n")?;
+    volume.commit_at_origin("main", "mine.txt", "there too\n")?;
+    let before = contents(repository.worktree())?;
+    volume.repositories.clone_url(&volume.origin_url(), UrlTrust::Operator).await?;
+    assert_eq!(contents(repository.worktree())?, before);
+    assert_eq!(volume.repositories.list().await?, ["origin"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn repositories_of_one_name_lie_side_by_side() -> anyhow::Result<()> {
+    let (volume, _first) = Volume::with_clone().await?;
+    git(&volume.path(""), &["clone", "-q", "--bare", "origin.git", "bob/origin.git"])?;
+    let bobs = volume.path("bob/origin.git").display().to_string();
+    let second = volume.repositories.clone_url(&bobs, UrlTrust::Operator).await?;
+    assert_eq!(second.name(), "bob-origin");
+    assert_eq!(volume.repositories.list().await?, ["bob-origin", "origin"]);
+    assert_eq!(volume.repositories.clone_url(&bobs, UrlTrust::Operator).await?.name(), "bob-origin");
+    assert_eq!(volume.repositories.switch("origin").await?.name(), "origin");
+    assert_eq!(volume.repositories.current().await?.map(|it| it.name().to_owned()).as_deref(), Some("origin"));
+    for bad in ["absent", "", "..", "../data", ".current", "/"] {
+        assert!(matches!(volume.repositories.switch(bad).await, Err(GitError::NotFound(_))), "{bad}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_clone_that_fails_or_was_cut_off_leaves_nothing() -> anyhow::Result<()> {
+    let volume = Volume::with_origin()?;
+    let missing = volume.path("missing.git").display().to_string();
+    let failed = volume.repositories.clone_url(&missing, UrlTrust::Operator).await;
+    assert!(matches!(&failed, Err(GitError::Invalid(text)) if text.contains("missing.git")), "{failed:?}");
+    assert!(volume.repositories.current().await?.is_none());
+    assert_eq!(fs::read_dir(volume.path("data/repos"))?.count(), 0);
+
+    write(&volume.path("data/repos/.cloning"), "git/objects/half", "x")?;
+    volume.repositories.clone_url(&volume.origin_url(), UrlTrust::Operator).await?;
+    assert!(!volume.path("data/repos/.cloning").exists());
+    let refused = volume.repositories.clone_url(&volume.origin_url(), UrlTrust::Person).await;
+    assert!(matches!(refused, Err(GitError::Invalid(_))), "a person cannot name a path of this machine");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_empty_repository_can_be_worked_on() -> anyhow::Result<()> {
+    let volume = Volume::with_origin()?;
+    git(&volume.path(""), &["init", "-q", "--bare", "-b", "trunk", "empty.git"])?;
+    let url = volume.path("empty.git").display().to_string();
+    let repository = volume.repositories.clone_url(&url, UrlTrust::Operator).await?;
+    let before = repository.snapshot().await?;
+    assert_eq!((before.base.as_ref(), before.branch.as_str()), (None, "trunk"));
+    repository.prepare_for_agent().await?;
+    write(repository.worktree(), "first", "x")?;
+    assert_eq!(repository.changes(&before).await?.map(|changes| changes.stat.files), Some(1));
+    repository.restore(&before).await?;
+    assert!(contents(repository.worktree())?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn locks_of_a_git_that_was_killed_are_removed_at_the_next_start() -> anyhow::Result<()> {
+    let (volume, repository) = Volume::with_clone().await?;
+    let git_dir = repository.git().git_dir();
+    let locks = [
+        git_dir.join("index.lock"),
+        git_dir.join("refs/heads/main.lock"),
+        git_dir.join("refs/textslash/snapshot.lock"),
+        git_dir.with_file_name("snapshot.index.lock"),
+        git_dir.with_file_name("scratch.tree.index.lock"),
+    ];
+    fs::create_dir_all(git_dir.join("refs/textslash"))?;
+    for lock in &locks {
+        fs::write(lock, "")?;
+    }
+    assert!(repository.snapshot().await.is_err(), "a lock is respected while the process lives");
+    let restarted = Repositories::new(volume.path("data"), None);
+    let repository = restarted.require("origin").await?;
+    let before = repository.snapshot().await?;
+    write(repository.worktree(), "new", "x")?;
+    assert!(repository.changes(&before).await?.is_some());
+    repository.checkout("other", true).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_worktree_is_handed_to_the_agents_user() -> anyhow::Result<()> {
+    let volume = Volume::with_origin()?;
+    let agent = AgentUser { uid: 1777, gid: 1777 };
+    let repositories = Repositories::new(volume.path("data"), None).owned_by(agent);
+    let repository = repositories.clone_url(&volume.origin_url(), UrlTrust::Operator).await?;
+    let before = repository.snapshot().await?;
+    if !rustix::process::geteuid().is_root() {
+        assert!(repository.prepare_for_agent().await.is_err(), "only root may give files away");
+        return Ok(());
+    }
+    let outside = volume.path("outside");
+    fs::write(&outside, "")?;
+    fs::hard_link(&outside, repository.worktree().join("hard"))?;
+    std::os::unix::fs::symlink(&outside, repository.worktree().join("soft"))?;
+    repository.prepare_for_agent().await?;
+    for path in ["", "src", "src/main.rs", "soft", ".git", ".git/HEAD", ".git/objects"] {
+        assert_eq!(fs::symlink_metadata(repository.worktree().join(path))?.uid(), 1777, "{path}");
+    }
+    assert_eq!(fs::metadata(&outside)?.uid(), 0, "a file that may lie outside is not given away");
+    assert_eq!(fs::metadata(repository.git().git_dir())?.uid(), 0);
+    write(repository.worktree(), "README.md", "changed")?;
+    repository.restore(&before).await?;
+    Ok(())
+}

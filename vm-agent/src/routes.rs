@@ -1,0 +1,172 @@
+//! Every route of the VM. All requests are signed, but for a bare `/health` from something that only wants to know whether
+//! the process is up. Nothing here takes longer than a moment: what takes time is a run, and is reported.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use relay_core::id::RunId;
+use relay_core::protocol::{
+    ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, Health, RefusalReason, signature,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::clock;
+use crate::fence::Fences;
+use crate::images::ImageName;
+use crate::refusal::Refused;
+use crate::runs::Runs;
+
+/// How long a request may take, its body included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the routes need.
+#[derive(Debug)]
+pub struct App {
+    /// The runs.
+    pub runs: Runs,
+    /// The fences.
+    pub fences: Fences,
+    /// Signs requests both ways.
+    pub secret: SecretString,
+    /// The volume, for its free space.
+    pub data_dir: PathBuf,
+    /// When the last signed request came.
+    pub last_request: LastRequest,
+}
+
+/// When the last signed request came.
+#[derive(Debug)]
+pub struct LastRequest(Mutex<Instant>);
+
+impl LastRequest {
+    /// The start of the process counts as a request.
+    pub fn now() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    /// How long it is ago.
+    pub fn age(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn renew(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+/// All routes.
+pub fn router(app: Arc<App>) -> Router {
+    let signed = Router::new()
+        .route("/command", post(command))
+        .route("/approve", post(approve))
+        .route("/cancel", post(cancel))
+        .route("/runs/{id}", get(run_status))
+        .route("/images/{name}", get(image))
+        .layer(middleware::from_fn_with_state(app.clone(), only_signed));
+    Router::new()
+        .route("/health", get(health))
+        .merge(signed)
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
+        .layer(CatchPanicLayer::new())
+        .with_state(app)
+}
+
+/// Let a request through when it is signed, with its body read up to the limit.
+async fn only_signed(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Refused> {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Refused::too_large())?;
+    app.verify(&parts.method, &parts.uri, &parts.headers, &body)?;
+    Ok(next.run(Request::from_parts(parts, Body::from(body))).await)
+}
+
+impl App {
+    fn verify(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<(), Refused> {
+        let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
+        let signed = headers.get(signature::HEADER).and_then(|value| value.to_str().ok());
+        let secret = self.secret.expose_secret().as_bytes();
+        signature::verify(secret, clock::now(), method.as_str(), path, body, signed).map_err(|error| {
+            tracing::warn!(%error, %method, "request refused");
+            Refused::new(RefusalReason::Signature, format!("{error}. Check that relay and VM share one secret."))
+        })?;
+        self.last_request.renew();
+        Ok(())
+    }
+}
+
+async fn command(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Refused> {
+    let CommandRequest { conversation, fence, command } = read(&body)?;
+    app.fences.pass(&conversation, fence)?;
+    match command {
+        Command::Run { run, task } => {
+            let accepted = app.runs.start(&conversation, run, task)?;
+            Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
+        }
+        Command::Ask { question } => Ok(Json(app.runs.ask(question).await?).into_response()),
+    }
+}
+
+async fn approve(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Refused> {
+    let request: ApproveRequest = read(&body)?;
+    app.fences.pass(&request.conversation, request.fence)?;
+    Ok((StatusCode::ACCEPTED, Json(app.runs.decide(&request)?)).into_response())
+}
+
+async fn cancel(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Refused> {
+    let request: CancelRequest = read(&body)?;
+    app.fences.pass(&request.conversation, request.fence)?;
+    Ok((StatusCode::ACCEPTED, Json(app.runs.cancel(&request)?)).into_response())
+}
+
+async fn run_status(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Refused> {
+    let run = RunId::parse(id).map_err(|error| Refused::not_found(error.to_string()))?;
+    Ok(Json(app.runs.status(&run)?).into_response())
+}
+
+async fn image(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Response, Refused> {
+    let missing = || Refused::not_found("There is no such picture on this VM.");
+    let name = ImageName::parse(&name).ok_or_else(missing)?;
+    let bytes = app.runs.images().read(&name).map_err(|error| Refused::disk(&error))?.ok_or_else(missing)?;
+    let headers = [(header::CONTENT_TYPE, name.kind().media_type()), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    Ok((headers, bytes).into_response())
+}
+
+/// Unsigned: that the process is up. Signed: what it is doing.
+async fn health(
+    State(app): State<Arc<App>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    if !headers.contains_key(signature::HEADER) {
+        return Ok(Json(serde_json::json!({"status": "ok"})).into_response());
+    }
+    app.verify(&method, &uri, &headers, b"")?;
+    let space = rustix::fs::statvfs(&app.data_dir).map_err(|error| Refused::disk(&error.into()))?;
+    let health = Health {
+        driver: app.runs.driver().to_owned(),
+        active_run: app.runs.active_run(),
+        repository: app.runs.repository().await,
+        unreported_events: app.runs.unreported(),
+        free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
+    };
+    Ok(Json(health).into_response())
+}
+
+/// The signature was right, so a body that cannot be read comes from a relay of another version.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    serde_json::from_slice(body).map_err(|error| {
+        tracing::warn!(%error, "a signed request cannot be read");
+        Refused::invalid("The VM does not understand this request. Relay and VM may be of different versions.")
+    })
+}

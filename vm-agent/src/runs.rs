@@ -1,0 +1,374 @@
+//! The life of a run, from the command to the last report. One run at a time holds the worktree, from its acceptance until
+//! it is over; waiting for a decision is part of that.
+//!
+//! This file holds the state and answers requests, at once. What takes time happens in a task per step: `work` (the
+//! agent), `conclude` (how it ended), `decide` (what becomes of the diff), `recover` (after a restart). Every step
+//! writes the journal before it tells anyone. `questions` are answered without a run.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use relay_core::id::{ConversationId, RunId, TreeHash};
+use relay_core::protocol::{
+    Accepted, ApproveRequest, CancelRequest, Decision, RefusalReason, Report, RunState, RunStatus, Task, VmEvent,
+};
+use relay_core::time::Timestamp;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock;
+use crate::driver::AgentDriver;
+use crate::github::GitHub;
+use crate::images::Images;
+use crate::journal::{Journal, Phase, RunLog, RunRecord};
+use crate::refusal::Refused;
+use crate::repositories::Repositories;
+
+mod conclude;
+mod decide;
+mod questions;
+mod recover;
+mod work;
+
+/// What runs need of the rest of the process.
+pub struct Surroundings {
+    /// Who works.
+    pub driver: Arc<dyn AgentDriver>,
+    /// The repositories on the volume.
+    pub repositories: Repositories,
+    /// Cloned when no repository is there.
+    pub repo_url: Option<String>,
+    /// Opens pull requests.
+    pub github: Option<GitHub>,
+    /// Keeps pictures.
+    pub images: Images,
+    /// A run that takes longer is stopped.
+    pub run_timeout: Duration,
+}
+
+/// All runs of this VM. Clones are the same runs.
+#[derive(Clone)]
+pub struct Runs(Arc<Inner>);
+
+struct Inner {
+    surroundings: Surroundings,
+    state: Mutex<State>,
+    appended: Notify,
+    cloning: tokio::sync::Mutex<()>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+struct State {
+    journal: Journal,
+    holder: Option<Holder>,
+}
+
+/// Who holds the worktree.
+enum Holder {
+    Run(Active),
+    /// A question that moves it, like a checkout.
+    Question,
+}
+
+struct Active {
+    run: RunId,
+    stop: CancellationToken,
+    last_output_at: Timestamp,
+}
+
+/// Ends a question's hold on the worktree.
+struct Hold<'a>(&'a Runs);
+
+impl fmt::Debug for Runs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runs").field("driver", &self.0.surroundings.driver.name()).finish_non_exhaustive()
+    }
+}
+
+impl Runs {
+    /// The runs in `journal`, none of them resumed yet.
+    pub fn new(journal: Journal, surroundings: Surroundings) -> Self {
+        let state = Mutex::new(State { journal, holder: None });
+        let (appended, cloning, tasks) = (Notify::new(), tokio::sync::Mutex::new(()), TaskTracker::new());
+        Self(Arc::new(Inner { surroundings, state, appended, cloning, tasks, shutdown: CancellationToken::new() }))
+    }
+
+    /// Accept a run and begin it.
+    pub fn start(&self, conversation: &ConversationId, run: RunId, task: Task) -> Result<Accepted, Refused> {
+        let mut state = self.state();
+        if state.journal.log(&run).is_some() {
+            return Ok(Accepted { run, repeated: true });
+        }
+        if self.0.shutdown.is_cancelled() {
+            return Err(Refused::new(RefusalReason::Unavailable, "The VM is shutting down. Try again in a moment."));
+        }
+        state.free()?;
+        let record = new_record(conversation.clone(), run.clone(), Some(task), Phase::Accepted);
+        state.journal.create(record).map_err(|error| Refused::disk(&error))?;
+        let stop = self.hold(&mut state, &run);
+        drop(state);
+        tracing::info!(%run, "run accepted");
+        self.spawn({
+            let (runs, run) = (self.clone(), run.clone());
+            async move { runs.work(run, stop).await }
+        });
+        Ok(Accepted { run, repeated: false })
+    }
+
+    /// Stop a run, or make sure that it cannot start.
+    pub fn cancel(&self, request: &CancelRequest) -> Result<Accepted, Refused> {
+        let run = request.run.clone();
+        let mut state = self.state();
+        let Some(log) = state.journal.log_mut(&run) else {
+            // From here on the run is known, so that a late command cannot start it.
+            let record = new_record(request.conversation.clone(), run.clone(), None, Phase::Cancelling);
+            state.journal.create(record).map_err(|error| Refused::disk(&error))?;
+            drop(state);
+            self.spawn_conclude_cancelled(&run);
+            return Ok(Accepted { run, repeated: false });
+        };
+        let phase = log.record().phase.clone();
+        match phase {
+            Phase::Over { .. } | Phase::Cancelling => return Ok(Accepted { run, repeated: true }),
+            Phase::Deciding { .. } => {
+                return Err(Refused::new(RefusalReason::Busy, "A decision on this run is being carried out."));
+            }
+            Phase::Accepted | Phase::Working | Phase::AwaitingApproval { .. } => {
+                log.update(|record| record.phase = Phase::Cancelling).map_err(|error| Refused::disk(&error))?;
+            }
+        }
+        tracing::info!(%run, "run is being cancelled");
+        if let Phase::AwaitingApproval { .. } = phase {
+            drop(state);
+            self.spawn_conclude_cancelled(&run);
+        } else if let Some(active) = state.active(&run) {
+            active.stop.cancel();
+        }
+        Ok(Accepted { run, repeated: false })
+    }
+
+    /// Carry a decision out, or report again what became of it.
+    pub fn decide(&self, request: &ApproveRequest) -> Result<Accepted, Refused> {
+        let (run, decision) = (request.run.clone(), request.decision);
+        let mut state = self.state();
+        let Some(log) = state.journal.log_mut(&run) else {
+            return Err(Refused::not_found("This VM knows no such run."));
+        };
+        match log.record().phase.clone() {
+            Phase::AwaitingApproval { tree } if tree == request.tree => {
+                let after_seq = log.last_seq();
+                let phase = Phase::Deciding { tree: tree.clone(), decision, after_seq };
+                log.update(|record| record.phase = phase).map_err(|error| Refused::disk(&error))?;
+                drop(state);
+                tracing::info!(%run, ?decision, "decision accepted");
+                let runs = self.clone();
+                let decided = run.clone();
+                self.spawn(async move { runs.carry_out(&decided, tree, decision).await });
+                Ok(Accepted { run, repeated: false })
+            }
+            Phase::Deciding { tree, decision: accepted, .. } if tree == request.tree && accepted == decision => {
+                Ok(Accepted { run, repeated: true })
+            }
+            Phase::Over { decided: Some(decided) } if decided.tree == request.tree && decided.decision == decision => {
+                let result = decided.result;
+                log.append(VmEvent::Decided { decision, result }).map_err(|error| Refused::disk(&error))?;
+                drop(state);
+                self.0.appended.notify_one();
+                Ok(Accepted { run, repeated: true })
+            }
+            phase => Err(Refused::new(RefusalReason::StaleTree, why_not_decidable(&phase, &request.tree))),
+        }
+    }
+
+    /// Where a run is.
+    pub fn status(&self, run: &RunId) -> Result<RunStatus, Refused> {
+        let mut state = self.state();
+        let last_output_at = state.active(run).map(|active| active.last_output_at);
+        let Some(log) = state.journal.log(run) else { return Err(Refused::not_found("This VM knows no such run.")) };
+        let RunRecord { run, accepted_at, phase, .. } = log.record().clone();
+        let state = match phase {
+            Phase::Accepted | Phase::Working => RunState::Running,
+            Phase::AwaitingApproval { .. } => RunState::AwaitingApproval,
+            Phase::Deciding { .. } => RunState::Deciding,
+            Phase::Cancelling => RunState::Cancelling,
+            Phase::Over { .. } => RunState::Over,
+        };
+        Ok(RunStatus { run, state, started_at: accepted_at, last_output_at: last_output_at.unwrap_or(accepted_at) })
+    }
+
+    /// The run that holds the worktree.
+    pub fn active_run(&self) -> Option<RunId> {
+        match &self.state().holder {
+            Some(Holder::Run(active)) => Some(active.run.clone()),
+            Some(Holder::Question) | None => None,
+        }
+    }
+
+    /// What the driver is called.
+    pub fn driver(&self) -> &'static str {
+        self.0.surroundings.driver.name()
+    }
+
+    /// The current repository's name, if there is one that can be read.
+    pub async fn repository(&self) -> Option<String> {
+        let current = self.0.surroundings.repositories.current().await;
+        current.ok().flatten().map(|repository| repository.name().to_owned())
+    }
+
+    /// The pictures of all runs.
+    pub fn images(&self) -> &Images {
+        &self.0.surroundings.images
+    }
+
+    /// Reports that no relay has taken yet.
+    pub fn unreported(&self) -> usize {
+        self.state().journal.waiting()
+    }
+
+    /// Whether something would be lost or late if the process ended now.
+    pub fn is_busy(&self) -> bool {
+        let state = self.state();
+        state.holder.is_some() || state.journal.waiting() > 0
+    }
+
+    /// The runs that have something to report.
+    pub fn reporting(&self) -> Vec<RunId> {
+        let state = self.state();
+        let waiting = state.journal.logs().filter(|log| log.next_report().is_some());
+        waiting.map(|log| log.record().run.clone()).collect()
+    }
+
+    /// The next report of a run.
+    pub fn next_report(&self, run: &RunId) -> Option<Report> {
+        self.state().journal.log(run)?.next_report()
+    }
+
+    /// A report needs no more attention.
+    pub fn delivered(&self, run: &RunId, seq: u64) {
+        if let Some(log) = self.state().journal.log_mut(run)
+            && let Err(error) = log.delivered(seq)
+        {
+            // It will be reported again after a restart, which relays expect.
+            tracing::warn!(%error, %run, "a delivery cannot be written down");
+        }
+    }
+
+    /// Resolves when something was appended to be reported since this was called.
+    pub fn appended(&self) -> Notified<'_> {
+        self.0.appended.notified()
+    }
+
+    /// Accept no more runs, interrupt the one at work, and wait until every step is written down.
+    pub async fn shut_down(&self) {
+        self.0.shutdown.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    fn spawn_conclude_cancelled(&self, run: &RunId) {
+        let (runs, run) = (self.clone(), run.clone());
+        self.spawn(async move { runs.conclude_cancelled(&run).await });
+    }
+
+    fn spawn(&self, step: impl Future<Output = ()> + Send + 'static) {
+        self.0.tasks.spawn(step);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Add an event to a run's reports.
+    fn report(&self, run: &RunId, event: VmEvent) -> io::Result<()> {
+        self.with_log(run, |log| log.append(event))?;
+        self.0.appended.notify_one();
+        Ok(())
+    }
+
+    /// Work on a run that must be known.
+    fn with_log<T>(&self, run: &RunId, work: impl FnOnce(&mut RunLog) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.state();
+        work(state.journal.log_mut(run).ok_or_else(|| io::Error::other("the run is not in the journal"))?)
+    }
+
+    /// A run's record as it is now.
+    fn record(&self, run: &RunId) -> Option<RunRecord> {
+        Some(self.state().journal.log(run)?.record().clone())
+    }
+
+    /// Give the worktree to a run. What is returned stops it; so does the end of this process.
+    fn hold(&self, state: &mut State, run: &RunId) -> CancellationToken {
+        let stop = self.0.shutdown.child_token();
+        let active = Active { run: run.clone(), stop: stop.clone(), last_output_at: clock::now() };
+        state.holder = Some(Holder::Run(active));
+        stop
+    }
+
+    /// Hold the worktree for the time of a question.
+    fn hold_for_question(&self) -> Result<Hold<'_>, Refused> {
+        let mut state = self.state();
+        state.free()?;
+        state.holder = Some(Holder::Question);
+        Ok(Hold(self))
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.state().holder = None;
+    }
+}
+
+impl State {
+    fn free(&self) -> Result<(), Refused> {
+        match self.holder {
+            None => Ok(()),
+            Some(_) => Err(Refused::new(RefusalReason::Busy, "Another run needs the files. Wait until it is over.")),
+        }
+    }
+
+    fn active(&mut self, run: &RunId) -> Option<&mut Active> {
+        match &mut self.holder {
+            Some(Holder::Run(active)) if active.run == *run => Some(active),
+            _ => None,
+        }
+    }
+
+    /// The run no longer needs the worktree.
+    fn release(&mut self, run: &RunId) {
+        if self.active(run).is_some() {
+            self.holder = None;
+        }
+    }
+}
+
+fn new_record(conversation: ConversationId, run: RunId, task: Option<Task>, phase: Phase) -> RunRecord {
+    RunRecord { run, conversation, task, accepted_at: clock::now(), repository: None, snapshot: None, phase }
+}
+
+fn why_not_decidable(phase: &Phase, shown: &TreeHash) -> String {
+    let why = match phase {
+        Phase::AwaitingApproval { tree } => {
+            return format!(
+                "The diff has changed since it was shown ({} is not {}). Look at it again.",
+                shown.short(),
+                tree.short()
+            );
+        }
+        Phase::Accepted | Phase::Working => "This run is still at work; there is nothing to decide yet.",
+        Phase::Cancelling => "This run is being cancelled.",
+        Phase::Deciding { .. } => "Another decision on this run is being carried out.",
+        Phase::Over { decided: None } => "This run is over; there is nothing to decide.",
+        Phase::Over { decided: Some(decided) } => match decided.decision {
+            Decision::Approve => "This run was approved already.",
+            Decision::Reject => "This run was rejected already.",
+            Decision::Park => "This run was parked already.",
+        },
+    };
+    why.to_owned()
+}

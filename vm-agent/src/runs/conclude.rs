@@ -1,0 +1,228 @@
+//! How a run ends: what it changed is looked at, the worktree put back where that is due, and the outcome reported, once.
+//!
+//! A request to cancel may come until the outcome is written down; from then on it meets the run's next phase.
+
+use std::io;
+use std::time::Duration;
+
+use relay_core::id::RunId;
+use relay_core::protocol::{ANSWER_CHARS_MAX, BODY_BYTES_MAX, RunOutcome, VmEvent};
+
+use super::Runs;
+use super::work::Ending;
+use crate::git::GitError;
+use crate::git::park::branch_of;
+use crate::git::repository::Repository;
+use crate::git::snapshot::{Changes, Snapshot};
+use crate::journal::{Phase, RunLog};
+use crate::text::{clip, head};
+
+/// From one try to write to a disk that does not take it to the next.
+const DISK_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Tries to put the worktree back.
+const RESTORE_TRIES: u32 = 3;
+/// Room in a report's body for everything but summary and diff.
+const ENVELOPE_BYTES_MAX: usize = 4 * 1024;
+
+/// A run's files, as they are now and as they were.
+type Scene = (Repository, Snapshot);
+
+impl Runs {
+    /// End a run whose work ended. Does nothing when this process ends before the outcome is written down: the next one
+    /// finds the run as it is in the journal.
+    pub(super) async fn conclude(&self, run: &RunId, ending: Ending) {
+        let is_cancelling = || self.record(run).is_some_and(|record| record.phase == Phase::Cancelling);
+        let mut finished = false;
+        if !is_cancelling() {
+            let outcome = self.outcome(run, ending).await;
+            let phase = match &outcome {
+                RunOutcome::Changes { tree, .. } => Phase::AwaitingApproval { tree: tree.clone() },
+                _ => Phase::Over { decided: None },
+            };
+            finished = self.finish(run, outcome, phase).await;
+        }
+        // Once it is finished, a request to cancel has a step of its own.
+        if !finished && is_cancelling() {
+            self.conclude_cancelled(run).await;
+        }
+    }
+
+    /// End a run that a request cancelled, and of which no process is left.
+    pub(super) async fn conclude_cancelled(&self, run: &RunId) {
+        let outcome = match self.put_back(run).await {
+            Ok(()) => RunOutcome::Cancelled,
+            Err(error) => failed(format!("The run is stopped, but its files could not be put back: {error}"), None),
+        };
+        let over = Phase::Over { decided: None };
+        if !self.end_phase(run, VmEvent::Finished { outcome }, over).await {
+            return;
+        }
+        self.0.appended.notify_one();
+        self.state().release(run);
+        tracing::info!(%run, "run cancelled");
+    }
+
+    /// Write an outcome down, unless a request to cancel came first; false when it is not, or not wholly, written down.
+    async fn finish(&self, run: &RunId, outcome: RunOutcome, phase: Phase) -> bool {
+        tracing::info!(%run, outcome = kind(&outcome), "run ended");
+        let is_over = matches!(phase, Phase::Over { .. });
+        let event = VmEvent::Finished { outcome };
+        let finished = self.unless_cancelling(run, |log| log.append(event.clone())).await
+            && self.unless_cancelling(run, |log| log.update(|record| record.phase = phase.clone())).await;
+        self.0.appended.notify_one();
+        if finished && is_over {
+            self.state().release(run);
+        }
+        finished
+    }
+
+    async fn unless_cancelling(&self, run: &RunId, write: impl Fn(&mut RunLog) -> io::Result<()>) -> bool {
+        let write = |log: &mut RunLog| match log.record().phase {
+            Phase::Cancelling => Ok(false),
+            _ => write(log).map(|()| true),
+        };
+        self.written(run, write).await.unwrap_or(false)
+    }
+
+    /// Write down what ended a phase, then the next phase; false when this process ends before that is done.
+    pub(super) async fn end_phase(&self, run: &RunId, event: VmEvent, next: Phase) -> bool {
+        self.written(run, |log| log.append(event.clone())).await.is_some()
+            && self.written(run, |log| log.update(|record| record.phase = next.clone())).await.is_some()
+    }
+
+    /// Write to the journal, as long as it takes: without that, nobody would learn what became of the run. Nothing when
+    /// this process ends first.
+    async fn written<T>(&self, run: &RunId, write: impl Fn(&mut RunLog) -> io::Result<T>) -> Option<T> {
+        loop {
+            match self.with_log(run, &write) {
+                Ok(done) => return Some(done),
+                Err(error) => tracing::error!(%error, %run, "the journal cannot be written; trying again"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(DISK_RETRY_INTERVAL) => {}
+                () = self.0.shutdown.cancelled() => return None,
+            }
+        }
+    }
+
+    async fn outcome(&self, run: &RunId, ending: Ending) -> RunOutcome {
+        let scene = match self.scene(run).await {
+            Ok(scene) => scene,
+            Err(error) => return failed(format!("The run's repository cannot be opened: {error}"), None),
+        };
+        match (ending, scene) {
+            (Ending::Done(text), None) => answered(&text),
+            (Ending::Done(text), Some((repository, before))) => match repository.changes(&before).await {
+                Ok(Some(changes)) => changed(&text, changes),
+                Ok(None) => answered(&text),
+                Err(error) => failed(format!("The agent is done, but its changes could not be read: {error}"), None),
+            },
+            (Ending::Failed(reason), None) => failed(reason, None),
+            (Ending::Failed(reason), Some(scene)) => match keep_and_restore(run, &scene).await {
+                Ok(kept) => failed(reason, kept),
+                Err(error) => failed(format!("{reason}\n{}", left_alone(&error)), None),
+            },
+            (Ending::Stopped | Ending::Interrupted, None) => RunOutcome::Interrupted { kept: None },
+            (Ending::Stopped | Ending::Interrupted, Some(scene)) => match keep_and_restore(run, &scene).await {
+                Ok(kept) => RunOutcome::Interrupted { kept },
+                Err(error) => failed(format!("The VM was restarted.\n{}", left_alone(&error)), None),
+            },
+        }
+    }
+
+    /// The run's files; nothing when it has not touched any.
+    pub(super) async fn scene(&self, run: &RunId) -> Result<Option<Scene>, String> {
+        let Some(record) = self.record(run) else { return Ok(None) };
+        let (Some(name), Some(before)) = (record.repository, record.snapshot) else { return Ok(None) };
+        let named = self.0.surroundings.repositories.named(&name).await;
+        match named.map_err(|error| error.to_string())? {
+            Some(repository) => Ok(Some((repository, before))),
+            None => Err(format!("there is no repository {name}")),
+        }
+    }
+
+    async fn put_back(&self, run: &RunId) -> Result<(), String> {
+        let Some((repository, before)) = self.scene(run).await? else { return Ok(()) };
+        let mut tries = 1;
+        loop {
+            match repository.restore(&before).await {
+                Ok(()) => return Ok(()),
+                Err(error) if tries == RESTORE_TRIES => return Err(error.to_string()),
+                Err(error) => tracing::warn!(%error, %run, "the files cannot be put back; trying again"),
+            }
+            tries += 1;
+            tokio::time::sleep(DISK_RETRY_INTERVAL).await;
+        }
+    }
+}
+
+/// Keep what the run changed on a local branch, whose name is given back, and put the worktree back. Nothing is put back
+/// that could not be kept.
+async fn keep_and_restore(run: &RunId, (repository, before): &Scene) -> Result<Option<String>, GitError> {
+    let kept = match repository.changes(before).await? {
+        Some(changes) => Some(repository.park(run, before, &changes.tree, "Unfinished work of the agent").await?),
+        // An earlier process may have been killed after it had kept everything.
+        None => repository.branches().await?.others.into_iter().find(|branch| *branch == branch_of(run)),
+    };
+    repository.restore(before).await?;
+    Ok(kept)
+}
+
+fn left_alone(error: &GitError) -> String {
+    format!("Its changes could not be kept on a branch, so the files are left as they are. {error}")
+}
+
+fn failed(reason: String, kept: Option<String>) -> RunOutcome {
+    RunOutcome::Failed { reason: clip(&reason, ANSWER_CHARS_MAX), kept }
+}
+
+fn answered(text: &str) -> RunOutcome {
+    RunOutcome::Answered { text: clip(text, ANSWER_CHARS_MAX) }
+}
+
+fn changed(summary: &str, changes: Changes) -> RunOutcome {
+    let Changes { tree, stat, mut diff, mut diff_cut } = changes;
+    let summary = clip(summary, ANSWER_CHARS_MAX);
+    let room = BODY_BYTES_MAX - ENVELOPE_BYTES_MAX - json_bytes(&summary);
+    // Only a diff of control characters grows that much by being written as JSON.
+    while json_bytes(&diff) > room {
+        diff.truncate(head(&diff, diff.len() / 2).len());
+        diff_cut = true;
+    }
+    RunOutcome::Changes { summary, tree, stat, diff, diff_cut }
+}
+
+fn json_bytes(text: &str) -> usize {
+    serde_json::to_string(text).map_or(usize::MAX, |json| json.len())
+}
+
+fn kind(outcome: &RunOutcome) -> &'static str {
+    match outcome {
+        RunOutcome::Changes { .. } => "changes",
+        RunOutcome::Answered { .. } => "answered",
+        RunOutcome::Failed { .. } => "failed",
+        RunOutcome::Cancelled => "cancelled",
+        RunOutcome::Interrupted { .. } => "interrupted",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_core::id::TreeHash;
+    use relay_core::protocol::{DIFF_BYTES_MAX, DiffStat};
+
+    use super::*;
+
+    #[test]
+    fn a_report_fits_its_body_whatever_the_diff_holds() {
+        let changes = Changes {
+            tree: TreeHash::parse("abc").unwrap(),
+            stat: DiffStat::default(),
+            diff: "\u{1}".repeat(DIFF_BYTES_MAX),
+            diff_cut: false,
+        };
+        let outcome = changed(&"\u{1f600}".repeat(2 * ANSWER_CHARS_MAX), changes);
+        assert!(serde_json::to_vec(&outcome).unwrap().len() < BODY_BYTES_MAX);
+        assert!(matches!(outcome, RunOutcome::Changes { diff_cut: true, diff, .. } if !diff.is_empty()));
+    }
+}

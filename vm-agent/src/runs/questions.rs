@@ -1,0 +1,192 @@
+//! What is answered at once, without a run, in words for the chat.
+
+use relay_core::protocol::{ANSWER_CHARS_MAX, Answer, DIFF_BYTES_MAX, Question, RefusalReason, RunOutcome};
+use tokio::time::{Duration, timeout};
+
+use super::{Holder, Runs};
+use crate::clock;
+use crate::git::GitError;
+use crate::git::repository::Repository;
+use crate::git::snapshot::Changes;
+use crate::journal::{Phase, RunLog};
+use crate::refusal::Refused;
+use crate::text::{clip, head};
+
+/// A relay waits five seconds for any answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+/// Names in a list at most.
+const NAMES_MAX: usize = 50;
+
+impl Runs {
+    /// Answer a question, or refuse it, within a bounded time. A change that takes longer is finished all the same.
+    pub async fn ask(&self, question: Question) -> Result<Answer, Refused> {
+        let runs = self.clone();
+        // In a task of its own, so that no change is left half done when the time is up.
+        let answer = self.0.tasks.spawn(async move { runs.answer(question).await });
+        match timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Refused::new(RefusalReason::Unavailable, "That went wrong on the VM. Try again.")),
+            Err(_) => {
+                Err(Refused::new(RefusalReason::Unavailable, "That takes the VM too long. Try again in a moment."))
+            }
+        }
+    }
+
+    async fn answer(&self, question: Question) -> Result<Answer, Refused> {
+        match question {
+            Question::Diff => self.diff().await,
+            Question::Show { file } => self.show(&file).await,
+            Question::Repos => self.repos().await,
+            Question::Switch { name } => self.switch(&name).await,
+            Question::Branch => self.branches().await,
+            Question::Checkout { name, create } => self.checkout(&name, create).await,
+            Question::Clear => self.clear().await,
+            Question::Status => self.describe().await,
+        }
+    }
+
+    /// What the run at work has changed so far, or what the latest one with a diff had.
+    async fn diff(&self) -> Result<Answer, Refused> {
+        let at_work = self.active_run().filter(|run| self.is_working(run));
+        if let Some(run) = at_work
+            && let Some((repository, before)) = self.scene(&run).await.map_err(Refused::not_found)?
+        {
+            return match repository.changes(&before).await.map_err(refused)? {
+                Some(Changes { stat, diff, diff_cut, .. }) => {
+                    Ok(diff_answer(&format!("{} files so far", stat.files), diff, diff_cut))
+                }
+                None => Ok(plain("The run has not changed any file yet.")),
+            };
+        }
+        match self.newest_changes()? {
+            Some(RunOutcome::Changes { stat, diff, diff_cut, .. }) => Ok(diff_answer(
+                &format!("{} files, +{} −{}", stat.files, stat.insertions, stat.deletions),
+                diff,
+                diff_cut,
+            )),
+            _ => Ok(plain("There is no diff yet. Send a task first.")),
+        }
+    }
+
+    fn is_working(&self, run: &relay_core::id::RunId) -> bool {
+        self.record(run).is_some_and(|record| record.phase == Phase::Working)
+    }
+
+    fn newest_changes(&self) -> Result<Option<RunOutcome>, Refused> {
+        let state = self.state();
+        let mut logs: Vec<&RunLog> = state.journal.logs().collect();
+        logs.sort_unstable_by_key(|log| std::cmp::Reverse(log.record().accepted_at));
+        for log in logs {
+            if let Some(changes) = log.newest_changes().map_err(|error| Refused::disk(&error))? {
+                return Ok(Some(changes));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn show(&self, file: &str) -> Result<Answer, Refused> {
+        let read = self.present_repository().await?.read_file(file, DIFF_BYTES_MAX).await.map_err(refused)?;
+        let text = match read.cut {
+            true => format!("*{file}* ({} bytes, the beginning)", read.bytes),
+            false => format!("*{file}*"),
+        };
+        Ok(Answer { text: clip(&text, ANSWER_CHARS_MAX), code: Some(read.text) })
+    }
+
+    async fn repos(&self) -> Result<Answer, Refused> {
+        let names = self.0.surroundings.repositories.list().await.map_err(refused)?;
+        let current = self.repository().await;
+        if names.is_empty() {
+            return Ok(plain("There is no repository on this VM yet. Send `clone` and its address."));
+        }
+        let is_current = |name: &String| current.as_ref() == Some(name);
+        let line = |name| if is_current(name) { format!("• *{name}* (current)") } else { format!("• {name}") };
+        Ok(plain(&list(names.iter().map(line))))
+    }
+
+    async fn switch(&self, name: &str) -> Result<Answer, Refused> {
+        let _hold = self.hold_for_question()?;
+        self.0.surroundings.repositories.switch(name).await.map_err(refused)?;
+        Ok(plain(&format!("*{name}* is the current repository now.")))
+    }
+
+    async fn branches(&self) -> Result<Answer, Refused> {
+        let branches = self.present_repository().await?.branches().await.map_err(refused)?;
+        let current = std::iter::once(format!("• *{}* (current)", branches.current));
+        Ok(plain(&list(current.chain(branches.others.iter().map(|name| format!("• {name}"))))))
+    }
+
+    async fn checkout(&self, name: &str, create: bool) -> Result<Answer, Refused> {
+        let _hold = self.hold_for_question()?;
+        self.present_repository().await?.checkout(name, create).await.map_err(refused)?;
+        Ok(plain(&format!("The branch *{name}* is checked out.")))
+    }
+
+    async fn clear(&self) -> Result<Answer, Refused> {
+        let repository = self.present_repository().await?;
+        repository.keep_session(None).map_err(|error| Refused::disk(&error))?;
+        Ok(plain("Done. The next task starts a new session of the agent."))
+    }
+
+    async fn describe(&self) -> Result<Answer, Refused> {
+        let mut lines = vec![format!("Agent: *{}*", self.driver())];
+        match self.0.surroundings.repositories.current().await.map_err(refused)? {
+            Some(repository) => {
+                let branch = repository.branches().await.map_err(refused)?.current;
+                lines.push(format!("Repository: *{}*, branch *{branch}*", repository.name()));
+            }
+            None => lines.push("Repository: none yet. Send `clone` and its address.".to_owned()),
+        }
+        lines.push(self.describe_run());
+        Ok(plain(&lines.join("\n")))
+    }
+
+    fn describe_run(&self) -> String {
+        let state = self.state();
+        let Some(Holder::Run(active)) = &state.holder else { return "No run at work.".to_owned() };
+        let Some(record) = state.journal.log(&active.run).map(RunLog::record) else { return String::new() };
+        let doing = match record.phase {
+            Phase::Accepted | Phase::Working => "at work",
+            Phase::AwaitingApproval { .. } => "waiting for your decision",
+            Phase::Deciding { .. } => "carrying your decision out",
+            Phase::Cancelling => "being cancelled",
+            Phase::Over { .. } => "over",
+        };
+        let since = relay_core::time::humane(clock::now().since(record.accepted_at));
+        format!("Run {}: {doing}, begun {since} ago", record.run.number())
+    }
+
+    async fn present_repository(&self) -> Result<Repository, Refused> {
+        let current = self.0.surroundings.repositories.current().await.map_err(refused)?;
+        current
+            .ok_or_else(|| Refused::not_found("There is no repository on this VM yet. Send `clone` and its address."))
+    }
+}
+
+fn plain(text: &str) -> Answer {
+    Answer { text: clip(text, ANSWER_CHARS_MAX), code: None }
+}
+
+fn list(lines: impl Iterator<Item = String>) -> String {
+    let lines: Vec<String> = lines.collect();
+    let more = lines.len().saturating_sub(NAMES_MAX);
+    let shown = lines[..lines.len() - more].join("\n");
+    if more > 0 { format!("{shown}\n… and {more} more") } else { shown }
+}
+
+fn diff_answer(stat: &str, diff: String, cut: bool) -> Answer {
+    let text = if cut { format!("{stat} (the beginning)") } else { stat.to_owned() };
+    Answer { text, code: Some(head(&diff, DIFF_BYTES_MAX).to_owned()) }
+}
+
+fn refused(error: GitError) -> Refused {
+    let message = clip(&error.to_string(), ANSWER_CHARS_MAX);
+    match error {
+        GitError::NotFound(_) => Refused::not_found(message),
+        GitError::Invalid(_) => Refused::invalid(message),
+        _ => {
+            tracing::warn!(%error, "a question could not be answered");
+            Refused::new(RefusalReason::Unavailable, message)
+        }
+    }
+}

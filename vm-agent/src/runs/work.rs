@@ -1,0 +1,212 @@
+//! A run at work: the repository made ready, the agent started and listened to until it ends.
+
+use std::time::Duration;
+
+use relay_core::id::RunId;
+use relay_core::protocol::{BEAT_INTERVAL_MS, PROGRESS_CHARS_MAX, Task, VmEvent};
+use relay_core::time::humane;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Runs;
+use crate::clock;
+use crate::driver::{AgentEnd, AgentEvent, Job};
+use crate::git::park::branch_of;
+use crate::git::remote::UrlTrust;
+use crate::git::repository::Repository;
+use crate::journal::Phase;
+use crate::text::clip;
+
+/// What an agent may tell before anyone listens.
+const EVENTS_MAX: usize = 64;
+
+/// How a run's work ended, before it is known what it changed.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// With these last words.
+    Done(String),
+    /// For this reason.
+    Failed(String),
+    /// Stopped, by a request to cancel or by the end of this process.
+    Stopped,
+    /// By the end of an earlier process.
+    Interrupted,
+}
+
+impl Runs {
+    /// Everything from the acceptance of a run to its report.
+    pub(super) async fn work(&self, run: RunId, stop: CancellationToken) {
+        self.with_beats(&run, async {
+            let ending = self.task(&run, &stop).await.unwrap_or_else(Ending::Failed);
+            self.conclude(&run, ending).await;
+        })
+        .await;
+    }
+
+    /// Show that the run is alive while `step` takes its time.
+    pub(super) async fn with_beats(&self, run: &RunId, step: impl Future<Output = ()>) {
+        let beats = async {
+            let mut interval = tokio::time::interval(Duration::from_millis(BEAT_INTERVAL_MS));
+            interval.tick().await;
+            loop {
+                interval.tick().await;
+                self.tell(run, VmEvent::Beat);
+            }
+        };
+        tokio::select! {
+            biased;
+            () = step => {}
+            () = beats => {}
+        }
+    }
+
+    async fn task(&self, run: &RunId, stop: &CancellationToken) -> Result<Ending, String> {
+        match self.record(run).and_then(|record| record.task) {
+            Some(Task::Prompt { text }) => self.prompt(run, text, stop).await,
+            Some(Task::Clone { url }) => tokio::select! {
+                ending = self.clone_repository(&url) => ending,
+                () = stop.cancelled() => Ok(Ending::Stopped),
+            },
+            Some(Task::Resume { parked }) => self.bring_back(run, &parked).await,
+            None => Ok(Ending::Stopped),
+        }
+    }
+
+    async fn prompt(&self, run: &RunId, prompt: String, stop: &CancellationToken) -> Result<Ending, String> {
+        let repository = tokio::select! {
+            repository = self.current_repository() => repository?,
+            () = stop.cancelled() => return Ok(Ending::Stopped),
+        };
+        self.begin(run, &repository).await?;
+        if stop.is_cancelled() {
+            return Ok(Ending::Stopped);
+        }
+        repository.prepare_for_agent().await.map_err(|error| error.to_string())?;
+        let session = repository.session().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the agent's session cannot be read; starting a new one");
+            None
+        });
+        let lock = self.with_log(run, |log| Ok(log.lock())).map_err(|error| error.to_string())?;
+        let job = Job { run: run.clone(), prompt, worktree: repository.worktree().to_owned(), session, lock };
+        Ok(self.drive(&job, &repository, stop).await)
+    }
+
+    /// Keep the worktree as it is, and write down that from now on it is the run's.
+    async fn begin(&self, run: &RunId, repository: &Repository) -> Result<(), String> {
+        let snapshot = repository.snapshot().await.map_err(|error| error.to_string())?;
+        let begun = self.with_log(run, |log| {
+            log.update(|record| {
+                record.repository = Some(repository.name().to_owned());
+                record.snapshot = Some(snapshot);
+                if record.phase == Phase::Accepted {
+                    record.phase = Phase::Working;
+                }
+            })
+        });
+        begun.map_err(|error| format!("The run could not be written down: {error}"))
+    }
+
+    async fn drive(&self, job: &Job, repository: &Repository, stop: &CancellationToken) -> Ending {
+        let surroundings = &self.0.surroundings;
+        let (sender, mut events) = mpsc::channel(EVENTS_MAX);
+        let agent_stop = stop.child_token();
+        let work = surroundings.driver.run(job, sender, agent_stop.clone());
+        let timeout = tokio::time::sleep(surroundings.run_timeout);
+        tokio::pin!(work, timeout);
+        let mut timed_out = false;
+        let end = loop {
+            tokio::select! {
+                end = &mut work => break end,
+                Some(event) = events.recv() => self.hear(&job.run, repository, event).await,
+                () = &mut timeout, if !timed_out => {
+                    timed_out = true;
+                    agent_stop.cancel();
+                }
+            }
+        };
+        while let Ok(event) = events.try_recv() {
+            self.hear(&job.run, repository, event).await;
+        }
+        match end {
+            AgentEnd::Done { text } => Ending::Done(text),
+            AgentEnd::Failed { reason } => Ending::Failed(reason),
+            AgentEnd::Stopped if stop.is_cancelled() => Ending::Stopped,
+            AgentEnd::Stopped => Ending::Failed(format!(
+                "The run took longer than {} and was stopped. Send a smaller task.",
+                humane(surroundings.run_timeout)
+            )),
+        }
+    }
+
+    async fn hear(&self, run: &RunId, repository: &Repository, event: AgentEvent) {
+        if let Some(active) = self.state().active(run) {
+            active.last_output_at = clock::now();
+        }
+        match event {
+            AgentEvent::Started => self.tell(run, VmEvent::Started { driver: self.driver().to_owned() }),
+            AgentEvent::Progress(text) if text.trim().is_empty() => {}
+            AgentEvent::Progress(text) => self.tell(run, VmEvent::Progress { text: clip(&text, PROGRESS_CHARS_MAX) }),
+            AgentEvent::Session(id) => {
+                if let Err(error) = repository.keep_session(Some(&id)) {
+                    tracing::warn!(%error, "the agent's session cannot be kept");
+                }
+            }
+            AgentEvent::Image { kind, bytes, caption } => match self.images().store(run, kind, &bytes) {
+                Ok(name) => {
+                    let caption = clip(&caption, PROGRESS_CHARS_MAX);
+                    self.tell(run, VmEvent::Image { name: name.as_str().to_owned(), caption });
+                }
+                Err(error) => tracing::warn!(%error, "a picture cannot be kept"),
+            },
+            AgentEvent::Alive => {}
+        }
+    }
+
+    /// Report something that the run can do without.
+    fn tell(&self, run: &RunId, event: VmEvent) {
+        if let Err(error) = self.report(run, event) {
+            tracing::warn!(%error, %run, "a report cannot be written down; leaving it out");
+        }
+    }
+
+    /// The current repository; the operator's own is cloned when there is none yet.
+    pub(super) async fn current_repository(&self) -> Result<Repository, String> {
+        let surroundings = &self.0.surroundings;
+        let _one_clones = self.0.cloning.lock().await;
+        if let Some(repository) = surroundings.repositories.current().await.map_err(|error| error.to_string())? {
+            return Ok(repository);
+        }
+        let Some(url) = &surroundings.repo_url else {
+            return Err("There is no repository on this VM yet. Send `clone` and its address.".to_owned());
+        };
+        let cloned = surroundings.repositories.clone_url(url, UrlTrust::Operator).await;
+        cloned.map_err(|error| format!("The VM's repository (REPO_URL) could not be cloned. {error}"))
+    }
+
+    /// Clone the operator's repository ahead of the first run, which tries again and tells, should it fail.
+    pub async fn clone_first_repository(&self) {
+        if self.0.surroundings.repo_url.is_some()
+            && let Err(error) = self.current_repository().await
+        {
+            tracing::warn!(error, "no repository yet");
+        }
+    }
+
+    async fn clone_repository(&self, url: &str) -> Result<Ending, String> {
+        let cloned = self.0.surroundings.repositories.clone_url(url, UrlTrust::Person).await;
+        let repository = cloned.map_err(|error| error.to_string())?;
+        Ok(Ending::Done(format!("*{}* is cloned, and is the current repository.", repository.name())))
+    }
+
+    async fn bring_back(&self, run: &RunId, parked: &RunId) -> Result<Ending, String> {
+        let repository = self.current_repository().await?;
+        if let Some(name) = self.record(parked).and_then(|record| record.repository)
+            && name != repository.name()
+        {
+            return Err(format!("That work belongs to *{name}*. Send `switch {name}` first."));
+        }
+        self.begin(run, &repository).await?;
+        repository.bring_back(parked, &branch_of(parked)).await.map_err(|error| error.to_string())?;
+        Ok(Ending::Done(format!("The work of run {} is back.", parked.number())))
+    }
+}

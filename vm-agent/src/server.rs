@@ -1,0 +1,133 @@
+//! The process: what is opened, started and, at the end, stopped.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, DriverConfig, GitHubConfig};
+use crate::driver::AgentDriver;
+use crate::driver::claude::{Claude, Settings};
+use crate::driver::demo::Demo;
+use crate::fence::Fences;
+use crate::files;
+use crate::github::GitHub;
+use crate::images::Images;
+use crate::journal::Journal;
+use crate::report::Publisher;
+use crate::repositories::Repositories;
+use crate::routes::{App, LastRequest, router};
+use crate::runs::{Runs, Surroundings};
+use crate::supervise::Supervision;
+
+/// How often an idle process looks at the time.
+const IDLE_POLL: Duration = Duration::from_millis(250);
+/// How often the end of the process looks whether everything was reported.
+const REPORTED_POLL: Duration = Duration::from_millis(20);
+
+/// Serve until a signal or idleness ends the process. Everything that was accepted is in the journal by then.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    let (idle_timeout, grace) = (config.idle_timeout, config.shutdown_grace);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let listener = TcpListener::bind(config.bind).await.with_context(|| format!("cannot listen on {}", config.bind))?;
+    let runs = open_runs(&config)?;
+    let publisher = Publisher::new(runs.clone(), config.relay_url, config.secret.clone())?;
+    let fences = Fences::open(config.data_dir.join("fences.json")).context("cannot read the fences")?;
+    let last_request = LastRequest::now();
+    let app =
+        Arc::new(App { runs: runs.clone(), fences, secret: config.secret, data_dir: config.data_dir, last_request });
+
+    runs.recover();
+    tokio::spawn(publisher.run());
+    tokio::spawn({
+        let runs = runs.clone();
+        async move { runs.clone_first_repository().await }
+    });
+    tracing::info!("listening on {}", listener.local_addr()?);
+    let closing = CancellationToken::new();
+    let server = axum::serve(listener, router(app.clone())).with_graceful_shutdown(closing.clone().cancelled_owned());
+    let server = tokio::spawn(server.into_future());
+
+    tokio::select! {
+        _ = interrupt.recv() => tracing::info!("interrupted"),
+        _ = terminate.recv() => tracing::info!("told to end"),
+        () = idleness(&app, idle_timeout) => tracing::info!("idle"),
+    }
+    closing.cancel();
+    if tokio::time::timeout(grace, wind_up(&runs, server)).await.is_err() {
+        tracing::warn!("not everything was wound up in time; the journal has the rest");
+    }
+    Ok(())
+}
+
+fn open_runs(config: &Config) -> anyhow::Result<Runs> {
+    files::private_directory(&config.data_dir).context("cannot make DATA_DIR")?;
+    let github = match &config.github {
+        Some(GitHubConfig { token, api_url, web_url }) => {
+            Some(GitHub::new(token.clone(), api_url.clone(), web_url.clone()).context("cannot prepare for GitHub")?)
+        }
+        None => None,
+    };
+    let surroundings = Surroundings {
+        driver: driver(config)?,
+        repositories: Repositories::new(config.data_dir.clone(), github.clone()),
+        repo_url: config.repo_url.clone(),
+        github,
+        images: Images::open(config.images_dir.clone()).context("cannot open IMAGES_DIR")?,
+        run_timeout: config.run_timeout,
+    };
+    let journal = Journal::open(config.data_dir.join("runs")).context("cannot read the journal of runs")?;
+    Ok(Runs::new(journal, surroundings))
+}
+
+fn driver(config: &Config) -> anyhow::Result<Arc<dyn AgentDriver>> {
+    // The program as it is running, also when its file was replaced meanwhile.
+    let supervision = Supervision::new("/proc/self/exe".into()).context("cannot adopt what agents leave behind")?;
+    let search_path = config.search_path.clone();
+    Ok(match &config.driver {
+        DriverConfig::Demo => Arc::new(Demo::new(supervision, search_path)),
+        DriverConfig::Claude { program, api_key, api_url, turns_max, model } => {
+            let settings = Settings {
+                program: program.clone(),
+                api_key: api_key.clone(),
+                api_url: api_url.clone(),
+                home: config.data_dir.join("agent"),
+                search_path,
+                turns_max: *turns_max,
+                model: model.clone(),
+            };
+            Arc::new(Claude::new(settings, supervision))
+        }
+    })
+}
+
+/// Returns when nothing has been going on for `timeout`.
+async fn idleness(app: &App, timeout: Option<Duration>) {
+    let Some(timeout) = timeout else { return std::future::pending().await };
+    let mut idle_since = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(IDLE_POLL.min(timeout)).await;
+        if app.runs.is_busy() {
+            idle_since = tokio::time::Instant::now();
+        }
+        if idle_since.elapsed() >= timeout && app.last_request.age() >= timeout {
+            return;
+        }
+    }
+}
+
+/// Answer the requests that were begun, end the run at work, and report what there is to report.
+async fn wind_up(runs: &Runs, server: tokio::task::JoinHandle<std::io::Result<()>>) {
+    let (served, ()) = tokio::join!(server, runs.shut_down());
+    if let Ok(Err(error)) = served {
+        tracing::warn!(%error, "the server ended badly");
+    }
+    while runs.unreported() > 0 {
+        tokio::time::sleep(REPORTED_POLL).await;
+    }
+}

@@ -1,0 +1,140 @@
+//! Why nothing of a run outlives it: agents start daemons, change sessions and get killed, and all of that must end with
+//! the run.
+//!
+//! Each agent is started by a small process of its own, the *supervisor* (`vm-agent supervise`, in [`supervisor`]), which
+//! adopts whatever the agent leaves behind and sweeps it when the agent ends, when it is told to stop (SIGTERM), and when
+//! vm-agent is gone. vm-agent adopts in turn what a killed supervisor leaves behind, and sweeps that before it believes
+//! that a run is over. This module is vm-agent's side; the drivers call it.
+//!
+//! A supervisor is the leader of a session of its own. No process can join another session, so everything below vm-agent
+//! that is not of vm-agent's session comes from an agent, whatever it did to hide.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+pub mod supervisor;
+pub mod sweep;
+
+/// The environment variable that holds the path of the run's lock in every process of an agent. What is left of a run when
+/// supervisor and vm-agent were killed at the same moment is found by it.
+pub const RUN_VARIABLE: &str = "TEXTSLASH_RUN";
+
+/// The first argument that makes this program a supervisor.
+pub const SUPERVISE: &str = "supervise";
+
+/// How long a supervisor may take from the order to stop to its end, before it is killed itself.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a supervisor of an earlier vm-agent may take to clear up after itself.
+const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An agent's command line and surroundings.
+#[derive(Debug)]
+pub struct AgentCommand {
+    /// The program; looked up in the `PATH` of `env` unless it holds a slash.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Its whole environment, but for [`RUN_VARIABLE`], which is added.
+    pub env: Vec<(String, OsString)>,
+    /// Where it works.
+    pub directory: PathBuf,
+    /// The file that its supervisor keeps locked while it lives.
+    pub lock: PathBuf,
+}
+
+/// Starts agents under supervisors.
+#[derive(Clone, Debug)]
+pub struct Supervision {
+    program: PathBuf,
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Supervised {
+    supervisor: Child,
+    /// What the agent reads. Drop it to end the agent's input.
+    pub stdin: Option<ChildStdin>,
+    /// What the agent says. Ends at the latest when [`Supervised::wait`] returns.
+    pub stdout: Option<ChildStdout>,
+    /// What the agent, and the supervisor, complain about.
+    pub stderr: Option<ChildStderr>,
+}
+
+impl Supervision {
+    /// `program` is this program, which becomes the supervisor. From now on this process adopts what its descendants
+    /// leave behind.
+    pub fn new(program: PathBuf) -> io::Result<Self> {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        Ok(Self { program })
+    }
+
+    /// Start an agent. The error is the supervisor's own; that the agent cannot be started shows as the exit code
+    /// [`supervisor::EXIT_NOT_STARTED`].
+    pub fn start(&self, agent: &AgentCommand) -> io::Result<Supervised> {
+        let mut supervisor = Command::new(&self.program)
+            .arg(SUPERVISE)
+            .arg(&agent.lock)
+            .arg(rustix::process::getpid().to_string())
+            .arg(&agent.program)
+            .args(&agent.args)
+            .env_clear()
+            .envs(agent.env.iter().map(|(name, value)| (name, value)))
+            .env(RUN_VARIABLE, &agent.lock)
+            .current_dir(&agent.directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let (stdin, stdout, stderr) = (supervisor.stdin.take(), supervisor.stdout.take(), supervisor.stderr.take());
+        Ok(Supervised { supervisor, stdin, stdout, stderr })
+    }
+}
+
+impl Supervised {
+    /// Wait for the agent to end by itself. On return no process of the run is left.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let status = self.supervisor.wait().await;
+        sweep::strangers().await;
+        status
+    }
+
+    /// Make the agent end, and everything it started. On return no process of the run is left.
+    pub async fn stop(&mut self) -> io::Result<ExitStatus> {
+        self.stdin = None;
+        if let Some(pid) = self.supervisor.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            // It may be gone already; then there is nobody to tell.
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
+        if tokio::time::timeout(STOP_TIMEOUT, self.supervisor.wait()).await.is_err() {
+            tracing::warn!("the supervisor does not end; killing it");
+            let _ = self.supervisor.start_kill();
+        }
+        self.wait().await
+    }
+}
+
+/// Make sure that nothing is left of a run which an earlier vm-agent started: wait for its supervisor, which noticed that
+/// its parent died, and kill what carries the run's mark.
+pub async fn clear_leftovers(lock: &Path) {
+    let deadline = tokio::time::Instant::now() + LEFTOVER_TIMEOUT;
+    while lock.exists() && !is_free(lock) && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut mark = OsString::from(format!("{RUN_VARIABLE}="));
+    mark.push(lock);
+    sweep::marked(&mark).await;
+}
+
+fn is_free(lock: &Path) -> bool {
+    match std::fs::File::open(lock) {
+        Ok(file) => file.try_lock().is_ok(),
+        Err(_) => true,
+    }
+}

@@ -1,0 +1,11 @@
+//! The whole process from outside: a real `vm-agent`, a real git origin, a relay that only listens.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "a failed test shows the log of its process")]
+
+mod life;
+mod requests;
+mod restart;
+mod supervision;
+mod support;
+mod with_claude;

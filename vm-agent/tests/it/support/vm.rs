@@ -1,0 +1,194 @@
+//! A VM: a volume, an origin to clone from, and the process, which can be killed and started again.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use relay_core::id::{ConversationId, Fence, RunId, TreeHash};
+use relay_core::protocol::{
+    ApproveRequest, CancelRequest, Command, CommandRequest, Decision, Question, RunOutcome, Task, signature,
+};
+use reqwest::{Response, StatusCode};
+use serde::Serialize;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
+use vm_agent::clock;
+use vm_agent::supervise::RUN_VARIABLE;
+
+use super::relay::FakeRelay;
+use super::{bounded, git, processes_with};
+
+pub(crate) const SECRET: &str = "a secret of the tests";
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_vm-agent");
+
+pub(crate) struct Vm {
+    pub(crate) relay: FakeRelay,
+    pub(crate) root: TempDir,
+    environment: Vec<(String, String)>,
+    process: Child,
+    url: String,
+}
+
+impl Vm {
+    /// A VM with the demo agent.
+    pub(crate) async fn demo() -> Self {
+        Self::start(&[("AGENT_DRIVER", "demo")]).await
+    }
+
+    /// A VM with these settings beside the necessary ones.
+    pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        make_origin(root.path());
+        let relay = FakeRelay::start().await;
+        let mut environment: Vec<(String, String)> = [
+            ("PATH", std::env::var("PATH").unwrap()),
+            ("VM_BIND", "127.0.0.1:0".to_owned()),
+            ("VM_SECRET", SECRET.to_owned()),
+            ("RELAY_URL", relay.url.clone()),
+            ("DATA_DIR", root.path().join("data").display().to_string()),
+            ("REPO_URL", root.path().join("origin.git").display().to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec();
+        environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let (process, url) = launch(&environment).await;
+        Self { relay, root, environment, process, url }
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        (self.process, self.url) = launch(&self.environment).await;
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = self.process.id().expect("the process runs").cast_signed();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
+    pub(crate) async fn exit(&mut self) -> ExitStatus {
+        bounded("the end of the process", self.process.wait()).await.unwrap()
+    }
+
+    /// What carries a run's mark in its environment.
+    pub(crate) fn processes(&self, run: &RunId) -> Vec<String> {
+        let lock = self.root.path().join("data/runs").join(run.as_str()).join("supervisor.lock");
+        processes_with(&format!("{RUN_VARIABLE}={}", lock.display()))
+    }
+
+    pub(crate) fn origin(&self) -> PathBuf {
+        self.root.path().join("origin.git")
+    }
+
+    pub(crate) fn worktree(&self) -> PathBuf {
+        self.root.path().join("data/repos/origin/tree")
+    }
+
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Response {
+        let signed = signature::sign(SECRET.as_bytes(), clock::now(), method, path, &body);
+        self.send_signed(method, path, body, Some(&signed)).await
+    }
+
+    pub(crate) async fn send_signed(&self, method: &str, path: &str, body: Vec<u8>, signed: Option<&str>) -> Response {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let mut request = reqwest::Client::new().request(method, format!("{}{path}", self.url)).body(body);
+        if let Some(signed) = signed {
+            request = request.header(signature::HEADER, signed);
+        }
+        bounded("an answer", request.send()).await.unwrap()
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &impl Serialize) -> Response {
+        self.send("POST", path, serde_json::to_vec(body).unwrap()).await
+    }
+
+    pub(crate) async fn command(&self, fence: u64, command: Command) -> Response {
+        self.post("/command", &CommandRequest { conversation: conversation(), fence: Fence(fence), command }).await
+    }
+
+    pub(crate) async fn ask(&self, question: Question) -> Response {
+        self.command(1, Command::Ask { question }).await
+    }
+
+    /// Start a run, which must be accepted.
+    pub(crate) async fn begin(&self, number: u64, task: Task) -> RunId {
+        let run = run(number);
+        let answer = self.command(1, Command::Run { run: run.clone(), task }).await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED, "{}", answer.text().await.unwrap());
+        run
+    }
+
+    pub(crate) async fn prompt(&self, number: u64, text: &str) -> RunId {
+        self.begin(number, Task::Prompt { text: text.to_owned() }).await
+    }
+
+    /// Give the agent a task, and wait for its diff.
+    pub(crate) async fn prompt_for_changes(&self, number: u64, text: &str) -> (RunId, TreeHash) {
+        let run = self.prompt(number, text).await;
+        match self.relay.outcome(&run).await {
+            RunOutcome::Changes { tree, .. } => (run, tree),
+            other => panic!("no changes: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn decide(&self, run: &RunId, tree: &TreeHash, decision: Decision) -> Response {
+        let (run, tree) = (run.clone(), tree.clone());
+        let request = ApproveRequest { conversation: conversation(), fence: Fence(1), run, tree, decision };
+        self.post("/approve", &request).await
+    }
+
+    pub(crate) async fn cancel(&self, run: &RunId) -> Response {
+        self.post("/cancel", &CancelRequest { conversation: conversation(), fence: Fence(1), run: run.clone() }).await
+    }
+}
+
+pub(crate) fn conversation() -> ConversationId {
+    ConversationId::parse("c0ffee").unwrap()
+}
+
+pub(crate) fn run(number: u64) -> RunId {
+    RunId::of(&conversation(), number)
+}
+
+/// A bare repository with one commit: a program and something to ignore.
+fn make_origin(root: &Path) {
+    let source = root.join("source");
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("README.md"), "# Sample\n").unwrap();
+    std::fs::write(source.join(".gitignore"), "target\n").unwrap();
+    git(&source, &["init", "--quiet"]);
+    git(&source, &["add", "."]);
+    git(&source, &["commit", "--quiet", "-m", "First"]);
+    git(root, &["clone", "--quiet", "--bare", "source", "origin.git"]);
+}
+
+async fn launch(environment: &[(String, String)]) -> (Child, String) {
+    let mut process = tokio::process::Command::new(PROGRAM)
+        .env_clear()
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let address = bounded("the listening line", async {
+        loop {
+            let line = lines.next_line().await.unwrap().expect("the process ended before it listened");
+            eprintln!("{line}");
+            if let Some((_, address)) = line.split_once("listening on ") {
+                return address.to_owned();
+            }
+        }
+    });
+    let address = address.await;
+    // The rest of the log shows when a test fails.
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            eprintln!("{line}");
+        }
+    });
+    (process, format!("http://{address}"))
+}
