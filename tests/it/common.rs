@@ -1,0 +1,72 @@
+//! What several tests look at from outside.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use system_tests::process::descendants_alive;
+use system_tests::stack::{BOUND, git};
+use system_tests::wait::wait_for;
+
+/// Every file below `directory` but the agent's own `.git`: path, permissions and content, and every folder.
+pub(crate) fn contents(directory: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![directory.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a readable folder").filter_map(Result::ok) {
+            let path = entry.path();
+            let relative = path.strip_prefix(directory).expect("below the directory").to_owned();
+            if relative == Path::new(".git") {
+                continue;
+            }
+            let metadata = fs::symlink_metadata(&path).expect("a file that is there");
+            let content = if metadata.is_dir() {
+                folders.push(path);
+                Vec::new()
+            } else if metadata.is_symlink() {
+                fs::read_link(&path).expect("a link").into_os_string().into_encoded_bytes()
+            } else {
+                fs::read(&path).expect("a readable file")
+            };
+            found.insert(relative, (metadata.permissions().mode(), content));
+        }
+    }
+    found
+}
+
+/// The one branch that a run pushed to `origin`, and its tree.
+pub(crate) fn pushed(origin: &Path) -> Option<(String, String)> {
+    let branches = git(origin, &["for-each-ref", "--format=%(refname:short)", "refs/heads/textslash/"]);
+    let branch = branches.lines().next()?.to_owned();
+    assert_eq!(branches.lines().count(), 1, "one run pushes one branch: {branches}");
+    let tree = git(origin, &["rev-parse", &format!("{branch}^{{tree}}")]);
+    Some((branch, tree))
+}
+
+/// The tree that the latest buttons stand for.
+pub(crate) fn shown_tree(entries: &[serde_json::Value]) -> String {
+    let payload = entries.iter().rev().find_map(|entry| entry["choice"]["approve"].as_str());
+    payload.and_then(|payload| payload.rsplit(':').next()).expect("a message with a choice").to_owned()
+}
+
+/// Every live process of a run: the environment of each names the run's folder, whoever its parent is by now.
+pub(crate) fn processes_of(run: &str) -> Vec<String> {
+    descendants_alive(&format!("/runs/{run}/"))
+}
+
+/// Wait until a run has no process.
+pub(crate) async fn no_process_left(run: &str) {
+    wait_for("every process of the run to be gone", BOUND, async || {
+        let alive = processes_of(run);
+        if alive.is_empty() { Ok(()) } else { Err(alive) }
+    })
+    .await;
+}
+
+/// The name of the console's `number`th run, as the processes of a run carry it.
+pub(crate) fn console_run(number: u64) -> String {
+    use relay_core::id::{Address, ChannelKind, RunId};
+    let address = Address { channel: ChannelKind::Console, name: "console:main".to_owned() };
+    RunId::of(&address.conversation(system_tests::stack::SECRET.as_bytes()), number).to_string()
+}

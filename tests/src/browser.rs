@@ -1,0 +1,102 @@
+//! A real browser, headless Chromium, driven through WebDriver, with the screen of a phone.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fantoccini::{Client, ClientBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::peers::target_dir;
+use crate::process::{Process, kill_descendants};
+
+/// Debian's package `chromium-driver`, which brings `chromium` with it.
+const CHROMEDRIVER: &str = "/usr/bin/chromedriver";
+const CHROMIUM: &str = "/usr/bin/chromium";
+
+/// Chromium starts in a second or two; this is for a machine that is busy with a build.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A browser with one window and a profile of its own; gone with everything it started when dropped.
+#[derive(Debug)]
+pub struct Browser {
+    client: Client,
+    profile: TempDir,
+    _driver: Process,
+}
+
+impl Browser {
+    /// Start one with a screen of 360 × 800 CSS pixels.
+    ///
+    /// # Panics
+    /// When Chromium or its driver is missing or does not start.
+    pub async fn start() -> Self {
+        for program in [CHROMEDRIVER, CHROMIUM] {
+            assert!(Path::new(program).exists(), "{program} is missing: run ./dev test, which installs chromium");
+        }
+        let profile = tempfile::Builder::new().prefix("textslash-browser-").tempdir().expect("a temporary directory");
+        let home = profile.path().to_str().expect("a temporary path is UTF-8");
+        let vars = [("PATH", "/usr/bin:/bin"), ("HOME", home), ("TMPDIR", home)];
+        let mut driver = Process::start(Path::new(CHROMEDRIVER), &["--port=0"], &vars);
+        let line = driver.wait_for_line("started successfully on port ", START_TIMEOUT).await;
+        let port = line.rsplit(' ').next().unwrap_or_default().trim_end_matches('.');
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities(home))
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .unwrap_or_else(|error| panic!("no browser session: {error}\n{}", driver.lines().join("\n")));
+        Self { client, profile, _driver: driver }
+    }
+
+    /// The WebDriver client: open pages, find elements, click, type.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The directory of its profile, which all its processes carry in their command line or environment.
+    pub fn profile(&self) -> &Path {
+        self.profile.path()
+    }
+
+    /// Put what the window shows into `target/screenshots/NAME.png`, for a person to look at.
+    ///
+    /// # Panics
+    /// When the picture cannot be taken or written.
+    pub async fn screenshot(&self, name: &str) -> PathBuf {
+        let picture = self.client.screenshot().await.expect("the window can be photographed");
+        let directory = target_dir().join("screenshots");
+        std::fs::create_dir_all(&directory).expect("target can be written");
+        let path = directory.join(format!("{name}.png"));
+        std::fs::write(&path, picture).expect("target can be written");
+        path
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Chromium outlives a killed driver, and is known by its profile directory.
+        kill_descendants(&self.profile.path().to_string_lossy());
+    }
+}
+
+fn capabilities(home: &str) -> serde_json::Map<String, serde_json::Value> {
+    let profile = format!("--user-data-dir={home}/profile");
+    let args = json!([
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=360,800",
+        profile,
+    ]);
+    // A desktop window cannot be narrower than some 500 pixels; a phone's screen can.
+    let screen = json!({"deviceMetrics": {"width": 360, "height": 800, "pixelRatio": 1.0}});
+    let options = json!({"binary": CHROMIUM, "args": args, "mobileEmulation": screen});
+    [("browserName".to_owned(), json!("chrome")), ("goog:chromeOptions".to_owned(), options)].into_iter().collect()
+}
