@@ -105,15 +105,15 @@ async fn a_cancelled_run_leaves_no_process_and_no_change() {
     write(&browser, "something slow").await;
     let run = console_run(1);
     wait_for("the run's processes", BOUND, async || {
-        let alive = processes_of(&run);
+        let alive = processes_of(&run, &stack);
         if alive.len() >= 2 { Ok(()) } else { Err(alive) }
     })
     .await;
     reads(&browser, "Working slowly").await;
     find(&browser, "#cancel").await.click().await.expect("one can cancel");
     reads(&browser, "is stopped").await;
-    let alive = processes_of(&run);
+    let alive = processes_of(&run, &stack);
     assert_eq!(alive, Vec::<String>::new(), "confirmed only when nothing is left");
-    no_process_left(&run).await;
+    no_process_left(&run, &stack).await;
     assert_eq!(contents(&worktree), before);
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use system_tests::process::descendants_alive;
-use system_tests::stack::{BOUND, git};
+use system_tests::stack::{BOUND, Stack, git};
 use system_tests::wait::wait_for;
 
 /// Every file below `directory` but the agent's own `.git`: path, permissions and content, and every folder.
@@ -51,14 +51,14 @@ pub(crate) fn shown_tree(entries: &[serde_json::Value]) -> String {
 }
 
 /// Every live process of a run: the environment of each names the run's folder, whoever its parent is by now.
-pub(crate) fn processes_of(run: &str) -> Vec<String> {
-    descendants_alive(&format!("/runs/{run}/"))
+pub(crate) fn processes_of(run: &str, stack: &Stack) -> Vec<String> {
+    descendants_alive(&format!("{}/vm/runs/{run}/", stack.folder().display()))
 }
 
 /// Wait until a run has no process.
-pub(crate) async fn no_process_left(run: &str) {
+pub(crate) async fn no_process_left(run: &str, stack: &Stack) {
     wait_for("every process of the run to be gone", BOUND, async || {
-        let alive = processes_of(run);
+        let alive = processes_of(run, stack);
         if alive.is_empty() { Ok(()) } else { Err(alive) }
     })
     .await;

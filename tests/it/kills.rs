@@ -100,7 +100,7 @@ async fn relay_killed_while_the_agent_works() {
     console.wait_for("Run 1 is at work", RECOVERY).await;
     console.send("cancel", BOUND).await;
     console.wait_for("is stopped", RECOVERY).await;
-    no_process_left(&console_run(1)).await;
+    no_process_left(&console_run(1), &stack).await;
 }
 
 #[tokio::test]
@@ -112,9 +112,9 @@ async fn vm_killed_while_the_agent_works() {
     console.send("something slow", BOUND).await;
     console.wait_for("Working on it", BOUND).await;
     wait_until("the run to have changed something", BOUND, async || contents(&worktree) != before).await;
-    assert!(!processes_of(&console_run(1)).is_empty());
+    assert!(!processes_of(&console_run(1), &stack).is_empty());
     stack.kill_vm().await;
-    no_process_left(&console_run(1)).await;
+    no_process_left(&console_run(1), &stack).await;
     stack.start_vm().await;
     console.wait_for("was restarted while run 1 was at work", RECOVERY).await;
     assert_eq!(contents(&worktree), before, "the worktree is as it was");

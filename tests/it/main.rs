@@ -1,7 +1,10 @@
 //! System tests: real processes, really killed.
 
+mod bad_input;
 mod browser_loop;
+mod claude;
 mod common;
 mod fakes;
 mod kills;
+mod pull_request;
 mod signature;

@@ -177,6 +177,11 @@ impl Stack {
         format!("http://{}", self.vm_address)
     }
 
+    /// Where both processes keep what they keep.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The bare origin.
     pub fn origin(&self) -> PathBuf {
         self.folder.path().join("origin.git")

@@ -1,0 +1,221 @@
+//! What bad input gets: a clear answer, nothing stored, never a crash.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use system_tests::fake_anthropic::FakeAnthropic;
+use system_tests::peers::claude_path;
+use system_tests::process::{Process, binary};
+use system_tests::stack::{BOUND, Plan, SECRET, Stack};
+use system_tests::twilio::{FakeTwilio, signed_webhook};
+use system_tests::wait::wait_until;
+
+const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+async fn on_whatsapp(twilio: &FakeTwilio) -> Stack {
+    let plan = Plan::default()
+        .relay("TWILIO_ACCOUNT_SID", ACCOUNT)
+        .relay("TWILIO_AUTH_TOKEN", TOKEN)
+        .relay("TWILIO_FROM", "whatsapp:+14155238886")
+        .relay("TWILIO_API_URL", twilio.url())
+        .relay("ALLOWED_PHONE_NUMBERS", "+15551230000");
+    Stack::start(plan).await
+}
+
+/// Post a form to the webhook; the status, content type and body of the answer.
+async fn post(stack: &Stack, signature: Option<&str>, body: String) -> (u16, String, String) {
+    let url = format!("{}/webhook", stack.relay_url());
+    let mut request = Client::new().post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
+    if let Some(signature) = signature {
+        request = request.header("x-twilio-signature", signature);
+    }
+    let answer = request.send().await.expect("the relay answers");
+    let content_type = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    (answer.status().as_u16(), content_type.to_owned(), answer.text().await.expect("a text"))
+}
+
+async fn write(stack: &Stack, sid: &str, from: &str, extra: &[(&str, &str)]) -> (u16, String, String) {
+    let url = format!("{}/webhook", stack.relay_url());
+    let mut params = vec![("MessageSid", sid), ("AccountSid", ACCOUNT), ("From", from)];
+    params.extend(extra);
+    let webhook = signed_webhook(TOKEN, &url, &params);
+    post(stack, Some(&webhook.signature), webhook.body).await
+}
+
+async fn conversations(stack: &Stack) -> i64 {
+    let ready = Client::new().get(format!("{}/ready", stack.relay_url())).send().await.expect("the relay answers");
+    let ready: serde_json::Value = ready.json().await.expect("JSON");
+    ready["store"]["conversations"].as_i64().expect("a count")
+}
+
+#[tokio::test]
+async fn a_webhook_that_twilio_did_not_sign_gets_403_and_leaves_nothing() {
+    let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
+    let stack = on_whatsapp(&twilio).await;
+    let url = format!("{}/webhook", stack.relay_url());
+    let params = [("MessageSid", "SM1"), ("AccountSid", ACCOUNT), ("From", "whatsapp:+15551230000"), ("Body", "help")];
+    let right = signed_webhook(TOKEN, &url, &params);
+    let wrong = signed_webhook("another-token", &url, &params);
+    assert_eq!(post(&stack, None, right.body.clone()).await.0, 403);
+    assert_eq!(post(&stack, Some(&wrong.signature), right.body.clone()).await.0, 403);
+    assert_eq!(post(&stack, Some(&right.signature), right.body.replace("help", "other")).await.0, 403);
+    let foreign = [("MessageSid", "SM1"), ("AccountSid", "ACother"), ("From", "whatsapp:+15551230000"), ("Body", "help")];
+    let foreign = signed_webhook(TOKEN, &url, &foreign);
+    assert_eq!(post(&stack, Some(&foreign.signature), foreign.body).await.0, 403);
+    assert_eq!(conversations(&stack).await, 0);
+    let (status, content_type, body) = post(&stack, Some(&right.signature), right.body).await;
+    assert_eq!((status, content_type.as_str()), (200, "text/xml"));
+    assert!(body.ends_with("<Response/>"), "{body}");
+    wait_until("the answer to be sent", BOUND, async || twilio.sent().len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_body_over_the_cap_gets_413_and_a_form_without_a_message_400() {
+    let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
+    let stack = on_whatsapp(&twilio).await;
+    let (status, ..) = write(&stack, "SM1", "whatsapp:+15551230000", &[("Body", &"x".repeat(40_000))]).await;
+    assert_eq!(status, 413);
+    let url = format!("{}/webhook", stack.relay_url());
+    let webhook = signed_webhook(TOKEN, &url, &[("AccountSid", ACCOUNT), ("Body", "no sender")]);
+    assert_eq!(post(&stack, Some(&webhook.signature), webhook.body).await.0, 400);
+    assert_eq!(conversations(&stack).await, 0);
+}
+
+#[tokio::test]
+async fn an_unknown_sender_is_counted_and_gets_no_answer() {
+    let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
+    let mut stack = on_whatsapp(&twilio).await;
+    assert_eq!(write(&stack, "SM1", "whatsapp:+15559999999", &[("Body", "help")]).await.0, 200);
+    assert_eq!(conversations(&stack).await, 0);
+    let relay = stack.relay.as_mut().expect("the relay is up");
+    let line = relay.wait_for_line("ignored a message from a sender", BOUND).await;
+    assert!(line.contains("count=1"), "{line}");
+    assert!(!stack.logs().contains("5559999999"), "a phone number is in a log");
+    assert!(twilio.requests().is_empty());
+}
+
+#[tokio::test]
+async fn empty_and_unsupported_messages_get_one_clear_line_each() {
+    let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
+    let stack = on_whatsapp(&twilio).await;
+    let person = "whatsapp:+15551230000";
+    let messages: [&[(&str, &str)]; 4] = [
+        &[("Body", "  \n")],
+        &[("NumMedia", "1"), ("MediaContentType0", "audio/ogg"), ("MediaUrl0", "https://example.invalid/x"), ("Body", "")],
+        &[("Latitude", "52.5"), ("Longitude", "13.4"), ("Body", "")],
+        &[("ButtonPayload", "rm -rf"), ("ButtonText", "?"), ("Body", "?")],
+    ];
+    for (number, extra) in messages.iter().enumerate() {
+        assert_eq!(write(&stack, &format!("SM{number}"), person, extra).await.0, 200);
+    }
+    wait_until("four answers", BOUND, async || twilio.sent().len() == 4).await;
+    let bodies: Vec<String> = twilio.sent().into_iter().map(|sent| sent.body).collect();
+    for (body, says) in bodies.iter().zip(["empty", "A voice note can't", "A location can't", "I don't know that button"]) {
+        assert!(body.contains(says), "{says:?} is not in {body:?}");
+    }
+    // The same webhook again, as after a lost answer.
+    assert_eq!(write(&stack, "SM0", person, messages[0]).await.0, 200);
+    assert_eq!(write(&stack, "SM9", person, &[("Body", "queue")]).await.0, 200);
+    wait_until("the fifth answer", BOUND, async || twilio.sent().len() >= 5).await;
+    assert_eq!(twilio.sent().len(), 5, "a repeat is not answered again");
+    assert!(!stack.logs().contains("5551230000"), "a phone number is in a log");
+}
+
+#[tokio::test]
+async fn a_report_that_the_vm_did_not_sign_is_refused() {
+    let stack = Stack::start(Plan::default()).await;
+    let url = format!("{}/callback/abc-1", stack.relay_url());
+    let report = r#"{"conversation":"abc","run":"abc-1","seq":1,"event":{"event":"beat"}}"#;
+    let status = async |signature: &str| {
+        let request = Client::new().post(&url).header("x-textslash-signature", signature).body(report);
+        request.send().await.expect("the relay answers").status().as_u16()
+    };
+    assert_eq!(status("").await, 401);
+    assert_eq!(status("t=1,v1=00").await, 401);
+    let now = relay_core::time::Timestamp(u64::try_from(now_ms()).expect("after 1970"));
+    let sign = |path: &str| {
+        relay_core::protocol::signature::sign(SECRET.as_bytes(), now, "POST", path, report.as_bytes())
+    };
+    assert_eq!(status(&sign("/callback/abc-2")).await, 401, "signed for another address");
+    assert_eq!(status(&sign("/callback/abc-1")).await, 204);
+}
+
+fn now_ms() -> u128 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("after 1970").as_millis()
+}
+
+#[tokio::test]
+async fn the_console_is_for_this_machine_alone_unless_there_is_a_token() {
+    let stack = Stack::start(Plan::default()).await;
+    let url = format!("{}/console", stack.relay_url());
+    let status = async |name: &str, value: &str| {
+        Client::new().get(&url).header(name, value).send().await.expect("the relay answers").status().as_u16()
+    };
+    assert_eq!(status("accept", "*/*").await, 200);
+    assert_eq!(status("host", "evil.example.com").await, 404, "a name that was rebound to this machine");
+    assert_eq!(status("x-forwarded-for", "203.0.113.9").await, 404, "somebody behind a proxy");
+
+    let guarded = Stack::start(Plan::default().relay("CONSOLE_TOKEN", "open-sesame-open-sesame")).await;
+    let http = Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    let console = format!("{}/console", guarded.relay_url());
+    assert_eq!(http.get(&console).send().await.expect("an answer").status(), 401);
+    let sign_in = async |token: &str| {
+        let form = [("token", token)];
+        http.post(format!("{console}/session")).form(&form).send().await.expect("an answer")
+    };
+    assert_eq!(sign_in("wrong").await.status(), 401);
+    let signed_in = sign_in("open-sesame-open-sesame").await;
+    let cookie = signed_in.headers()["set-cookie"].to_str().expect("a text").to_owned();
+    assert!(!cookie.contains("open-sesame") && cookie.contains("HttpOnly"), "{cookie}");
+    let cookie = cookie.split(';').next().expect("a pair");
+    assert_eq!(http.get(&console).header("cookie", cookie).send().await.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
+async fn a_bad_configuration_names_every_fault_and_exits_64() {
+    for (program, least) in [("relay", ["RELAY_SECRET", "VM_URL", "VM_SECRET"]), ("vm-agent", ["VM_SECRET", "RELAY_URL", "AGENT_DRIVER"])] {
+        let mut process = Process::start(&binary(program), &[], &[("RUST_LOG", "info"), ("DATA_DIR", "/nonexistent")]);
+        let status = process.exited(BOUND).await;
+        assert_eq!(status.code(), Some(64), "{program}");
+        wait_until("its output to be read", BOUND, async || {
+            let said = process.lines().join("\n");
+            least.iter().all(|name| said.contains(name))
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_agent_a_missing_key_and_a_missing_repository_are_told_in_the_chat() {
+    let api = FakeAnthropic::start().await;
+    let claude = claude_path().display().to_string();
+    let cases = [
+        (Plan::default().vm("AGENT_DRIVER", "claude").vm("CLAUDE_PATH", "/nonexistent/claude").vm("ANTHROPIC_API_KEY", "k"), "CLAUDE_PATH"),
+        (Plan::default().vm("AGENT_DRIVER", "claude").vm("CLAUDE_PATH", &claude), "ANTHROPIC_API_KEY"),
+        (Plan::default().repo("/nonexistent/repository.git"), "repository"),
+    ];
+    for (plan, says) in cases {
+        let stack = Stack::start(plan.vm("ANTHROPIC_BASE_URL", api.url())).await;
+        let console = stack.console();
+        console.send("do something", BOUND).await;
+        let told = console.wait_for("⚠️", Duration::from_secs(60)).await;
+        assert!(told["text"].as_str().is_some_and(|text| text.contains(says)), "{says:?} is not in {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_api_key_is_told_early() {
+    let api = FakeAnthropic::start().await;
+    let plan = Plan::default()
+        .vm("AGENT_DRIVER", "claude")
+        .vm("CLAUDE_PATH", claude_path().display().to_string())
+        .vm("ANTHROPIC_API_KEY", "sk-ant-wrong")
+        .vm("ANTHROPIC_BASE_URL", api.url());
+    let stack = Stack::start(plan).await;
+    let console = stack.console();
+    console.send("SCENARIO:err401", BOUND).await;
+    let told = console.wait_for("failed", Duration::from_secs(60)).await;
+    assert!(told["text"].as_str().is_some_and(|text| text.contains("key")), "{told}");
+}
