@@ -60,7 +60,8 @@ async fn a_webhook_that_twilio_did_not_sign_gets_403_and_leaves_nothing() {
     assert_eq!(post(&stack, None, right.body.clone()).await.0, 403);
     assert_eq!(post(&stack, Some(&wrong.signature), right.body.clone()).await.0, 403);
     assert_eq!(post(&stack, Some(&right.signature), right.body.replace("help", "other")).await.0, 403);
-    let foreign = [("MessageSid", "SM1"), ("AccountSid", "ACother"), ("From", "whatsapp:+15551230000"), ("Body", "help")];
+    let foreign =
+        [("MessageSid", "SM1"), ("AccountSid", "ACother"), ("From", "whatsapp:+15551230000"), ("Body", "help")];
     let foreign = signed_webhook(TOKEN, &url, &foreign);
     assert_eq!(post(&stack, Some(&foreign.signature), foreign.body).await.0, 403);
     assert_eq!(conversations(&stack).await, 0);
@@ -102,7 +103,12 @@ async fn empty_and_unsupported_messages_get_one_clear_line_each() {
     let person = "whatsapp:+15551230000";
     let messages: [&[(&str, &str)]; 4] = [
         &[("Body", "  \n")],
-        &[("NumMedia", "1"), ("MediaContentType0", "audio/ogg"), ("MediaUrl0", "https://example.invalid/x"), ("Body", "")],
+        &[
+            ("NumMedia", "1"),
+            ("MediaContentType0", "audio/ogg"),
+            ("MediaUrl0", "https://example.invalid/x"),
+            ("Body", ""),
+        ],
         &[("Latitude", "52.5"), ("Longitude", "13.4"), ("Body", "")],
         &[("ButtonPayload", "rm -rf"), ("ButtonText", "?"), ("Body", "?")],
     ];
@@ -111,7 +117,9 @@ async fn empty_and_unsupported_messages_get_one_clear_line_each() {
     }
     wait_until("four answers", BOUND, async || twilio.sent().len() == 4).await;
     let bodies: Vec<String> = twilio.sent().into_iter().map(|sent| sent.body).collect();
-    for (body, says) in bodies.iter().zip(["empty", "A voice note can't", "A location can't", "I don't know that button"]) {
+    for (body, says) in
+        bodies.iter().zip(["empty", "A voice note can't", "A location can't", "I don't know that button"])
+    {
         assert!(body.contains(says), "{says:?} is not in {body:?}");
     }
     // The same webhook again, as after a lost answer.
@@ -134,9 +142,8 @@ async fn a_report_that_the_vm_did_not_sign_is_refused() {
     assert_eq!(status("").await, 401);
     assert_eq!(status("t=1,v1=00").await, 401);
     let now = relay_core::time::Timestamp(u64::try_from(now_ms()).expect("after 1970"));
-    let sign = |path: &str| {
-        relay_core::protocol::signature::sign(SECRET.as_bytes(), now, "POST", path, report.as_bytes())
-    };
+    let sign =
+        |path: &str| relay_core::protocol::signature::sign(SECRET.as_bytes(), now, "POST", path, report.as_bytes());
     assert_eq!(status(&sign("/callback/abc-2")).await, 401, "signed for another address");
     assert_eq!(status(&sign("/callback/abc-1")).await, 204);
 }
@@ -175,7 +182,9 @@ async fn the_console_is_for_this_machine_alone_unless_there_is_a_token() {
 
 #[tokio::test]
 async fn a_bad_configuration_names_every_fault_and_exits_64() {
-    for (program, least) in [("relay", ["RELAY_SECRET", "VM_URL", "VM_SECRET"]), ("vm-agent", ["VM_SECRET", "RELAY_URL", "AGENT_DRIVER"])] {
+    for (program, least) in
+        [("relay", ["RELAY_SECRET", "VM_URL", "VM_SECRET"]), ("vm-agent", ["VM_SECRET", "RELAY_URL", "AGENT_DRIVER"])]
+    {
         let mut process = Process::start(&binary(program), &[], &[("RUST_LOG", "info"), ("DATA_DIR", "/nonexistent")]);
         let status = process.exited(BOUND).await;
         assert_eq!(status.code(), Some(64), "{program}");
@@ -192,7 +201,13 @@ async fn a_missing_agent_a_missing_key_and_a_missing_repository_are_told_in_the_
     let api = FakeAnthropic::start().await;
     let claude = claude_path().display().to_string();
     let cases = [
-        (Plan::default().vm("AGENT_DRIVER", "claude").vm("CLAUDE_PATH", "/nonexistent/claude").vm("ANTHROPIC_API_KEY", "k"), "CLAUDE_PATH"),
+        (
+            Plan::default()
+                .vm("AGENT_DRIVER", "claude")
+                .vm("CLAUDE_PATH", "/nonexistent/claude")
+                .vm("ANTHROPIC_API_KEY", "k"),
+            "CLAUDE_PATH",
+        ),
         (Plan::default().vm("AGENT_DRIVER", "claude").vm("CLAUDE_PATH", &claude), "ANTHROPIC_API_KEY"),
         (Plan::default().repo("/nonexistent/repository.git"), "repository"),
     ];

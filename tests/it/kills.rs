@@ -45,7 +45,8 @@ async fn relay_killed_before_it_accepted_the_message() {
         assert_eq!(status, None, "not accepted, so not answered");
     }
     stack.start_relay().await;
-    wait_until("the same message to be accepted", BOUND, async || console.try_send("web-1", TASK).await == Some(202)).await;
+    wait_until("the same message to be accepted", BOUND, async || console.try_send("web-1", TASK).await == Some(202))
+        .await;
     approve_and_check(&stack, &console).await;
 }
 

@@ -51,7 +51,10 @@ async fn approve_opens_one_pull_request_and_a_second_approve_none() {
     let pulls = github.pulls();
     assert_eq!(pulls.len(), 1, "{pulls:#?}");
     assert_eq!(pulls[0].base, "main");
-    assert!(opened["text"].as_str().is_some_and(|text| text.contains(&format!("/octo/demo/pull/{}", pulls[0].number))), "{opened}");
+    assert!(
+        opened["text"].as_str().is_some_and(|text| text.contains(&format!("/octo/demo/pull/{}", pulls[0].number))),
+        "{opened}"
+    );
     assert_eq!(github.tree("octo/demo", &pulls[0].head).await, Some(shown_tree(&console.entries())));
     assert!(!stack.logs().contains(TOKEN), "the token is in a log");
 }
@@ -103,7 +106,12 @@ async fn github_404_is_told_and_the_work_is_kept() {
 async fn github_422_is_told_and_the_work_is_kept() {
     let errors = json!([{ "resource": "PullRequest", "code": "custom", "message": "No commits between main and x" }]);
     let body = json!({ "message": "Validation Failed", "errors": errors });
-    refused_then_mended(Operation::CreatePull, Fault::Answer(StatusCode::UNPROCESSABLE_ENTITY, body), "No commits between").await;
+    refused_then_mended(
+        Operation::CreatePull,
+        Fault::Answer(StatusCode::UNPROCESSABLE_ENTITY, body),
+        "No commits between",
+    )
+    .await;
 }
 
 #[tokio::test]
