@@ -7,100 +7,58 @@ use system_tests::fake_anthropic::FakeAnthropic;
 use system_tests::peers::claude_path;
 use system_tests::process::{Process, binary};
 use system_tests::stack::{BOUND, Plan, SECRET, Stack};
-use system_tests::twilio::{FakeTwilio, signed_webhook};
+use system_tests::twilio::signed_webhook;
 use system_tests::wait::wait_until;
 
-const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-
-async fn on_whatsapp(twilio: &FakeTwilio) -> Stack {
-    let plan = Plan::default()
-        .relay("TWILIO_ACCOUNT_SID", ACCOUNT)
-        .relay("TWILIO_AUTH_TOKEN", TOKEN)
-        .relay("TWILIO_FROM", "whatsapp:+14155238886")
-        .relay("TWILIO_API_URL", twilio.url())
-        .relay("ALLOWED_PHONE_NUMBERS", "+15551230000");
-    Stack::start(plan).await
-}
-
-/// Post a form to the webhook; the status, content type and body of the answer.
-async fn post(stack: &Stack, signature: Option<&str>, body: String) -> (u16, String, String) {
-    let url = format!("{}/webhook", stack.relay_url());
-    let mut request = Client::new().post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
-    if let Some(signature) = signature {
-        request = request.header("x-twilio-signature", signature);
-    }
-    let answer = request.send().await.expect("the relay answers");
-    let content_type = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    (answer.status().as_u16(), content_type.to_owned(), answer.text().await.expect("a text"))
-}
-
-async fn write(stack: &Stack, sid: &str, from: &str, extra: &[(&str, &str)]) -> (u16, String, String) {
-    let url = format!("{}/webhook", stack.relay_url());
-    let mut params = vec![("MessageSid", sid), ("AccountSid", ACCOUNT), ("From", from)];
-    params.extend(extra);
-    let webhook = signed_webhook(TOKEN, &url, &params);
-    post(stack, Some(&webhook.signature), webhook.body).await
-}
-
-async fn conversations(stack: &Stack) -> i64 {
-    let ready = Client::new().get(format!("{}/ready", stack.relay_url())).send().await.expect("the relay answers");
-    let ready: serde_json::Value = ready.json().await.expect("JSON");
-    ready["store"]["conversations"].as_i64().expect("a count")
-}
+use crate::phone::{ACCOUNT, PERSON, Phone, TOKEN};
 
 #[tokio::test]
 async fn a_webhook_that_twilio_did_not_sign_gets_403_and_leaves_nothing() {
-    let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
-    let stack = on_whatsapp(&twilio).await;
-    let url = format!("{}/webhook", stack.relay_url());
-    let params = [("MessageSid", "SM1"), ("AccountSid", ACCOUNT), ("From", "whatsapp:+15551230000"), ("Body", "help")];
-    let right = signed_webhook(TOKEN, &url, &params);
-    let wrong = signed_webhook("another-token", &url, &params);
-    assert_eq!(post(&stack, None, right.body.clone()).await.0, 403);
-    assert_eq!(post(&stack, Some(&wrong.signature), right.body.clone()).await.0, 403);
-    assert_eq!(post(&stack, Some(&right.signature), right.body.replace("help", "other")).await.0, 403);
-    let foreign =
-        [("MessageSid", "SM1"), ("AccountSid", "ACother"), ("From", "whatsapp:+15551230000"), ("Body", "help")];
-    let foreign = signed_webhook(TOKEN, &url, &foreign);
-    assert_eq!(post(&stack, Some(&foreign.signature), foreign.body).await.0, 403);
-    assert_eq!(conversations(&stack).await, 0);
-    let (status, content_type, body) = post(&stack, Some(&right.signature), right.body).await;
-    assert_eq!((status, content_type.as_str()), (200, "text/xml"));
-    assert!(body.ends_with("<Response/>"), "{body}");
-    wait_until("the answer to be sent", BOUND, async || twilio.sent().len() == 1).await;
+    let phone = Phone::ready().await;
+    let params = [("MessageSid", "SM1"), ("AccountSid", ACCOUNT), ("From", PERSON), ("Body", "help")];
+    let right = signed_webhook(TOKEN, &phone.webhook_url(), &params);
+    let wrong = signed_webhook("another-token", &phone.webhook_url(), &params);
+    let foreign = [("MessageSid", "SM1"), ("AccountSid", "ACother"), ("From", PERSON), ("Body", "help")];
+    let foreign = signed_webhook(TOKEN, &phone.webhook_url(), &foreign);
+    for (signature, body) in [
+        (None, &right.body),
+        (Some(&wrong.signature), &right.body),
+        (Some(&right.signature), &right.body.replace("help", "other")),
+        (Some(&foreign.signature), &foreign.body),
+    ] {
+        assert_eq!(phone.post(signature.map(String::as_str), body.clone()).await.status, 403);
+    }
+    assert_eq!(phone.count("conversations").await, 0);
+    let answered = phone.post(Some(&right.signature), right.body).await;
+    assert_eq!((answered.status, answered.content_type.as_str()), (200, "text/xml"));
+    assert!(answered.body.ends_with("<Response/>"), "{}", answered.body);
+    wait_until("the answer to be sent", BOUND, async || phone.twilio.sent().len() == 1).await;
 }
 
 #[tokio::test]
 async fn a_body_over_the_cap_gets_413_and_a_form_without_a_message_400() {
-    let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
-    let stack = on_whatsapp(&twilio).await;
-    let (status, ..) = write(&stack, "SM1", "whatsapp:+15551230000", &[("Body", &"x".repeat(40_000))]).await;
-    assert_eq!(status, 413);
-    let url = format!("{}/webhook", stack.relay_url());
-    let webhook = signed_webhook(TOKEN, &url, &[("AccountSid", ACCOUNT), ("Body", "no sender")]);
-    assert_eq!(post(&stack, Some(&webhook.signature), webhook.body).await.0, 400);
-    assert_eq!(conversations(&stack).await, 0);
+    let phone = Phone::ready().await;
+    assert_eq!(phone.write_as(PERSON, "SM1", &[("Body", &"x".repeat(40_000))]).await.status, 413);
+    let webhook = signed_webhook(TOKEN, &phone.webhook_url(), &[("AccountSid", ACCOUNT), ("Body", "no sender")]);
+    assert_eq!(phone.post(Some(&webhook.signature), webhook.body).await.status, 400);
+    assert_eq!(phone.count("conversations").await, 0);
 }
 
 #[tokio::test]
 async fn an_unknown_sender_is_counted_and_gets_no_answer() {
-    let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
-    let mut stack = on_whatsapp(&twilio).await;
-    assert_eq!(write(&stack, "SM1", "whatsapp:+15559999999", &[("Body", "help")]).await.0, 200);
-    assert_eq!(conversations(&stack).await, 0);
-    let relay = stack.relay.as_mut().expect("the relay is up");
+    let mut phone = Phone::ready().await;
+    assert_eq!(phone.write_as("whatsapp:+15559999999", "SM1", &[("Body", "help")]).await.status, 200);
+    assert_eq!(phone.count("conversations").await, 0);
+    let relay = phone.stack.relay.as_mut().expect("the relay is up");
     let line = relay.wait_for_line("ignored a message from a sender", BOUND).await;
     assert!(line.contains("count=1"), "{line}");
-    assert!(!stack.logs().contains("5559999999"), "a phone number is in a log");
-    assert!(twilio.requests().is_empty());
+    assert!(!phone.stack.logs().contains("5559999999"), "a phone number is in a log");
+    assert!(phone.twilio.requests().is_empty());
 }
 
 #[tokio::test]
 async fn empty_and_unsupported_messages_get_one_clear_line_each() {
-    let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
-    let stack = on_whatsapp(&twilio).await;
-    let person = "whatsapp:+15551230000";
+    let phone = Phone::ready().await;
     let messages: [&[(&str, &str)]; 4] = [
         &[("Body", "  \n")],
         &[
@@ -113,21 +71,21 @@ async fn empty_and_unsupported_messages_get_one_clear_line_each() {
         &[("ButtonPayload", "rm -rf"), ("ButtonText", "?"), ("Body", "?")],
     ];
     for (number, extra) in messages.iter().enumerate() {
-        assert_eq!(write(&stack, &format!("SM{number}"), person, extra).await.0, 200);
+        phone.write(&format!("SM{number}"), extra).await;
     }
-    wait_until("four answers", BOUND, async || twilio.sent().len() == 4).await;
-    let bodies: Vec<String> = twilio.sent().into_iter().map(|sent| sent.body).collect();
+    wait_until("four answers", BOUND, async || phone.twilio.sent().len() == 4).await;
+    let bodies: Vec<String> = phone.twilio.sent().into_iter().map(|sent| sent.body).collect();
     for (body, says) in
         bodies.iter().zip(["empty", "A voice note can't", "A location can't", "I don't know that button"])
     {
         assert!(body.contains(says), "{says:?} is not in {body:?}");
     }
     // The same webhook again, as after a lost answer.
-    assert_eq!(write(&stack, "SM0", person, messages[0]).await.0, 200);
-    assert_eq!(write(&stack, "SM9", person, &[("Body", "queue")]).await.0, 200);
-    wait_until("the fifth answer", BOUND, async || twilio.sent().len() >= 5).await;
-    assert_eq!(twilio.sent().len(), 5, "a repeat is not answered again");
-    assert!(!stack.logs().contains("5551230000"), "a phone number is in a log");
+    phone.write("SM0", messages[0]).await;
+    phone.write("SM9", &[("Body", "queue")]).await;
+    phone.reads("Nothing is waiting").await;
+    assert_eq!(phone.twilio.sent().len(), 5, "a repeat is not answered again");
+    assert!(!phone.stack.logs().contains("5551230000"), "a phone number is in a log");
 }
 
 #[tokio::test]

@@ -9,10 +9,10 @@ use system_tests::fake_github::{FakeGithub, Operation};
 use system_tests::gate::Pass;
 use system_tests::server::Fault;
 use system_tests::stack::{BOUND, Plan, Stack};
-use system_tests::twilio::{FakeTwilio, signed_webhook};
 use system_tests::wait::{wait_for, wait_until};
 
 use crate::common::{console_run, contents, no_process_left, processes_of, pushed, shown_tree};
+use crate::phone::Phone;
 
 /// After a kill the conversation goes on when the dead relay's lease has run out.
 const RECOVERY: Duration = Duration::from_secs(45);
@@ -238,62 +238,37 @@ async fn vm_killed_after_the_pull_request_was_opened_and_before_it_heard_so() {
     one_pull_request(&github, &console).await;
 }
 
-const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
-const AUTH_TOKEN: &str = "0123456789abcdef0123456789abcdef";
-const PERSON: &str = "whatsapp:+15551230000";
-
-async fn on_whatsapp(twilio: &FakeTwilio) -> Stack {
-    let plan = Plan::default()
-        .relay("TWILIO_ACCOUNT_SID", ACCOUNT)
-        .relay("TWILIO_AUTH_TOKEN", AUTH_TOKEN)
-        .relay("TWILIO_FROM", "whatsapp:+14155238886")
-        .relay("TWILIO_API_URL", twilio.url())
-        .relay("ALLOWED_PHONE_NUMBERS", "+15551230000");
-    Stack::start(plan).await
-}
-
-async fn write_on_whatsapp(stack: &Stack, sid: &str, body: &str) {
-    let url = format!("{}/webhook", stack.relay_url());
-    let params = [("MessageSid", sid), ("AccountSid", ACCOUNT), ("From", PERSON), ("Body", body), ("NumMedia", "0")];
-    let webhook = signed_webhook(AUTH_TOKEN, &url, &params);
-    let request = reqwest::Client::new().post(&url).header("x-twilio-signature", webhook.signature);
-    let request = request.header("content-type", "application/x-www-form-urlencoded").body(webhook.body);
-    assert_eq!(request.send().await.expect("the relay answers").status(), 200);
-}
-
 #[tokio::test]
 async fn relay_killed_before_a_chat_message_was_taken() {
-    let twilio = FakeTwilio::start(ACCOUNT, AUTH_TOKEN).await;
-    let mut stack = on_whatsapp(&twilio).await;
-    twilio.inject(Fault::BlackHole);
-    write_on_whatsapp(&stack, "SM1", "help").await;
-    wait_until("the send to be under way", BOUND, async || !twilio.requests().is_empty()).await;
-    stack.kill_relay().await;
-    assert!(twilio.sent().is_empty());
-    stack.start_relay().await;
-    wait_until("the message to arrive", RECOVERY, async || !twilio.sent().is_empty()).await;
-    assert_eq!(twilio.sent().len(), 1);
+    let mut phone = Phone::ready().await;
+    phone.twilio.inject(Fault::BlackHole);
+    phone.write("SM1", &[("Body", "help")]).await;
+    wait_until("the send to be under way", BOUND, async || !phone.twilio.requests().is_empty()).await;
+    phone.stack.kill_relay().await;
+    assert!(phone.twilio.sent().is_empty());
+    phone.stack.start_relay().await;
+    wait_until("the message to arrive", RECOVERY, async || !phone.twilio.sent().is_empty()).await;
+    assert_eq!(phone.twilio.sent().len(), 1);
 }
 
 #[tokio::test]
 async fn relay_killed_after_a_chat_message_was_taken_and_before_it_heard_so() {
-    let twilio = FakeTwilio::start(ACCOUNT, AUTH_TOKEN).await;
-    let mut stack = on_whatsapp(&twilio).await;
-    twilio.inject(Fault::Delay(Duration::from_secs(60)));
-    write_on_whatsapp(&stack, "SM1", "help").await;
-    wait_until("the message to be taken", BOUND, async || !twilio.sent().is_empty()).await;
-    stack.kill_relay().await;
-    stack.start_relay().await;
-    write_on_whatsapp(&stack, "SM2", "queue").await;
+    let mut phone = Phone::ready().await;
+    phone.twilio.inject(Fault::Delay(Duration::from_secs(60)));
+    phone.write("SM1", &[("Body", "help")]).await;
+    wait_until("the message to be taken", BOUND, async || !phone.twilio.sent().is_empty()).await;
+    phone.stack.kill_relay().await;
+    phone.stack.start_relay().await;
+    phone.write("SM2", &[("Body", "queue")]).await;
     // Twilio has no idempotency key: the message in doubt comes at least once, and order holds all the same.
-    wait_for("both answers, in order", RECOVERY, async || {
-        let bodies: Vec<String> = twilio.sent().into_iter().map(|sent| sent.body).collect();
+    let earlier = wait_for("both answers, in order", RECOVERY, async || {
+        let bodies: Vec<String> = phone.twilio.sent().into_iter().map(|sent| sent.body).collect();
         match bodies.split_last() {
-            Some((last, before)) if last.starts_with("Nothing is waiting") => Ok(before.to_vec()),
+            Some((last, earlier)) if last.starts_with("Nothing is waiting") => Ok(earlier.to_vec()),
             _ => Err(bodies),
         }
     })
-    .await
-    .iter()
-    .for_each(|body| assert!(body.contains("*approve* (a)"), "{body}"));
+    .await;
+    assert!((1..=2).contains(&earlier.len()), "{earlier:#?}");
+    assert!(earlier.iter().all(|body| body.contains("*approve* (a)")), "{earlier:#?}");
 }

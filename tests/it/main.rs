@@ -7,6 +7,7 @@ mod common;
 mod conversation;
 mod fakes;
 mod kills;
+mod phone;
 mod pull_request;
 mod signature;
 mod whatsapp;

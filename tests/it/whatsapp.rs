@@ -1,53 +1,11 @@
 //! The loop on WhatsApp, with a fake Twilio: signed webhooks in, the Messages API out.
 
 use reqwest::Client;
-use system_tests::stack::{BOUND, Plan, Stack};
-use system_tests::twilio::{FakeTwilio, Sent, signed_webhook};
+use system_tests::stack::BOUND;
 use system_tests::wait::wait_for;
 
 use crate::common::pushed;
-
-const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-const PERSON: &str = "whatsapp:+15551230000";
-
-struct Phone {
-    twilio: FakeTwilio,
-    stack: Stack,
-}
-
-impl Phone {
-    async fn ready() -> Self {
-        let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
-        let plan = Plan::default()
-            .relay("TWILIO_ACCOUNT_SID", ACCOUNT)
-            .relay("TWILIO_AUTH_TOKEN", format!("a-new-token-not-yet-in-use,{TOKEN}"))
-            .relay("TWILIO_API_KEY", ACCOUNT)
-            .relay("TWILIO_API_SECRET", TOKEN)
-            .relay("TWILIO_FROM", "whatsapp:+14155238886")
-            .relay("TWILIO_API_URL", twilio.url())
-            .relay("ALLOWED_PHONE_NUMBERS", "+15551230000");
-        Self { stack: Stack::start(plan).await, twilio }
-    }
-
-    async fn write(&self, sid: &str, extra: &[(&str, &str)]) {
-        let url = format!("{}/webhook", self.stack.relay_url());
-        let mut params = vec![("MessageSid", sid), ("AccountSid", ACCOUNT), ("From", PERSON), ("NumMedia", "0")];
-        params.extend(extra);
-        let webhook = signed_webhook(TOKEN, &url, &params);
-        let request = Client::new().post(&url).header("x-twilio-signature", webhook.signature);
-        let request = request.header("content-type", "application/x-www-form-urlencoded").body(webhook.body);
-        assert_eq!(request.send().await.expect("the relay answers").status(), 200);
-    }
-
-    async fn reads(&self, text: &str) -> Sent {
-        wait_for(&format!("the phone to show {text:?}"), BOUND, async || {
-            let sent = self.twilio.sent();
-            sent.iter().find(|sent| sent.body.contains(text)).cloned().ok_or(sent)
-        })
-        .await
-    }
-}
+use crate::phone::{PERSON, Phone};
 
 #[tokio::test]
 async fn a_whatsapp_message_becomes_a_pushed_branch() {
@@ -107,11 +65,9 @@ async fn a_refused_number_is_a_dead_letter_and_a_busy_provider_is_tried_again() 
     phone.reads("*approve* (a)").await;
     phone.twilio.fail_next(1, 400, 21211);
     phone.write("SM2", &[("Body", "queue")]).await;
-    wait_for("a dead letter", BOUND, async || {
-        let ready =
-            Client::new().get(format!("{}/ready", phone.stack.relay_url())).send().await.map_err(|e| e.to_string())?;
-        let ready: serde_json::Value = ready.json().await.map_err(|e| e.to_string())?;
-        if ready["store"]["dead_letters"] == 1 { Ok(()) } else { Err(ready.to_string()) }
+    wait_for("a dead letter", BOUND, async || match phone.count("dead_letters").await {
+        1 => Ok(()),
+        count => Err(count),
     })
     .await;
 }

@@ -1,0 +1,92 @@
+//! A person on WhatsApp: a stack that is set up for Twilio, with a fake of it.
+
+use reqwest::Client;
+use system_tests::stack::{BOUND, Plan, Stack};
+use system_tests::twilio::{FakeTwilio, Sent, signed_webhook};
+use system_tests::wait::wait_for;
+
+/// The Twilio account.
+pub(crate) const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
+/// Signs its webhooks.
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// The person who may write.
+pub(crate) const PERSON: &str = "whatsapp:+15551230000";
+
+/// The person, the provider and everything behind it.
+pub(crate) struct Phone {
+    pub(crate) twilio: FakeTwilio,
+    pub(crate) stack: Stack,
+}
+
+/// The answer to a webhook.
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) body: String,
+}
+
+impl Phone {
+    /// Start everything. A second auth token stands first, as while one is being replaced; an API key is used for sending.
+    pub(crate) async fn ready() -> Self {
+        let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
+        let plan = Plan::default()
+            .relay("TWILIO_ACCOUNT_SID", ACCOUNT)
+            .relay("TWILIO_AUTH_TOKEN", format!("a-new-token-not-yet-in-use,{TOKEN}"))
+            .relay("TWILIO_API_KEY", ACCOUNT)
+            .relay("TWILIO_API_SECRET", TOKEN)
+            .relay("TWILIO_FROM", "whatsapp:+14155238886")
+            .relay("TWILIO_API_URL", twilio.url())
+            .relay("ALLOWED_PHONE_NUMBERS", "+15551230000");
+        Self { stack: Stack::start(plan).await, twilio }
+    }
+
+    /// Where Twilio posts.
+    pub(crate) fn webhook_url(&self) -> String {
+        format!("{}/webhook", self.stack.relay_url())
+    }
+
+    /// Write, with these parameters beside those that every message has.
+    pub(crate) async fn write(&self, sid: &str, extra: &[(&str, &str)]) {
+        assert_eq!(self.write_as(PERSON, sid, extra).await.status, 200);
+    }
+
+    /// As [`Phone::write`], under another name; the answer to the webhook.
+    pub(crate) async fn write_as(&self, from: &str, sid: &str, extra: &[(&str, &str)]) -> Answered {
+        let mut params = vec![("MessageSid", sid), ("AccountSid", ACCOUNT), ("From", from)];
+        params.extend(extra);
+        let webhook = signed_webhook(TOKEN, &self.webhook_url(), &params);
+        self.post(Some(&webhook.signature), webhook.body).await
+    }
+
+    /// Post a form as it is.
+    pub(crate) async fn post(&self, signature: Option<&str>, body: String) -> Answered {
+        let form = "application/x-www-form-urlencoded";
+        let mut request = Client::new().post(self.webhook_url()).header("content-type", form).body(body);
+        if let Some(signature) = signature {
+            request = request.header("x-twilio-signature", signature);
+        }
+        let answer = request.send().await.expect("the relay answers");
+        let content_type = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        Answered {
+            status: answer.status().as_u16(),
+            content_type: content_type.to_owned(),
+            body: answer.text().await.expect("a text"),
+        }
+    }
+
+    /// The first message that holds `text`.
+    pub(crate) async fn reads(&self, text: &str) -> Sent {
+        wait_for(&format!("the phone to show {text:?}"), BOUND, async || {
+            let sent = self.twilio.sent();
+            sent.iter().find(|sent| sent.body.contains(text)).cloned().ok_or(sent)
+        })
+        .await
+    }
+
+    /// One of the relay's own counts.
+    pub(crate) async fn count(&self, name: &str) -> i64 {
+        let ready = Client::new().get(format!("{}/ready", self.stack.relay_url())).send().await.expect("an answer");
+        let ready: serde_json::Value = ready.json().await.expect("JSON");
+        ready["store"][name].as_i64().unwrap_or_else(|| panic!("{name} is not in {ready}"))
+    }
+}
