@@ -2,6 +2,7 @@
 pub mod id;
 pub mod machine;
 pub mod protocol;
+pub mod settings;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;

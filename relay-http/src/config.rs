@@ -1,27 +1,20 @@
 //! What the environment says, parsed once and whole: a bad configuration is reported with all its faults.
 
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use relay_core::machine::Rules;
+use relay_core::settings::{Environment, Fault, Reader};
 use secrecy::SecretString;
 use url::Url;
-
-/// Where variables come from: the process environment, or a map in tests.
-pub trait Environment {
-    /// The variable's value, if it is set and not empty.
-    fn var(&self, name: &str) -> Option<String>;
-}
 
 /// The process environment.
 pub struct ProcessEnvironment;
 
 impl Environment for ProcessEnvironment {
-    fn var(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().filter(|value| !value.is_empty())
+    fn value(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
     }
 }
 
@@ -87,162 +80,88 @@ pub struct TwilioConfig {
     pub allowed: Vec<String>,
 }
 
-/// A fault of the configuration.
-#[derive(Debug, thiserror::Error)]
-#[error("{name}: {why}")]
-pub struct ConfigFault {
-    /// The variable.
-    pub name: &'static str,
-    /// What is wrong with it.
-    pub why: String,
-}
-
-const SECRET_CHARS_MIN: usize = 32;
+const BIND: &str = "[::]:3000";
+const LOCAL_URL: &str = "http://localhost:3000";
+const STATE_STORE: &str = "sqlite:textslash.db";
+const TWILIO_API_URL: &str = "https://api.twilio.com";
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 
 impl Config {
-    /// Parse all of it, or say everything that is wrong.
-    pub fn parse(environment: &impl Environment) -> Result<Self, Vec<ConfigFault>> {
-        let mut reader = Reader { environment, faults: Vec::new() };
-        let config = reader.config();
-        match config {
-            Some(config) if reader.faults.is_empty() => Ok(config),
-            _ => Err(reader.faults),
-        }
+    /// Read all of it, or list everything that is wrong with it.
+    pub fn read(environment: &impl Environment) -> Result<Self, Vec<Fault>> {
+        Reader::read(environment, config)
     }
 }
 
-struct Reader<'a, E> {
-    environment: &'a E,
-    faults: Vec<ConfigFault>,
+/// Every setting is read before the first missing one makes an end of it.
+fn config(reader: &mut Reader) -> Option<Config> {
+    let bind = reader.parsed("RELAY_BIND", BIND);
+    let with_twilio = reader.value("TWILIO_ACCOUNT_SID").is_some();
+    // Twilio signs the address that it was given; nobody can guess that.
+    let public_url = reader.url("PUBLIC_URL", if with_twilio { None } else { Some(LOCAL_URL) });
+    let state_store = state_store(reader);
+    let relay_secret = reader.secret("RELAY_SECRET");
+    let vm_url = reader.url("VM_URL", None);
+    let vm_secret = reader.secret("VM_SECRET");
+    let twilio = if with_twilio { twilio(reader).map(Some) } else { Some(None) };
+    let rules = rules(reader);
+    let shutdown_grace = reader.millis("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE);
+    let log_format = match reader.value("LOG_FORMAT").as_deref() {
+        None | Some("text") => Some(LogFormat::Text),
+        Some("json") => Some(LogFormat::Json),
+        Some(_) => reader.fault("LOG_FORMAT", "must be text or json"),
+    };
+    Some(Config {
+        bind: bind?,
+        public_url: public_url?,
+        state_store: state_store?,
+        relay_secret: relay_secret?,
+        vm_url: vm_url?,
+        vm_secret: vm_secret?,
+        twilio: twilio?,
+        console_token: reader.value("CONSOLE_TOKEN").map(SecretString::from),
+        rules: rules?,
+        shutdown_grace: shutdown_grace?,
+        log_format: log_format?,
+    })
 }
 
-impl<E: Environment> Reader<'_, E> {
-    fn config(&mut self) -> Option<Config> {
-        // Every variable is read before any is found missing, so that all faults are reported.
-        let bind = self.parsed("RELAY_BIND", Some("[::]:3000"));
-        let twilio_sid = self.environment.var("TWILIO_ACCOUNT_SID");
-        let public_url = match (&twilio_sid, self.environment.var("PUBLIC_URL")) {
-            (Some(_), None) => self.fault("PUBLIC_URL", "required with Twilio: the https address that Twilio calls"),
-            (_, url) => self.url("PUBLIC_URL", &url.unwrap_or_else(|| "http://localhost:3000".into())),
-        };
-        let state_store = self.state_store();
-        let relay_secret = self.secret("RELAY_SECRET");
-        let vm_url = self.required("VM_URL").and_then(|url| self.url("VM_URL", &url));
-        let vm_secret = self.secret("VM_SECRET");
-        let twilio = match twilio_sid {
-            Some(account_sid) => self.twilio(account_sid).map(Some),
-            None => Some(None),
-        };
-        let rules = self.rules();
-        let shutdown_grace = self.millis("SHUTDOWN_GRACE_MS", Duration::from_secs(20));
-        let log_format = match self.environment.var("LOG_FORMAT").as_deref() {
-            None | Some("text") => Some(LogFormat::Text),
-            Some("json") => Some(LogFormat::Json),
-            Some(_) => self.fault("LOG_FORMAT", "must be text or json"),
-        };
-        Some(Config {
-            bind: bind?,
-            public_url: public_url?,
-            state_store: state_store?,
-            relay_secret: relay_secret?,
-            vm_url: vm_url?,
-            vm_secret: vm_secret?,
-            twilio: twilio?,
-            console_token: self.environment.var("CONSOLE_TOKEN").map(SecretString::from),
-            rules: rules?,
-            shutdown_grace: shutdown_grace?,
-            log_format: log_format?,
-        })
-    }
-
-    fn twilio(&mut self, account_sid: String) -> Option<TwilioConfig> {
-        let auth_tokens = self.required("TWILIO_AUTH_TOKEN").map(|tokens| list(&tokens));
-        let from = self.required("TWILIO_FROM");
-        let allowed = self.required("ALLOWED_PHONE_NUMBERS").map(|numbers| list(&numbers));
-        let api_url = self.environment.var("TWILIO_API_URL").unwrap_or_else(|| "https://api.twilio.com".into());
-        let api_url = self.url("TWILIO_API_URL", &api_url);
-        let api_key = match (self.environment.var("TWILIO_API_KEY"), self.environment.var("TWILIO_API_SECRET")) {
-            (Some(key), Some(secret)) => Some(Some((key, SecretString::from(secret)))),
-            (None, None) => Some(None),
-            _ => self.fault("TWILIO_API_KEY", "goes with TWILIO_API_SECRET: set both or neither"),
-        };
-        Some(TwilioConfig {
-            account_sid,
-            auth_tokens: auth_tokens?.into_iter().map(SecretString::from).collect(),
-            api_key: api_key?,
-            from: from?,
-            api_url: api_url?,
-            allowed: allowed?,
-        })
-    }
-
-    fn rules(&mut self) -> Option<Rules> {
-        let default = Rules::default();
-        let approval_timeout = self.millis("APPROVAL_TIMEOUT_MS", default.approval_timeout);
-        let vm_patience = self.millis("VM_PATIENCE_MS", default.vm_patience);
-        let queue_max = self.parsed("QUEUE_MAX", Some(&default.queue_max.to_string()));
-        Some(Rules { approval_timeout: approval_timeout?, vm_patience: vm_patience?, queue_max: queue_max?, ..default })
-    }
-
-    fn state_store(&mut self) -> Option<StateStore> {
-        let value = self.environment.var("STATE_STORE").unwrap_or_else(|| "sqlite:textslash.db".into());
-        match value.strip_prefix("sqlite:") {
-            Some(":memory:") => Some(StateStore::SqliteMemory),
-            Some(path) if !path.is_empty() => Some(StateStore::SqliteFile(PathBuf::from(path))),
-            _ => self.fault("STATE_STORE", "must be sqlite:PATH or sqlite::memory:"),
-        }
-    }
-
-    fn required(&mut self, name: &'static str) -> Option<String> {
-        match self.environment.var(name) {
-            Some(value) => Some(value),
-            None => self.fault(name, "required, but not set"),
-        }
-    }
-
-    fn secret(&mut self, name: &'static str) -> Option<SecretString> {
-        let value = self.required(name)?;
-        if value.len() < SECRET_CHARS_MIN {
-            return self.fault(name, format!("must have at least {SECRET_CHARS_MIN} characters"));
-        }
-        Some(SecretString::from(value))
-    }
-
-    fn url(&mut self, name: &'static str, value: &str) -> Option<Url> {
-        match Url::parse(value) {
-            // Twilio leaves them out of what it signs, and they would show in every picture's address.
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-                self.fault(name, "must not hold a user name or password")
-            }
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
-            _ => self.fault(name, "must be an http or https address"),
-        }
-    }
-
-    fn millis(&mut self, name: &'static str, default: Duration) -> Option<Duration> {
-        self.parsed::<u64>(name, Some(&default.as_millis().to_string())).map(Duration::from_millis)
-    }
-
-    fn parsed<T: FromStr<Err: Display>>(&mut self, name: &'static str, default: Option<&str>) -> Option<T> {
-        let value = match (self.environment.var(name), default) {
-            (Some(value), _) => value,
-            (None, Some(default)) => default.to_owned(),
-            (None, None) => return self.fault(name, "required, but not set"),
-        };
-        match value.parse() {
-            Ok(parsed) => Some(parsed),
-            Err(error) => self.fault(name, error.to_string()),
-        }
-    }
-
-    fn fault<T>(&mut self, name: &'static str, why: impl Into<String>) -> Option<T> {
-        self.faults.push(ConfigFault { name, why: why.into() });
-        None
-    }
+fn twilio(reader: &mut Reader) -> Option<TwilioConfig> {
+    let account_sid = reader.required("TWILIO_ACCOUNT_SID");
+    let auth_tokens = reader.list("TWILIO_AUTH_TOKEN");
+    let from = reader.required("TWILIO_FROM");
+    let allowed = reader.list("ALLOWED_PHONE_NUMBERS");
+    let api_url = reader.url("TWILIO_API_URL", Some(TWILIO_API_URL));
+    let api_key = match (reader.value("TWILIO_API_KEY"), reader.value("TWILIO_API_SECRET")) {
+        (Some(key), Some(secret)) => Some(Some((key, SecretString::from(secret)))),
+        (None, None) => Some(None),
+        _ => reader.fault("TWILIO_API_KEY", "goes with TWILIO_API_SECRET: set both or neither"),
+    };
+    Some(TwilioConfig {
+        account_sid: account_sid?,
+        auth_tokens: auth_tokens?.into_iter().map(SecretString::from).collect(),
+        api_key: api_key?,
+        from: from?,
+        api_url: api_url?,
+        allowed: allowed?,
+    })
 }
 
-fn list(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+fn rules(reader: &mut Reader) -> Option<Rules> {
+    let default = Rules::default();
+    let approval_timeout = reader.millis("APPROVAL_TIMEOUT_MS", default.approval_timeout);
+    let vm_patience = reader.millis("VM_PATIENCE_MS", default.vm_patience);
+    let queue_max = reader.parsed("QUEUE_MAX", &default.queue_max.to_string());
+    Some(Rules { approval_timeout: approval_timeout?, vm_patience: vm_patience?, queue_max: queue_max?, ..default })
+}
+
+fn state_store(reader: &mut Reader) -> Option<StateStore> {
+    let value = reader.value("STATE_STORE").unwrap_or_else(|| STATE_STORE.to_owned());
+    match value.strip_prefix("sqlite:") {
+        Some(":memory:") => Some(StateStore::SqliteMemory),
+        Some(path) if !path.is_empty() => Some(StateStore::SqliteFile(PathBuf::from(path))),
+        _ => reader.fault("STATE_STORE", "must be sqlite:PATH or sqlite::memory:"),
+    }
 }
 
 #[cfg(test)]
@@ -251,14 +170,6 @@ mod tests {
 
     use super::*;
 
-    struct Map(HashMap<&'static str, &'static str>);
-
-    impl Environment for Map {
-        fn var(&self, name: &str) -> Option<String> {
-            self.0.get(name).map(|&value| value.to_owned())
-        }
-    }
-
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
     fn minimal() -> HashMap<&'static str, &'static str> {
@@ -266,12 +177,12 @@ mod tests {
     }
 
     fn faults(variables: HashMap<&'static str, &'static str>) -> Vec<&'static str> {
-        Config::parse(&Map(variables)).unwrap_err().into_iter().map(|fault| fault.name).collect()
+        Config::read(&variables).unwrap_err().into_iter().map(|fault| fault.name).collect()
     }
 
     #[test]
     fn a_minimal_environment_is_enough() {
-        let config = Config::parse(&Map(minimal())).unwrap();
+        let config = Config::read(&minimal()).unwrap();
         assert!(config.twilio.is_none());
         assert_eq!(config.rules, Rules::default());
         assert_eq!(config.state_store, StateStore::SqliteFile("textslash.db".into()));
@@ -317,13 +228,13 @@ mod tests {
             ("ALLOWED_PHONE_NUMBERS", "+15551230000,whatsapp:US.abc"),
             ("PUBLIC_URL", "https://relay.example.com"),
         ]);
-        let twilio = Config::parse(&Map(variables)).unwrap().twilio.unwrap();
+        let twilio = Config::read(&variables).unwrap().twilio.unwrap();
         assert_eq!(twilio.auth_tokens.len(), 2);
         assert_eq!(twilio.allowed, ["+15551230000", "whatsapp:US.abc"]);
     }
 
     #[test]
     fn secrets_do_not_print() {
-        assert!(!format!("{:?}", Config::parse(&Map(minimal())).unwrap()).contains(SECRET));
+        assert!(!format!("{:?}", Config::read(&minimal()).unwrap()).contains(SECRET));
     }
 }

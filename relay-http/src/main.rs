@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use relay_http::config::{Config, ConfigFault, ProcessEnvironment};
+use relay_core::settings::Fault;
+use relay_http::config::{Config, ProcessEnvironment};
 use relay_http::{open_store, run, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const BAD_CONFIG: u8 = 64;
 
 fn main() -> ExitCode {
-    let config = match Config::parse(&ProcessEnvironment) {
+    let config = match Config::read(&ProcessEnvironment) {
         Ok(config) => config,
         Err(faults) => return refuse(&faults),
     };
@@ -43,7 +44,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stderr, reason = "there is no log yet, and a person is looking")]
-fn refuse(faults: &[ConfigFault]) -> ExitCode {
+fn refuse(faults: &[Fault]) -> ExitCode {
     for fault in faults {
         eprintln!("configuration: {fault}");
     }

@@ -1,22 +1,14 @@
 //! The process's settings, read once at the start from an environment that a test can replace. Every fault is found before
 //! any is reported.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
+use relay_core::settings::{Environment, Fault, Reader};
 use secrecy::SecretString;
 use url::Url;
-
-/// Where settings come from.
-pub trait Environment {
-    /// The value of `name`, if it is set.
-    fn value(&self, name: &str) -> Option<String>;
-}
 
 /// This process's own environment. The secrets in it stay readable to whoever may read this process: they cannot be
 /// removed safely from a running program. Child processes get an environment of their own, without them.
@@ -26,27 +18,6 @@ pub struct ProcessEnvironment;
 impl Environment for ProcessEnvironment {
     fn value(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
-    }
-}
-
-impl Environment for HashMap<&str, &str> {
-    fn value(&self, name: &str) -> Option<String> {
-        self.get(name).map(|&value| value.to_owned())
-    }
-}
-
-/// A setting that is missing or cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The variable.
-    pub name: &'static str,
-    /// What is wrong with it, and what to do.
-    pub problem: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.problem)
     }
 }
 
@@ -118,145 +89,80 @@ const ANTHROPIC_URL: &str = "https://api.anthropic.com";
 const GITHUB_API_URL: &str = "https://api.github.com";
 const GITHUB_URL: &str = "https://github.com";
 /// Long tasks take tens of minutes; one that takes longer than this hangs.
-const RUN_TIMEOUT_MS: u64 = 60 * 60 * 1000;
+const RUN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Fly.io kills a machine five seconds after its stop signal unless told otherwise.
-const SHUTDOWN_GRACE_MS: u64 = 4_500;
-/// A secret shorter than this could be guessed.
-const SECRET_CHARS_MIN: usize = 16;
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(4_500);
 
 impl Config {
     /// Read all settings, or list everything that is wrong with them.
     pub fn read(environment: &impl Environment) -> Result<Self, Vec<Fault>> {
-        let mut reader = Reader { environment, faults: Vec::new() };
-        let config = reader.config();
-        match config {
-            Some(config) if reader.faults.is_empty() => Ok(config),
-            _ => Err(reader.faults),
-        }
+        Reader::read(environment, config)
     }
 }
 
-struct Reader<'a, E> {
-    environment: &'a E,
-    faults: Vec<Fault>,
+/// Every setting is read before the first missing one makes an end of it.
+fn config(reader: &mut Reader) -> Option<Config> {
+    let bind = reader.parsed("VM_BIND", BIND);
+    let secret = reader.secret("VM_SECRET");
+    let relay_url = reader.url("RELAY_URL", None);
+    let data_dir = PathBuf::from(reader.value("DATA_DIR").unwrap_or_else(|| DATA_DIR.to_owned()));
+    let images_dir = reader.value("IMAGES_DIR").map_or_else(|| data_dir.join("images"), PathBuf::from);
+    let driver = driver(reader);
+    let github = github(reader);
+    let idle_timeout = reader.millis("IDLE_TIMEOUT_MS", Duration::ZERO);
+    let run_timeout = reader.millis("RUN_TIMEOUT_MS", RUN_TIMEOUT);
+    let shutdown_grace = reader.millis("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE);
+    Some(Config {
+        bind: bind?,
+        secret: secret?,
+        relay_url: relay_url?,
+        data_dir,
+        images_dir,
+        driver: driver?,
+        search_path: reader.value("PATH").unwrap_or_else(|| SEARCH_PATH.to_owned()).into(),
+        github: github?,
+        repo_url: reader.value("REPO_URL"),
+        idle_timeout: Some(idle_timeout?).filter(|timeout| !timeout.is_zero()),
+        run_timeout: run_timeout?,
+        shutdown_grace: shutdown_grace?,
+    })
 }
 
-impl<E: Environment> Reader<'_, E> {
-    /// Every setting is read before the first missing one makes an end of it.
-    fn config(&mut self) -> Option<Config> {
-        let bind = self.parsed("VM_BIND", Some(BIND));
-        let secret = self.secret();
-        let relay_url = self.url("RELAY_URL", None);
-        let data_dir = PathBuf::from(self.value("DATA_DIR").unwrap_or_else(|| DATA_DIR.to_owned()));
-        let images_dir = self.value("IMAGES_DIR").map_or_else(|| data_dir.join("images"), PathBuf::from);
-        let driver = self.driver();
-        let github = self.github();
-        let idle_timeout_ms: Option<u64> = self.parsed("IDLE_TIMEOUT_MS", Some("0"));
-        let run_timeout = self.duration("RUN_TIMEOUT_MS", RUN_TIMEOUT_MS);
-        let shutdown_grace = self.duration("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE_MS);
-        Some(Config {
-            bind: bind?,
-            secret: secret?,
-            relay_url: relay_url?,
-            data_dir,
-            images_dir,
-            driver: driver?,
-            search_path: self.value("PATH").unwrap_or_else(|| SEARCH_PATH.to_owned()).into(),
-            github: github?,
-            repo_url: self.value("REPO_URL"),
-            idle_timeout: idle_timeout_ms.filter(|ms| *ms > 0).map(Duration::from_millis),
-            run_timeout: run_timeout?,
-            shutdown_grace: shutdown_grace?,
-        })
-    }
-
-    fn secret(&mut self) -> Option<SecretString> {
-        match self.value("VM_SECRET") {
-            Some(secret) if secret.chars().count() >= SECRET_CHARS_MIN => return Some(secret.into()),
-            Some(_) => self.fault("VM_SECRET", format!("is shorter than {SECRET_CHARS_MIN} characters")),
-            None => self.fault("VM_SECRET", "is missing; set it to the secret that the relay has for this VM"),
+fn driver(reader: &mut Reader) -> Option<DriverConfig> {
+    let api_key = reader.value("ANTHROPIC_API_KEY").map(SecretString::from);
+    let api_url = reader.url("ANTHROPIC_BASE_URL", Some(ANTHROPIC_URL));
+    let turns_max = reader.optional("MAX_TURNS");
+    let program = PathBuf::from(reader.value("CLAUDE_PATH").unwrap_or_else(|| "claude".to_owned()));
+    match reader.value("AGENT_DRIVER").as_deref() {
+        Some("demo") => Some(DriverConfig::Demo),
+        None if api_key.is_none() => reader.fault(
+            "AGENT_DRIVER",
+            "required, but not set; set ANTHROPIC_API_KEY to use Claude Code, or AGENT_DRIVER=demo for the demo agent",
+        ),
+        Some("claude") | None => {
+            Some(DriverConfig::Claude { program, api_key, api_url: api_url?, turns_max, model: reader.value("MODEL") })
         }
-        None
+        Some(_) => reader.fault("AGENT_DRIVER", "is neither claude nor demo"),
     }
+}
 
-    fn driver(&mut self) -> Option<DriverConfig> {
-        let api_key = self.value("ANTHROPIC_API_KEY").map(SecretString::from);
-        let api_url = self.url("ANTHROPIC_BASE_URL", Some(ANTHROPIC_URL));
-        let turns_max = self.optional("MAX_TURNS");
-        let program = PathBuf::from(self.value("CLAUDE_PATH").unwrap_or_else(|| "claude".to_owned()));
-        match self.value("AGENT_DRIVER").as_deref() {
-            Some("demo") => Some(DriverConfig::Demo),
-            None if api_key.is_none() => {
-                self.fault(
-                    "AGENT_DRIVER",
-                    "is missing; set ANTHROPIC_API_KEY to use Claude Code, or AGENT_DRIVER=demo for the demo agent",
-                );
-                None
-            }
-            Some("claude") | None => Some(DriverConfig::Claude {
-                program,
-                api_key,
-                api_url: api_url?,
-                turns_max,
-                model: self.value("MODEL"),
-            }),
-            Some(_) => {
-                self.fault("AGENT_DRIVER", "is neither claude nor demo");
-                None
-            }
-        }
-    }
-
-    /// Nothing: a fault. Nothing inside: no token.
-    fn github(&mut self) -> Option<Option<GitHubConfig>> {
-        let api_url = self.url("GITHUB_API_URL", Some(GITHUB_API_URL));
-        let web_url = self.url("GITHUB_URL", Some(GITHUB_URL));
-        let (api_url, web_url) = (api_url?, web_url?);
-        Some(self.value("GITHUB_TOKEN").map(|token| GitHubConfig { token: token.into(), api_url, web_url }))
-    }
-
-    /// An empty variable counts as absent: that is how most tools clear one.
-    fn value(&self, name: &str) -> Option<String> {
-        self.environment.value(name).filter(|value| !value.is_empty())
-    }
-
-    fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, name: &'static str, default: Option<&str>) -> Option<T> {
-        let Some(text) = self.value(name).or_else(|| default.map(str::to_owned)) else {
-            self.fault(name, "is missing");
-            return None;
-        };
-        text.parse().map_err(|error| self.fault(name, format!("cannot be used: {error}"))).ok()
-    }
-
-    fn optional<T: FromStr<Err: fmt::Display>>(&mut self, name: &'static str) -> Option<T> {
-        self.value(name).and_then(|_| self.parsed(name, None))
-    }
-
-    fn duration(&mut self, name: &'static str, default_ms: u64) -> Option<Duration> {
-        self.parsed(name, Some(&default_ms.to_string())).map(Duration::from_millis)
-    }
-
-    fn url(&mut self, name: &'static str, default: Option<&str>) -> Option<Url> {
-        let url: Url = self.parsed(name, default)?;
-        if matches!(url.scheme(), "http" | "https") && url.has_host() {
-            return Some(url);
-        }
-        self.fault(name, "is not an http or https address");
-        None
-    }
-
-    fn fault(&mut self, name: &'static str, problem: impl Into<String>) {
-        self.faults.push(Fault { name, problem: problem.into() });
-    }
+/// Nothing: a fault. Nothing inside: no token.
+fn github(reader: &mut Reader) -> Option<Option<GitHubConfig>> {
+    let api_url = reader.url("GITHUB_API_URL", Some(GITHUB_API_URL));
+    let web_url = reader.url("GITHUB_URL", Some(GITHUB_URL));
+    let (api_url, web_url) = (api_url?, web_url?);
+    Some(reader.value("GITHUB_TOKEN").map(|token| GitHubConfig { token: token.into(), api_url, web_url }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     fn minimal() -> HashMap<&'static str, &'static str> {
         HashMap::from([
-            ("VM_SECRET", "0123456789abcdef"),
+            ("VM_SECRET", "0123456789abcdef0123456789abcdef"),
             ("RELAY_URL", "http://127.0.0.1:3000"),
             ("AGENT_DRIVER", "demo"),
         ])

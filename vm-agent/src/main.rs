@@ -3,8 +3,9 @@
 use std::io;
 use std::process::ExitCode;
 
+use relay_core::settings::Fault;
 use tracing_subscriber::EnvFilter;
-use vm_agent::config::{Config, Fault, ProcessEnvironment};
+use vm_agent::config::{Config, ProcessEnvironment};
 use vm_agent::server;
 use vm_agent::supervise::{SUPERVISE, supervisor};
 

@@ -40,7 +40,7 @@ async fn the_agent_gets_the_task_and_a_token_but_no_secret() {
     assert_eq!(vm.relay.outcome(&run).await, RunOutcome::Answered { text: "All done.".to_owned() });
     let notes = std::fs::read_to_string(notes).unwrap();
     assert!(notes.contains(r#"say \"hi\""#) && notes.contains("ANTHROPIC_AUTH_TOKEN=run-"), "{notes}");
-    for secret in [KEY, "ANTHROPIC_API_KEY", "VM_SECRET", "a secret of the tests"] {
+    for secret in [KEY, "ANTHROPIC_API_KEY", "VM_SECRET", "a secret of the tests, long enough for one"] {
         assert!(!notes.contains(secret), "{secret} in {notes}");
     }
     assert!(notes.contains("--setting-sources user --strict-mcp-config"), "{notes}");

@@ -18,7 +18,7 @@ use vm_agent::supervise::RUN_VARIABLE;
 use super::relay::FakeRelay;
 use super::{bounded, git, processes_with};
 
-pub(crate) const SECRET: &str = "a secret of the tests";
+pub(crate) const SECRET: &str = "a secret of the tests, long enough for one";
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_vm-agent");
 
 pub(crate) struct Vm {
