@@ -62,9 +62,7 @@ pub fn step(rules: &Rules, conversation: Conversation, event: Event, now: Timest
         Event::Report { run, seq, event } => step.report(&run, seq, event),
         Event::Performed { effect, outcome } => step.performed(effect, outcome),
         Event::Due => step.due(),
-        Event::Redriven { effect } => {
-            step.emit(effect);
-        }
+        Event::Redriven { effect } => step.redriven(effect),
     }
     let Step { conversation, effects, acked, dead, .. } = step;
     Transition { conversation, effects, acked, dead }
@@ -95,9 +93,30 @@ impl Step<'_> {
         self.conversation.retries.retain(|_, retry| retry.effect != effect);
     }
 
+    /// Try a dead letter again. One that shows the waiting diff shows it from its new place.
+    fn redriven(&mut self, effect: Effect) {
+        let choice = match &effect {
+            Effect::Say(say) => say.choice.clone(),
+            _ => None,
+        };
+        let seq = self.emit(effect);
+        if let (Some(choice), Phase::AwaitingApproval(pending)) = (choice, &mut self.conversation.phase)
+            && pending.run == choice.run
+            && pending.tree == choice.tree
+        {
+            pending.message = seq;
+        }
+    }
+
     /// Send a text, in as many messages as the channel needs.
     fn say(&mut self, text: impl AsRef<str>) {
         self.say_all(Say { text: text.as_ref().to_owned(), ..Say::default() });
+    }
+
+    /// Send a text about a diff that waits for an answer, with its buttons.
+    fn say_with_choice(&mut self, text: impl AsRef<str>, pending: &Pending) {
+        let choice = Choice { run: pending.run.clone(), tree: pending.tree.clone() };
+        self.say_all(Say { text: text.as_ref().to_owned(), choice: Some(choice), ..Say::default() });
     }
 
     /// Send a line that only says what is going on.
@@ -162,6 +181,7 @@ impl Step<'_> {
 
     /// The current run is over; the next task starts, if one waits.
     fn end(&mut self, ending: Ending) {
+        self.leave_deciding();
         if let Some(run) = self.conversation.run().cloned() {
             self.conversation.remember(run, ending);
         }
@@ -174,9 +194,17 @@ impl Step<'_> {
 
     /// Wait for an answer to `pending`, from now on.
     fn await_approval(&mut self, pending: Pending) {
+        self.leave_deciding();
         self.conversation.phase = Phase::AwaitingApproval(pending);
         self.clear(&[Timer::Silence, Timer::Progress]);
         self.set_approval_timers();
+    }
+
+    /// What came of a decision is known: a request that still waits to be tried again must not go out any more.
+    fn leave_deciding(&mut self) {
+        if let Phase::Deciding { effect, .. } = self.conversation.phase {
+            self.withdraw(effect);
+        }
     }
 
     fn set_approval_timers(&mut self) {

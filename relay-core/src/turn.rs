@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::id::{EffectSeq, Fence, Nonce};
-use crate::machine::{self, Conversation, Dead, Event, Outcome, Queued, Rules, Transition};
+use crate::machine::{self, Conversation, Dead, Effect, Event, Outcome, Queued, Rules, Say, Transition};
 use crate::store::{Commit, Committed, Held};
 use crate::time::Timestamp;
 
@@ -21,8 +21,20 @@ pub struct Turn {
     outbox: VecDeque<Queued>,
     /// Present when something was applied that is not committed yet.
     unsaved: Option<Unsaved>,
+    /// Present while the outcome of showing a diff is held back.
+    shown: Option<Shown>,
     draining: bool,
     over: bool,
+}
+
+/// A diff was handed over. Events that came while it was on its way are applied before that is taken in; otherwise an
+/// answer to something earlier would count for a diff that nobody had seen.
+#[derive(Debug)]
+struct Shown {
+    effect: Queued,
+    outcome: Outcome,
+    /// Whether the inbox was read since.
+    looked: bool,
 }
 
 /// What was decided since the last commit.
@@ -68,6 +80,7 @@ impl Turn {
             inbox: held.inbox,
             outbox: held.outbox.into(),
             unsaved: None,
+            shown: None,
             draining: false,
             over: false,
         }
@@ -81,6 +94,15 @@ impl Turn {
         for event in std::mem::take(&mut self.inbox) {
             self.apply(event, now);
             self.unsaved.get_or_insert_default().consumed += 1;
+        }
+        match self.shown.take() {
+            None => {}
+            Some(Shown { effect, outcome, looked: true }) => self.apply(Event::Performed { effect, outcome }, now),
+            Some(shown) => {
+                self.shown = Some(Shown { looked: true, ..shown });
+                let unsaved = self.unsaved.take().unwrap_or_default();
+                return Move::Commit(Box::new(self.commit(unsaved, false, now, nonce)));
+            }
         }
         if self.conversation.is_due(now) {
             self.apply(Event::Due, now);
@@ -104,7 +126,12 @@ impl Turn {
 
     /// Take in what came of the effect that was to be carried out.
     pub fn performed(&mut self, effect: Queued, outcome: Outcome, now: Timestamp) {
-        self.apply(Event::Performed { effect, outcome }, now);
+        match (&effect.effect, &outcome) {
+            (Effect::Say(Say { choice: Some(_), .. }), Outcome::Done) => {
+                self.shown = Some(Shown { effect, outcome, looked: false });
+            }
+            _ => self.apply(Event::Performed { effect, outcome }, now),
+        }
     }
 
     /// Carry nothing more out: what is left goes to another holder, which finds the conversation due at once.
@@ -126,15 +153,10 @@ impl Turn {
         unsaved.dead.extend(dead);
     }
 
-    /// The place in the outbox of the first effect that may be carried out now: the first of its lane, not waiting.
+    /// The place in the outbox of the first effect whose lane does not wait for a retry.
     fn ready(&self, now: Timestamp) -> Option<usize> {
-        let mut seen = Vec::new();
-        self.outbox.iter().position(|queued| {
-            let lane = queued.effect.lane();
-            let first = !seen.contains(&lane);
-            seen.push(lane);
-            first && self.conversation.retries.get(&lane).is_none_or(|retry| retry.next_at <= now)
-        })
+        let waits = |lane| self.conversation.retries.get(&lane).is_some_and(|retry| retry.next_at > now);
+        self.outbox.iter().position(|queued| !waits(queued.effect.lane()))
     }
 
     fn performance(&self, at: usize) -> Performance {

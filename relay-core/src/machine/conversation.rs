@@ -81,6 +81,8 @@ pub enum Phase {
         pending: Pending,
         /// Which answer.
         decision: Decision,
+        /// The effect that asks for it.
+        effect: EffectSeq,
     },
     /// A run is being stopped.
     Cancelling {

@@ -37,6 +37,7 @@ impl Step<'_> {
                 *unreachable = false;
                 let run = run.clone();
                 self.emit(Effect::CancelRun { run });
+                self.set(Timer::Silence, self.rules.silence_timeout);
             }
             _ => {}
         }
@@ -95,11 +96,11 @@ impl Step<'_> {
     }
 
     pub(super) fn decide(&mut self, pending: Pending, decision: Decision) {
-        self.emit(Effect::Decide { run: pending.run.clone(), tree: pending.tree.clone(), decision });
+        let effect = self.emit(Effect::Decide { run: pending.run.clone(), tree: pending.tree.clone(), decision });
         self.say_passing(text::decision_taken(&pending.run, decision));
         self.clear(&[Timer::Approval, Timer::ApprovalWarning]);
         self.set(Timer::Silence, self.rules.silence_timeout);
-        self.conversation.phase = Phase::Deciding { pending, decision };
+        self.conversation.phase = Phase::Deciding { pending, decision, effect };
     }
 
     fn cancel(&mut self) {

@@ -71,7 +71,8 @@ impl Step<'_> {
     }
 
     fn given_up(&mut self, effect: Effect, spent: Duration) {
-        if effect.lane() == Lane::Vm {
+        // What the relay asks by itself is asked again before long: that is still the same wake.
+        if effect.lane() == Lane::Vm && !matches!(effect, Effect::Probe { .. } | Effect::KeepImage { .. }) {
             self.answered();
         }
         match effect {
@@ -85,7 +86,7 @@ impl Step<'_> {
             Effect::Decide { run, .. } => {
                 if let Phase::Deciding { pending, .. } = &self.conversation.phase {
                     let pending = pending.clone();
-                    self.say(text::decide_unanswered(&run));
+                    self.say_with_choice(text::decide_unanswered(&run), &pending);
                     self.await_approval(pending);
                 }
             }
@@ -170,14 +171,18 @@ impl Step<'_> {
 
     /// A VM that no longer knows the run can't decide on it; after any other refusal the diff still waits.
     fn decision_refused(&mut self, reason: Option<RefusalReason>, message: &str) {
-        self.say(text::refused(message));
-        if let Phase::Deciding { pending, .. } = &self.conversation.phase {
-            let pending = pending.clone();
-            if reason == Some(RefusalReason::NotFound) {
-                self.end(Ending::Failed);
-            } else {
+        let line = text::refused(message);
+        match &self.conversation.phase {
+            Phase::Deciding { pending, .. } if reason != Some(RefusalReason::NotFound) => {
+                let pending = pending.clone();
+                self.say_with_choice(line, &pending);
                 self.await_approval(pending);
             }
+            Phase::Deciding { .. } => {
+                self.say(line);
+                self.end(Ending::Failed);
+            }
+            _ => self.say(line),
         }
     }
 

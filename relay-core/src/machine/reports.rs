@@ -146,7 +146,7 @@ impl Step<'_> {
             }
             DecisionResult::Failed { reason } => {
                 if let Some(pending) = pending {
-                    self.say(text::decision_failed(run, decision, &reason));
+                    self.say_with_choice(text::decision_failed(run, decision, &reason), &pending);
                     self.await_approval(pending);
                 }
             }

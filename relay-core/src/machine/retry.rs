@@ -24,7 +24,7 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// A picture is worth this many tries, and a question about a silent run too.
 const MINOR_ATTEMPTS_MAX: u32 = 4;
 /// A chat message is tried this often: over ten minutes with the delays below.
-const CHAT_ATTEMPTS_MAX: u32 = 16;
+const CHAT_ATTEMPTS_MAX: u32 = 20;
 const CHAT_DELAY_MIN: Duration = Duration::from_secs(1);
 const CHAT_DELAY_MAX: Duration = Duration::from_secs(60);
 

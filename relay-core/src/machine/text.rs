@@ -106,7 +106,7 @@ pub(super) fn busy_with(phase: &Phase) -> String {
         Phase::Stalled { run, .. } => (run, "waits for your VM, which does not answer"),
         Phase::Working { run, .. } => (run, "is at work"),
         Phase::AwaitingApproval(pending) => (&pending.run, "waits for your *approve* or *reject*"),
-        Phase::Deciding { pending, decision } => (&pending.run, deciding(*decision)),
+        Phase::Deciding { pending, decision, .. } => (&pending.run, deciding(*decision)),
         Phase::Cancelling { run, .. } => (run, "is being stopped"),
     };
     format!("{} {doing}.", capital(run))

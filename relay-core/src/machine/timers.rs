@@ -50,7 +50,7 @@ impl Step<'_> {
         let effect = match &self.conversation.phase {
             Phase::Working { run, .. } => Effect::Probe { run: run.clone() },
             Phase::Cancelling { run, unreachable: false } => Effect::CancelRun { run: run.clone() },
-            Phase::Deciding { pending, decision } => {
+            Phase::Deciding { pending, decision, .. } => {
                 Effect::Decide { run: pending.run.clone(), tree: pending.tree.clone(), decision: *decision }
             }
             _ => return,
@@ -58,7 +58,11 @@ impl Step<'_> {
         self.set(Timer::Silence, self.rules.silence_timeout);
         // The VM is being called already; another effect behind it would say nothing new.
         if !self.conversation.retries.contains_key(&Lane::Vm) {
-            self.emit(effect);
+            self.leave_deciding();
+            let seq = self.emit(effect);
+            if let Phase::Deciding { effect, .. } = &mut self.conversation.phase {
+                *effect = seq;
+            }
         }
     }
 }

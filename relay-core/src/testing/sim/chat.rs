@@ -1,0 +1,139 @@
+//! The chat provider, and the people behind it.
+
+use std::time::Duration;
+
+use super::flight::Flight;
+use super::history::Heard;
+use super::world::{Happening, Origin, World};
+use crate::id::{Address, ConversationId, MessageId};
+use crate::machine::{Choice, Content, Effect, Event, Message, Outcome};
+
+/// Somebody who has work done.
+#[derive(Debug)]
+pub(super) struct Person {
+    pub(super) id: ConversationId,
+    address: Address,
+    /// Diffs seen, so that a repeat of the message is not answered anew.
+    seen: Vec<Choice>,
+}
+
+impl Person {
+    pub(super) fn new(address: Address) -> Self {
+        Self { id: address.conversation(b"simulation"), address, seen: Vec::new() }
+    }
+}
+
+/// A message on its way to a relay.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    who: usize,
+    message: Message,
+    accepted: bool,
+}
+
+impl World {
+    /// Draw what a person will write by herself.
+    pub(super) fn plan_messages(&mut self, who: usize) {
+        let span = self.plan.busy * 3 / 4;
+        for number in 0..self.plan.prompts {
+            let content = Content::Text { text: format!("please do thing {number} for me") };
+            self.some_time(span, Happening::Writes { who, content });
+        }
+        for _ in 0..self.index(5) {
+            let words = ["status", "queue", "diff", "approve", "reject", "help", "resume 1"];
+            let text = words[self.index(words.len())].to_owned();
+            self.some_time(self.plan.busy, Happening::Writes { who, content: Content::Text { text } });
+        }
+        if self.plan.people_cancel {
+            for _ in 0..self.index(3) {
+                let text = ["cancel", "drop 1"][self.index(2)].to_owned();
+                self.some_time(span, Happening::Writes { who, content: Content::Text { text } });
+            }
+        }
+    }
+
+    pub(super) fn writes(&mut self, who: usize, content: Content) {
+        self.totals.messages += 1;
+        let delivery = self.deliveries.len();
+        self.note(|_| format!("person {who} writes M{delivery}: {content:?}"));
+        let id = MessageId::parse(format!("M{delivery}")).expect("short and plain");
+        let message = Message { id, from: self.people[who].address.clone(), content };
+        self.deliveries.push(Delivery { who, message, accepted: false });
+        self.after_some(20, 2_000, Happening::Webhook { delivery, insist: true });
+        if self.mishap(self.plan.loss_percent) {
+            self.after_some(20, 20_000, Happening::Webhook { delivery, insist: false });
+        }
+    }
+
+    pub(super) fn webhook(&mut self, delivery: usize, insist: bool) {
+        let Delivery { who, message, accepted } = &self.deliveries[delivery];
+        if insist && *accepted {
+            return;
+        }
+        let (who, event) = (*who, Event::Message(message.clone()));
+        self.request(who, event, Origin::Delivery(delivery));
+        if insist {
+            self.after_some(3_000, 8_000, Happening::Webhook { delivery, insist });
+        }
+    }
+
+    pub(super) fn accepted(&mut self, origin: Origin) {
+        match origin {
+            Origin::Delivery(delivery) => self.deliveries[delivery].accepted = true,
+            Origin::Report { who, run, seq } => self.report_accepted(who, run, seq),
+        }
+    }
+
+    /// The provider's answer to a message from a relay; `None` when it gives none.
+    pub(super) fn provider_takes(&mut self, flight: &Flight) -> Option<Outcome> {
+        let Effect::Say(say) = &flight.performance.queued.effect else { return None };
+        if self.mishap(self.plan.loss_percent) {
+            let retry_after_ms = self.percent(50).then_some(2_000);
+            return Some(Outcome::Busy { retry_after_ms });
+        }
+        if self.mishap(self.plan.refusal_percent) {
+            return Some(Outcome::Refused { reason: None, message: "not deliverable".into() });
+        }
+        let conversation = flight.performance.conversation.id.clone();
+        let seq = flight.performance.queued.seq;
+        if self.history.chat.iter().any(|heard| heard.conversation == conversation && heard.seq == seq) {
+            self.totals.repeats_in_chat += 1;
+        }
+        let (choice, at) = (say.choice.clone(), self.now);
+        if let Some(choice) = choice.clone().filter(|choice| !self.people[flight.who].seen.contains(choice)) {
+            self.people[flight.who].seen.push(choice.clone());
+            self.sees(flight.who, &choice);
+        }
+        self.history.chat.push(Heard { conversation, seq, choice, at });
+        Some(Outcome::Done)
+    }
+
+    /// A person sees a diff for the first time, and will answer it, or not.
+    fn sees(&mut self, who: usize, choice: &Choice) {
+        let word = match self.index(20) {
+            0..10 => "approve",
+            10..15 => "reject",
+            15 if self.plan.people_cancel => "cancel",
+            _ => return,
+        };
+        let late = if self.percent(8) { self.plan.rules.approval_timeout } else { Duration::ZERO };
+        let delay = late + self.between(Duration::from_millis(300), Duration::from_secs(30));
+        let answer = self.answer(choice, word);
+        self.after(delay, Happening::Writes { who, content: answer });
+        if self.percent(25) {
+            let word = if self.percent(70) { word } else { "reject" };
+            let again = self.answer(choice, word);
+            let more = self.between(Duration::from_millis(100), Duration::from_secs(40));
+            self.after(delay + more, Happening::Writes { who, content: again });
+        }
+    }
+
+    /// The word as typed, or as the button that came with the diff.
+    fn answer(&mut self, choice: &Choice, word: &str) -> Content {
+        if word == "cancel" || self.percent(60) {
+            Content::Text { text: word.to_owned() }
+        } else {
+            Content::Button { payload: choice.payload(word) }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A store that remembers what really happened in it, below the faults: every first append, fence and commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::id::{BlobId, ConversationId, EventId, Fence, Nonce};
+use crate::machine::{Conversation, Event, Phase, Queued, Timer};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Ingest, Ingested, Stats, Store, StoreError,
+};
+use crate::time::Timestamp;
+
+/// What really happened.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    /// Events in the order of their inboxes.
+    pub(super) accepted: Vec<Accepted>,
+    /// Commits that changed something.
+    pub(super) commits: Vec<Kept>,
+    /// Commits that were carried out under a fence that had been overtaken.
+    pub(super) overtaken: Vec<String>,
+    /// Commits that changed something when they were carried out again.
+    pub(super) repeated: Vec<String>,
+    seen: BTreeSet<EventId>,
+    nonces: BTreeSet<Nonce>,
+    fences: BTreeMap<ConversationId, Fence>,
+}
+
+/// An event that was appended to an inbox.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) conversation: ConversationId,
+    pub(super) event: Event,
+    pub(super) at: Timestamp,
+}
+
+/// A commit, as far as it matters.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) conversation: ConversationId,
+    pub(super) at: Timestamp,
+    pub(super) effects: Vec<Queued>,
+    pub(super) phase: Phase,
+    /// When an unanswered diff is to be parked.
+    pub(super) approval: Option<Timestamp>,
+}
+
+/// A [`SqliteStore`] with [`Records`].
+#[derive(Debug)]
+pub(super) struct Recorder {
+    inner: SqliteStore,
+    records: Mutex<Records>,
+}
+
+impl Recorder {
+    pub(super) fn new(inner: SqliteStore) -> Self {
+        Self { inner, records: Mutex::default() }
+    }
+
+    /// How much waits in all mailboxes.
+    async fn mail(&self, now: Timestamp) -> Result<[u64; 3], StoreError> {
+        let Stats { inbox, outbox, dead_letters, .. } = self.inner.stats(now).await?;
+        Ok([inbox, outbox, dead_letters])
+    }
+
+    pub(super) fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Records {
+    fn handed_out(&mut self, conversation: &ConversationId, fence: Fence) {
+        let highest = self.fences.entry(conversation.clone()).or_default();
+        *highest = (*highest).max(fence);
+    }
+
+    fn committed(&mut self, commit: Commit) {
+        let id = &commit.conversation.id;
+        let highest = self.fences.get(id).copied().unwrap_or_default();
+        if commit.fence < highest {
+            self.overtaken
+                .push(format!("{id}: fence {} was carried out after {} was handed out", commit.fence.0, highest.0));
+        }
+        if self.nonces.insert(commit.nonce) {
+            self.commits.push(Kept {
+                conversation: id.clone(),
+                at: commit.now,
+                effects: commit.effects,
+                approval: commit.conversation.timers.get(&Timer::Approval).copied(),
+                phase: commit.conversation.phase,
+            });
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Recorder {
+    async fn ingest(&self, ingest: Ingest) -> Result<Ingested, StoreError> {
+        let answer = self.inner.ingest(ingest.clone()).await?;
+        let mut records = self.records();
+        if let Ingested::Held(held) = &answer {
+            records.handed_out(&ingest.conversation, held.fence);
+        }
+        if matches!(answer, Ingested::Held(_) | Ingested::Queued) && records.seen.insert(ingest.id) {
+            let Ingest { conversation, event, now: at, .. } = ingest;
+            records.accepted.push(Accepted { conversation, event, at });
+        }
+        Ok(answer)
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let repeated = self.records().nonces.contains(&commit.nonce);
+        let before = if repeated { Some(self.mail(commit.now).await?) } else { None };
+        let answer = self.inner.commit(commit.clone()).await?;
+        if let Some(before) = before
+            && self.mail(commit.now).await? != before
+        {
+            let (id, nonce) = (&commit.conversation.id, &commit.nonce);
+            self.records().repeated.push(format!("{id}: {nonce}, consuming {}", commit.consumed));
+        }
+        if !matches!(answer, Committed::Fenced) {
+            self.records().committed(commit);
+        }
+        Ok(answer)
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
+        let conversation = claim.conversation.clone();
+        let answer = self.inner.claim(claim).await?;
+        if let Claimed::Held(held) = &answer {
+            self.records().handed_out(&conversation, held.fence);
+        }
+        Ok(answer)
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Due, StoreError> {
+        self.inner.due(now, limit).await
+    }
+
+    async fn conversation(&self, conversation: &ConversationId) -> Result<Option<Conversation>, StoreError> {
+        self.inner.conversation(conversation).await
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        self.inner.dead_letters(limit).await
+    }
+
+    async fn redrive(&self, letter: u64, now: Timestamp) -> Result<bool, StoreError> {
+        self.inner.redrive(letter, now).await
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
+        self.inner.stats(now).await
+    }
+
+    async fn put_blob(&self, id: &BlobId, blob: Blob, expires_at: Timestamp) -> Result<(), StoreError> {
+        self.inner.put_blob(id, blob, expires_at).await
+    }
+
+    async fn blob(&self, id: &BlobId, now: Timestamp) -> Result<Option<Blob>, StoreError> {
+        self.inner.blob(id, now).await
+    }
+
+    async fn append_feed(&self, conversation: &ConversationId, key: &str, entry: &str) -> Result<(), StoreError> {
+        self.inner.append_feed(conversation, key, entry).await
+    }
+
+    async fn feed(
+        &self,
+        conversation: &ConversationId,
+        cursor: u64,
+        limit: usize,
+    ) -> Result<Vec<FeedEntry>, StoreError> {
+        self.inner.feed(conversation, cursor, limit).await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.sweep(now).await
+    }
+}

@@ -1,0 +1,336 @@
+//! The machine against what must be true of it after any sequence of events, however little sense the sequence makes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use relay_core::id::{Address, ChannelKind, ConversationId, EffectSeq, MessageId, RunId, TreeHash};
+use relay_core::machine::words::{Pressed, Word};
+use relay_core::machine::{self, Content, Conversation, Effect, Event, Message, Outcome, Phase, Queued, Rules, Timer};
+use relay_core::protocol::{
+    Answer, Decision, DecisionResult, DiffStat, RefusalReason, RunOutcome, RunState, RunStatus, Task, VmEvent,
+};
+use relay_core::time::Timestamp;
+
+const QUEUE_MAX: usize = 3;
+
+/// One thing that happens; what it refers to is looked up in the state at that moment.
+#[derive(Clone, Debug)]
+enum Move {
+    Hear(String),
+    /// A button of the run so many runs ago, with the tree of that run.
+    Press {
+        word: &'static str,
+        runs_ago: u64,
+    },
+    Wait(u64),
+    /// A report of the run so many runs ago.
+    Report {
+        runs_ago: u64,
+        event: Reported,
+    },
+    /// An outcome of the first effect of a lane.
+    Perform {
+        chat: bool,
+        outcome: Outcome,
+    },
+}
+
+#[derive(Clone, Debug)]
+enum Reported {
+    Plain(VmEvent),
+    Changes,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let words =
+        ["approve", "reject", "cancel", "status", "queue", "diff", "help", "clear", "drop 1", "resume 1", " ", "do it"];
+    let hear = prop_oneof![
+        proptest::sample::select(words.to_vec()).prop_map(str::to_owned),
+        (0u32..1_000).prop_map(|number| format!("task {number}")),
+    ];
+    let press = (proptest::sample::select(vec!["approve", "reject"]), 0u64..3);
+    let decision = prop_oneof![Just(Decision::Approve), Just(Decision::Reject), Just(Decision::Park)];
+    let result = prop_oneof![
+        Just(DecisionResult::RolledBack),
+        Just(DecisionResult::PullRequest { url: "u".into(), branch: "b".into() }),
+        Just(DecisionResult::Parked { branch: "b".into() }),
+        Just(DecisionResult::Failed { reason: "r".into() }),
+    ];
+    let finished = prop_oneof![
+        Just(RunOutcome::Answered { text: "a".into() }),
+        Just(RunOutcome::Failed { reason: "r".into(), kept: None }),
+        Just(RunOutcome::Cancelled),
+        Just(RunOutcome::Interrupted { kept: Some("k".into()) }),
+    ];
+    let event = prop_oneof![
+        2 => Just(Reported::Plain(VmEvent::Beat)),
+        2 => Just(Reported::Plain(VmEvent::Progress { text: "p".into() })),
+        2 => Just(Reported::Plain(VmEvent::Started { driver: "d".into() })),
+        6 => Just(Reported::Changes),
+        2 => finished.prop_map(|outcome| Reported::Plain(VmEvent::Finished { outcome })),
+        4 => (decision, result).prop_map(|(decision, result)| Reported::Plain(VmEvent::Decided { decision, result })),
+    ];
+    let reason = prop_oneof![
+        Just(None),
+        Just(Some(RefusalReason::NotFound)),
+        Just(Some(RefusalReason::StaleTree)),
+        Just(Some(RefusalReason::Invalid)),
+    ];
+    let outcome = prop_oneof![
+        6 => Just(Outcome::Done),
+        2 => Just(Outcome::NoAnswer { waited_ms: 2_500 }),
+        1 => Just(Outcome::Busy { retry_after_ms: Some(1_000) }),
+        1 => reason.prop_map(|reason| Outcome::Refused { reason, message: "no".into() }),
+    ];
+    let one = prop_oneof![
+        4 => hear.prop_map(Move::Hear),
+        3 => press.prop_map(|(word, runs_ago)| Move::Press { word, runs_ago }),
+        2 => (0u64..400).prop_map(Move::Wait),
+        5 => (prop_oneof![4 => Just(0u64), 1 => 1u64..3], event).prop_map(|(runs_ago, event)| Move::Report { runs_ago, event }),
+        8 => (any::<bool>(), outcome).prop_map(|(chat, outcome)| Move::Perform { chat, outcome }),
+    ];
+    proptest::collection::vec(one, 1..120)
+}
+
+/// What is known from outside of the conversation: the reference that the machine is held against.
+struct Model {
+    rules: Rules,
+    now: Timestamp,
+    conversation: Conversation,
+    outbox: Vec<Queued>,
+    reported: BTreeMap<RunId, u64>,
+    /// Tasks accepted and not yet begun, in order.
+    waiting: Vec<Task>,
+    /// What each run was started for.
+    started: BTreeMap<RunId, Task>,
+    /// The diff whose message was handed over last.
+    shown: Option<(RunId, TreeHash)>,
+}
+
+impl Model {
+    fn new() -> Self {
+        let id = ConversationId::parse("c0ffee").expect("plain");
+        Self {
+            rules: Rules { queue_max: QUEUE_MAX, ..Rules::default() },
+            now: Timestamp(1_800_000_000_000),
+            conversation: Conversation::new(id),
+            outbox: Vec::new(),
+            reported: BTreeMap::new(),
+            waiting: Vec::new(),
+            started: BTreeMap::new(),
+            shown: None,
+        }
+    }
+
+    fn run(&self, runs_ago: u64) -> Option<RunId> {
+        let number = self.conversation.runs.checked_sub(runs_ago).filter(|&number| number > 0)?;
+        Some(RunId::of(&self.conversation.id, number))
+    }
+
+    fn event(&mut self, one: Move) -> Option<Event> {
+        Some(match one {
+            Move::Hear(text) => self.message(Content::Text { text }),
+            Move::Press { word, runs_ago } => {
+                let run = self.run(runs_ago)?;
+                self.message(Content::Button { payload: format!("{word}:{run}:{}", tree(&run)) })
+            }
+            Move::Wait(seconds) => {
+                self.now = self.now + Duration::from_secs(seconds);
+                self.conversation.is_due(self.now).then_some(Event::Due)?
+            }
+            Move::Report { runs_ago, event } => {
+                let run = self.run(runs_ago)?;
+                let seq = self.reported.entry(run.clone()).or_default();
+                *seq += 1;
+                let event = match event {
+                    Reported::Plain(event) => event,
+                    Reported::Changes => changes(&run),
+                };
+                Event::Report { run, seq: *seq, event }
+            }
+            Move::Perform { chat, outcome } => {
+                let is_chat = |queued: &&Queued| matches!(queued.effect, Effect::Say(_)) == chat;
+                let effect = self.outbox.iter().find(is_chat)?.clone();
+                let outcome = fitting(&effect.effect, outcome, self.now);
+                Event::Performed { effect, outcome }
+            }
+        })
+    }
+
+    fn message(&self, content: Content) -> Event {
+        let from = Address { channel: ChannelKind::Twilio, name: "someone".into() };
+        Event::Message(Message { id: MessageId::parse("M1").expect("plain"), from, content })
+    }
+
+    fn step(&mut self, event: &Event) -> Result<(), TestCaseError> {
+        let before = self.conversation.clone();
+        let transition = machine::step(&self.rules, before.clone(), event.clone(), self.now);
+        let seqs: Vec<u64> = transition.effects.iter().map(|queued| queued.seq.0).collect();
+        let expected: Vec<u64> = (before.effects + 1..=transition.conversation.effects).collect();
+        prop_assert_eq!(&seqs, &expected, "numbered without a gap");
+        self.take_in(event, &before, &transition.effects)?;
+        for queued in &transition.effects {
+            self.judge(event, &before, queued)?;
+        }
+        self.conversation = transition.conversation;
+        self.outbox.extend(transition.effects);
+        self.outbox.retain(|queued| !transition.acked.contains(&queued.seq));
+        self.judge_state()
+    }
+
+    /// Keep the model's own account of tasks and of what was shown.
+    fn take_in(&mut self, event: &Event, before: &Conversation, effects: &[Queued]) -> Result<(), TestCaseError> {
+        if let Event::Performed { effect: Queued { effect: Effect::Say(say), .. }, outcome: Outcome::Done } = event
+            && let Some(choice) = &say.choice
+        {
+            self.shown = Some((choice.run.clone(), choice.tree.clone()));
+        }
+        let Event::Message(message) = event else { return Ok(()) };
+        let said = |part: &str| {
+            effects.iter().any(|queued| matches!(&queued.effect, Effect::Say(say) if say.text.contains(part)))
+        };
+        match task(message) {
+            Some(Task::Resume { .. }) if said("bring back") => {}
+            Some(task) if said("*not* kept") => prop_assert_eq!(before.queue.len(), QUEUE_MAX, "{:?}", task),
+            Some(task) => self.waiting.push(task),
+            None if said("waiting also dropped") => self.waiting.clear(),
+            None if said("Taken out of the queue: 1.") => {
+                self.waiting.remove(0);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, event: &Event, before: &Conversation, queued: &Queued) -> Result<(), TestCaseError> {
+        match &queued.effect {
+            Effect::StartRun { run, task } => {
+                if let Some(known) = self.started.get(run) {
+                    prop_assert_eq!(known, task, "the same run is started for the same task only");
+                } else {
+                    prop_assert!(!self.waiting.is_empty(), "{:?} was never accepted", task);
+                    prop_assert_eq!(&self.waiting.remove(0), task, "tasks begin in the order of their acceptance");
+                    self.started.insert(run.clone(), task.clone());
+                }
+                if let Task::Prompt { text } = task {
+                    prop_assert!(Word::parse(text).is_none() && !text.trim().is_empty(), "{:?} is for the relay", text);
+                }
+            }
+            Effect::Decide { run, tree, decision } if !matches!(before.phase, Phase::Deciding { .. }) => {
+                let Phase::AwaitingApproval(pending) = &before.phase else {
+                    return Err(TestCaseError::fail(format!("{decision:?} while {:?}", before.phase)));
+                };
+                prop_assert_eq!((run, tree), (&pending.run, &pending.tree));
+                let asked = match (event, decision) {
+                    (Event::Due, Decision::Park) => true,
+                    (Event::Message(message), _) => self.answers(message, run, tree, *decision),
+                    _ => false,
+                };
+                prop_assert!(asked, "{:?} of {} after {:?}", decision, run, event);
+            }
+            Effect::Decide { .. } => prop_assert_eq!(event, &Event::Due, "only silence asks again"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a message decides so on that diff: by its very button, or in words once it was shown.
+    fn answers(&self, message: &Message, run: &RunId, tree: &TreeHash, decision: Decision) -> bool {
+        match &message.content {
+            Content::Button { payload } => {
+                Pressed::parse(payload) == Some(Pressed::Decision { decision, run: run.clone(), tree: tree.clone() })
+            }
+            Content::Text { text } => {
+                let word = if decision == Decision::Approve { Word::Approve } else { Word::Reject };
+                let shown = self.shown.as_ref() == Some(&(run.clone(), tree.clone()));
+                Word::parse(text) == Some(word) && shown && decision != Decision::Park
+            }
+            Content::Unsupported { .. } => false,
+        }
+    }
+
+    fn judge_state(&self) -> Result<(), TestCaseError> {
+        let state = &self.conversation;
+        prop_assert!(state.queue.len() <= QUEUE_MAX);
+        prop_assert!(state.queue.iter().eq(&self.waiting), "{:?} but accepted {:?}", state.queue, self.waiting);
+        prop_assert!(state.phase != Phase::Idle || state.queue.is_empty(), "nothing waits for nothing");
+        let instants = state.timers.values().copied().chain(state.retries.values().map(|retry| retry.next_at));
+        prop_assert_eq!(state.deadline(), instants.min());
+        let retried = |seq: EffectSeq| self.outbox.iter().any(|queued| queued.seq == seq);
+        prop_assert!(state.retries.values().all(|retry| retried(retry.effect)), "what is retried is in the outbox");
+        for timer in state.timers.keys() {
+            let allowed = match timer {
+                Timer::Approval | Timer::ApprovalWarning => matches!(state.phase, Phase::AwaitingApproval(_)),
+                Timer::Progress => matches!(state.phase, Phase::Working { .. }),
+                Timer::Silence => {
+                    matches!(state.phase, Phase::Working { .. } | Phase::Deciding { .. } | Phase::Cancelling { .. })
+                }
+                Timer::WakingNotice => state.waking.as_ref().is_some_and(|waking| !waking.told),
+            };
+            prop_assert!(allowed, "{:?} in {:?}", timer, state.phase);
+        }
+        let waits = matches!(state.phase, Phase::AwaitingApproval(_));
+        prop_assert!(!waits || state.timers.contains_key(&Timer::Approval), "no diff waits for ever");
+        let stored = serde_json::to_string(state).expect("plain data");
+        let read = serde_json::from_str::<Conversation>(&stored).expect("as it was written");
+        prop_assert_eq!(&read, state, "stored and read back whole");
+        Ok(())
+    }
+}
+
+/// The task that a message is, if the machine accepts it.
+fn task(message: &Message) -> Option<Task> {
+    let Content::Text { text } = &message.content else { return None };
+    match Word::parse(text) {
+        None if text.trim().is_empty() => None,
+        None => Some(Task::Prompt { text: text.clone() }),
+        Some(Word::Resume(number)) => {
+            let id = ConversationId::parse("c0ffee").expect("plain");
+            Some(Task::Resume { parked: RunId::of(&id, number) })
+        }
+        Some(_) => None,
+    }
+}
+
+fn tree(run: &RunId) -> TreeHash {
+    TreeHash::parse(format!("aa{}", run.number())).expect("digits")
+}
+
+fn changes(run: &RunId) -> VmEvent {
+    let outcome = RunOutcome::Changes {
+        summary: "s".into(),
+        tree: tree(run),
+        stat: DiffStat::default(),
+        diff: "+x".into(),
+        diff_cut: false,
+    };
+    VmEvent::Finished { outcome }
+}
+
+/// The outcome in the form that this effect can have.
+fn fitting(effect: &Effect, outcome: Outcome, now: Timestamp) -> Outcome {
+    match (effect, outcome) {
+        (Effect::Ask { .. }, Outcome::Done) => Outcome::Answered { answer: Answer { text: "a".into(), code: None } },
+        (Effect::Probe { run }, Outcome::Done) => {
+            let status = RunStatus { run: run.clone(), state: RunState::Running, started_at: now, last_output_at: now };
+            Outcome::Probed { status: Some(status) }
+        }
+        (Effect::Probe { .. }, Outcome::Refused { .. }) => Outcome::Probed { status: None },
+        (_, outcome) => outcome,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_machine_keeps_its_promises(moves in moves()) {
+        let mut model = Model::new();
+        for one in moves {
+            if let Some(event) = model.event(one) {
+                model.step(&event)?;
+            }
+        }
+    }
+}
