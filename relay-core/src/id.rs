@@ -6,6 +6,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::time::Timestamp;
+
 /// Why a text is not an identifier.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not a valid {kind}: {why}")]
@@ -70,7 +72,7 @@ text_id!(
     ConversationId, "conversation id", 64, |c| c.is_ascii_alphanumeric()
 );
 text_id!(
-    /// One piece of agent work: the conversation's id, a dash, and its number within the conversation.
+    /// One piece of agent work: the conversation's id, when it began, and its number within it, with dashes between.
     RunId, "run id", 96, |c| c.is_ascii_alphanumeric() || c == '-'
 );
 text_id!(
@@ -99,9 +101,10 @@ text_id!(
 );
 
 impl RunId {
-    /// The `number`th run of `conversation`.
-    pub fn of(conversation: &ConversationId, number: u64) -> Self {
-        Self(format!("{conversation}-{number}"))
+    /// The `number`th run of `conversation`, whose first run was at `origin`: a conversation whose state was lost begins
+    /// anew with numbers, but not with names that a VM has seen.
+    pub fn of(conversation: &ConversationId, origin: Timestamp, number: u64) -> Self {
+        Self(format!("{conversation}-{:x}-{number}", origin.as_millis()))
     }
 
     /// What people call the run: its number within the conversation.

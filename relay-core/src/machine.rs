@@ -29,7 +29,7 @@ pub use event::{Content, Event, Message, Outcome};
 pub use rules::Rules;
 
 use crate::id::{EffectSeq, RunId};
-use crate::protocol::Task;
+use crate::protocol::{Decision, Task};
 use crate::time::Timestamp;
 
 /// What a step leads to. The caller commits all of it at once, or none.
@@ -166,8 +166,11 @@ impl Step<'_> {
 
     /// Start a run for `task`.
     fn start(&mut self, task: Task) {
+        if self.conversation.runs == 0 {
+            self.conversation.origin = self.now;
+        }
         self.conversation.runs += 1;
-        let run = RunId::of(&self.conversation.id, self.conversation.runs);
+        let run = self.conversation.run_id(self.conversation.runs);
         self.conversation.reported = 0;
         self.conversation.progress = conversation::Progress::default();
         self.ask_to_start(run, task);
@@ -198,6 +201,15 @@ impl Step<'_> {
         self.conversation.phase = Phase::AwaitingApproval(pending);
         self.clear(&[Timer::Silence, Timer::Progress]);
         self.set_approval_timers();
+    }
+
+    /// A decision could not be carried out: the diff waits again. Of a park, which nobody asked for, it is said once.
+    fn undecided(&mut self, pending: Pending, decision: Decision, line: String) {
+        let parking_failed = decision == Decision::Park;
+        if !(parking_failed && pending.parking_failed) {
+            self.say_with_choice(line, &pending);
+        }
+        self.await_approval(Pending { parking_failed, ..pending });
     }
 
     /// What came of a decision is known: a request that still waits to be tried again must not go out any more.

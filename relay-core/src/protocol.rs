@@ -4,6 +4,8 @@
 //! by `POST /callback/{run}`. `docs/protocol.md` tells the story; the types here are the definition. All of it is
 //! idempotent: a command by its run id, an approval by run id and decision, a report by run id and sequence number.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ConversationId, Fence, RunId, TreeHash};
@@ -233,7 +235,8 @@ pub struct Report {
     pub conversation: ConversationId,
     /// The run.
     pub run: RunId,
-    /// Counts from 1 within the run, without gaps; a report is known by run and sequence.
+    /// Grows within the run, on from the instant (in milliseconds) at which the VM accepted it, so that a VM which has lost
+    /// its volume repeats none. A report is known by run and sequence.
     pub seq: u64,
     /// What happened.
     pub event: VmEvent,
@@ -276,7 +279,7 @@ pub enum VmEvent {
     },
 }
 
-/// How a run ended. Exactly one is reported per run.
+/// How a run ended. One is reported per run; a second only when a run whose changes were reported is cancelled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum RunOutcome {
@@ -323,6 +326,14 @@ pub struct DiffStat {
     pub insertions: u32,
     /// Lines removed.
     pub deletions: u32,
+}
+
+/// As people read it: `3 files, +42 −7`.
+impl fmt::Display for DiffStat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = if self.files == 1 { "file" } else { "files" };
+        write!(f, "{} {files}, +{} −{}", self.files, self.insertions, self.deletions)
+    }
 }
 
 /// What became of a decision.

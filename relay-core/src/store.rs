@@ -27,6 +27,8 @@ pub const LEASE: Duration = Duration::from_secs(10);
 pub const INBOX_MAX: usize = 2_000;
 /// Event ids are remembered for this long, far longer than any provider repeats a webhook.
 pub const DEDUPE_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A conversation that can't be read is looked at again after this long: by then a newer program may be there.
+pub const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 /// A feed keeps its latest entries, this many.
 pub const FEED_MAX: usize = 1_000;
 
@@ -201,6 +203,9 @@ pub enum Claimed {
     Taken,
     /// It is not due, or does not exist.
     NotDue,
+    /// What is stored of it can't be read; it is left as it is and not due again before [`UNREADABLE_PAUSE`] is over, so
+    /// that it does not keep others from their turn. Says why.
+    Unreadable(String),
 }
 
 /// Answer of [`Store::due`].

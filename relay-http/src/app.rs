@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use hmac::{Hmac, KeyInit, Mac};
 use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, NodeId, RunId};
@@ -18,7 +19,16 @@ use crate::channels::{Channel, twilio::TwilioChannel};
 use crate::clock;
 use crate::config::Config;
 use crate::error::RequestError;
+use crate::http::under;
 use crate::vm::VmClient;
+
+/// A conversation that this process holds.
+pub struct Holding {
+    /// What the store handed over.
+    pub held: Held,
+    /// When it was asked for, by a clock that nobody sets: the lease runs from then.
+    pub leased: Instant,
+}
 
 /// One relay process.
 pub struct App {
@@ -41,12 +51,12 @@ pub struct App {
     /// Messages from people who may not write, since the start.
     unknown_senders: AtomicU64,
     /// Conversations that this process holds and whose turn is to be taken.
-    pub turns: mpsc::Sender<Held>,
+    pub turns: mpsc::Sender<Holding>,
 }
 
 impl App {
     /// A relay over `store` that hands the conversations it takes to `turns`.
-    pub fn new(config: Config, store: Arc<dyn Store>, turns: mpsc::Sender<Held>) -> anyhow::Result<Self> {
+    pub fn new(config: Config, store: Arc<dyn Store>, turns: mpsc::Sender<Holding>) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
         let twilio = config.twilio.clone().map(|twilio| TwilioChannel::new(http.clone(), twilio)).transpose()?;
         Ok(Self {
@@ -76,23 +86,31 @@ impl App {
         }
     }
 
-    /// Record an event. When this returns, the event will be processed, whatever becomes of this process.
+    /// Record an event and see to it. When this returns, the event will be processed, whatever becomes of this process.
     pub async fn accept(&self, conversation: ConversationId, event: Event) -> Result<(), RequestError> {
-        let id = event.id().ok_or(RequestError::Malformed("an event without an id"))?;
-        let ingest =
-            Ingest { conversation, id, event, node: self.node.clone(), nonce: clock::nonce(), now: clock::now() };
-        match self.store.ingest(ingest).await? {
-            Ingested::Held(held) => self.take_turn(*held),
-            Ingested::Queued | Ingested::Duplicate => {}
-            Ingested::Full => return Err(RequestError::InboxFull),
+        if let Some(held) = self.record(conversation, event).await? {
+            self.take_turn(held);
         }
         Ok(())
     }
 
+    /// Record an event. What is returned is held by this process and must be given to [`App::take_turn`].
+    pub async fn record(&self, conversation: ConversationId, event: Event) -> Result<Option<Holding>, RequestError> {
+        let id = event.id().ok_or(RequestError::Malformed("an event without an id"))?;
+        let ingest =
+            Ingest { conversation, id, event, node: self.node.clone(), nonce: clock::nonce(), now: clock::now() };
+        let leased = Instant::now();
+        match self.store.ingest(ingest).await? {
+            Ingested::Held(held) => Ok(Some(Holding { held: *held, leased })),
+            Ingested::Queued | Ingested::Duplicate => Ok(None),
+            Ingested::Full => Err(RequestError::InboxFull),
+        }
+    }
+
     /// Hand a held conversation to the worker. If it has too many already, the lease runs out and a relay with time for
     /// it claims the conversation.
-    pub fn take_turn(&self, held: Held) {
-        if let Err(error) = self.turns.try_send(held) {
+    pub fn take_turn(&self, holding: Holding) {
+        if let Err(error) = self.turns.try_send(holding) {
             tracing::warn!(%error, "a conversation has to wait for its lease to run out");
         }
     }
@@ -113,8 +131,6 @@ impl App {
 
     /// Where anyone who knows the address can fetch a kept picture.
     pub fn picture_url(&self, blob: &BlobId) -> Url {
-        let mut url = self.config.public_url.clone();
-        url.set_path(&format!("/images/{blob}"));
-        url
+        under(&self.config.public_url.url, &format!("/images/{blob}"))
     }
 }

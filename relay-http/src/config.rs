@@ -24,7 +24,7 @@ pub struct Config {
     /// `RELAY_BIND`: the address to listen on.
     pub bind: SocketAddr,
     /// `PUBLIC_URL`: how the world reaches this relay. Signatures and picture addresses are built on it.
-    pub public_url: Url,
+    pub public_url: PublicUrl,
     /// `STATE_STORE`: `sqlite:PATH` or `sqlite::memory:`.
     pub state_store: StateStore,
     /// `RELAY_SECRET`: names conversations and pictures. Another one makes every conversation start anew.
@@ -43,6 +43,22 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// `LOG_FORMAT`: `text` or `json`.
     pub log_format: LogFormat,
+}
+
+/// The address that the world knows, in two forms.
+#[derive(Clone, Debug)]
+pub struct PublicUrl {
+    /// As it was given, without a slash at its end: what Twilio signs is the text, not what a parser makes of it.
+    pub given: String,
+    /// Parsed.
+    pub url: Url,
+}
+
+impl PublicUrl {
+    /// Whether it is an address of this machine alone.
+    pub fn is_local(&self) -> bool {
+        matches!(self.url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+    }
 }
 
 /// Which store.
@@ -98,12 +114,17 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let bind = reader.parsed("RELAY_BIND", BIND);
     let with_twilio = reader.value("TWILIO_ACCOUNT_SID").is_some();
     // Twilio signs the address that it was given; nobody can guess that.
+    let given = reader.value("PUBLIC_URL").unwrap_or_else(|| LOCAL_URL.to_owned()).trim_end_matches('/').to_owned();
     let public_url = reader.url("PUBLIC_URL", if with_twilio { None } else { Some(LOCAL_URL) });
     let state_store = state_store(reader);
     let relay_secret = reader.secret("RELAY_SECRET");
     let vm_url = reader.url("VM_URL", None);
     let vm_secret = reader.secret("VM_SECRET");
     let twilio = if with_twilio { twilio(reader).map(Some) } else { Some(None) };
+    let console_token = match reader.value("CONSOLE_TOKEN") {
+        Some(_) => reader.secret("CONSOLE_TOKEN").map(Some),
+        None => Some(None),
+    };
     let rules = rules(reader);
     let shutdown_grace = reader.millis("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE);
     let log_format = match reader.value("LOG_FORMAT").as_deref() {
@@ -113,13 +134,13 @@ fn config(reader: &mut Reader) -> Option<Config> {
     };
     Some(Config {
         bind: bind?,
-        public_url: public_url?,
+        public_url: PublicUrl { given, url: public_url? },
         state_store: state_store?,
         relay_secret: relay_secret?,
         vm_url: vm_url?,
         vm_secret: vm_secret?,
         twilio: twilio?,
-        console_token: reader.value("CONSOLE_TOKEN").map(SecretString::from),
+        console_token: console_token?,
         rules: rules?,
         shutdown_grace: shutdown_grace?,
         log_format: log_format?,

@@ -5,6 +5,7 @@ pub mod channels;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod http;
 pub mod router;
 pub mod routes;
 pub mod telemetry;
@@ -62,16 +63,18 @@ pub async fn run(
     tokio::select! {
         () = shutdown => {}
         ended = &mut server => ended?,
+        Some(ended) = tasks.join_next() => ended??,
     }
     tracing::info!(grace_ms = grace.as_millis(), "stopping");
     stopping.cancel();
     let finished = tokio::time::timeout(grace, async {
-        let served = server.await;
+        // A caller who stopped in the middle of a request must not keep the turns from being given back.
+        let served = tokio::time::timeout(grace / 2, server).await;
         drain.cancel();
         while let Some(ended) = tasks.join_next().await {
-            ended?;
+            ended??;
         }
-        served.map_err(anyhow::Error::from)
+        served.unwrap_or(Ok(())).map_err(anyhow::Error::from)
     });
     match finished.await {
         Ok(ended) => ended.inspect(|()| tracing::info!("stopped")),

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use bytes::Bytes;
 use relay_core::id::RunId;
 use relay_core::machine::Outcome;
 use relay_core::protocol::{
     Answer, ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, IMAGE_BYTES_MAX, Refusal,
     RefusalReason, signature,
 };
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::clock;
+use crate::http::{ReadError, read_up_to, under};
 
 /// What became of a call.
 #[derive(Debug)]
@@ -24,7 +24,12 @@ pub enum CallError {
     /// Nobody answered; the VM may or may not have the request.
     NoAnswer,
     /// The VM can't take it now.
-    Busy,
+    Busy {
+        /// For people, where the VM said so.
+        message: Option<String>,
+        /// True when another run has the VM, and it is only a matter of time.
+        in_use: bool,
+    },
     /// The VM has seen a larger fence: this relay has lost the conversation.
     Fenced,
     /// The VM will never take it.
@@ -41,7 +46,7 @@ impl CallError {
     pub fn outcome(self, waited: Duration) -> Option<Outcome> {
         match self {
             Self::NoAnswer => Some(no_answer(waited)),
-            Self::Busy => Some(Outcome::Busy { retry_after_ms: None }),
+            Self::Busy { message, in_use } => Some(Outcome::Busy { retry_after_ms: None, message, in_use }),
             Self::Fenced => None,
             Self::Refused { reason, message } => Some(Outcome::Refused { reason: Some(reason), message }),
         }
@@ -122,49 +127,48 @@ impl VmClient {
         body: Bytes,
         bytes_max: usize,
     ) -> Result<(StatusCode, Bytes), CallError> {
-        let mut url = self.base.clone();
-        url.set_path(path);
+        let url = under(&self.base, path);
         let signature =
-            signature::sign(self.secret.expose_secret().as_bytes(), clock::now(), method.as_str(), path, &body);
+            signature::sign(self.secret.expose_secret().as_bytes(), clock::now(), method.as_str(), url.path(), &body);
         let request = self.http.request(method, url).header(signature::HEADER, signature);
         let request =
             if body.is_empty() { request } else { request.header("content-type", "application/json").body(body) };
         let response = request.send().await.map_err(|_| CallError::NoAnswer)?;
         let status = response.status();
-        let body = read(response, bytes_max).await?;
+        let body = match read_up_to(response, bytes_max).await {
+            Ok(body) => body,
+            Err(ReadError::Broken) => return Err(CallError::NoAnswer),
+            Err(ReadError::TooLarge) => {
+                let message = "Your VM's answer was too large.".to_owned();
+                return Err(CallError::Refused { reason: RefusalReason::Invalid, message });
+            }
+        };
         if status.is_success() { Ok((status, body)) } else { Err(refusal(status, &body)) }
     }
 }
 
-/// A body, up to a size. A VM that sends more is not to be believed.
-async fn read(response: Response, bytes_max: usize) -> Result<Bytes, CallError> {
-    let mut body = BytesMut::new();
-    let mut stream = response.bytes_stream();
-    while let Some(chunk) = stream.next().await {
-        body.extend_from_slice(&chunk.map_err(|_| CallError::NoAnswer)?);
-        if body.len() > bytes_max {
-            return Err(CallError::Refused {
-                reason: RefusalReason::Invalid,
-                message: "Your VM's answer was too large.".to_owned(),
-            });
-        }
-    }
-    Ok(body.freeze())
-}
-
 fn refusal(status: StatusCode, body: &[u8]) -> CallError {
     let Ok(Refusal { refused, message }) = serde_json::from_slice::<Refusal>(body) else {
-        // Not vm-agent's words: a proxy that found nobody behind it.
-        return if status.is_server_error() { CallError::NoAnswer } else { CallError::Busy };
+        // Not vm-agent's words: a proxy that found nobody behind it, or another service at this address.
+        return if status.is_server_error() {
+            CallError::NoAnswer
+        } else {
+            CallError::Busy {
+                message: Some("Something other than your VM answers at its address.".into()),
+                in_use: false,
+            }
+        };
     };
     match refused {
         RefusalReason::StaleFence => CallError::Fenced,
-        RefusalReason::Busy | RefusalReason::Unavailable => CallError::Busy,
+        RefusalReason::Busy => CallError::Busy { message: Some(message), in_use: true },
+        RefusalReason::Unavailable => CallError::Busy { message: Some(message), in_use: false },
         RefusalReason::Signature => {
             tracing::error!(
                 "the VM does not accept this relay's signature: VM_SECRET must be the same on both, and the clocks close"
             );
-            CallError::Busy
+            let message = "Your VM does not accept this relay's signature; whoever runs it has to set VM_SECRET.";
+            CallError::Busy { message: Some(message.into()), in_use: false }
         }
         reason => CallError::Refused { reason, message },
     }
@@ -196,10 +200,10 @@ mod tests {
         let body = |refused| serde_json::to_vec(&Refusal { refused, message: "why".into() }).unwrap();
         let read = |reason| refusal(StatusCode::CONFLICT, &body(reason));
         assert!(matches!(read(RefusalReason::StaleFence), CallError::Fenced));
-        assert!(matches!(read(RefusalReason::Busy), CallError::Busy));
+        assert!(matches!(read(RefusalReason::Busy), CallError::Busy { in_use: true, .. }));
         assert!(matches!(read(RefusalReason::NotFound), CallError::Refused { .. }));
         assert!(matches!(refusal(StatusCode::BAD_GATEWAY, b"<html>"), CallError::NoAnswer));
-        assert!(matches!(refusal(StatusCode::NOT_FOUND, b"<html>"), CallError::Busy));
+        assert!(matches!(refusal(StatusCode::NOT_FOUND, b"<html>"), CallError::Busy { in_use: false, .. }));
     }
 
     #[test]

@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use relay_core::store::Held;
 use relay_core::time::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, Holding};
 
 mod deadlines;
 mod perform;
@@ -18,34 +17,49 @@ mod turns;
 /// Turns taken at the same time at most; the others wait in the channel.
 const TURNS_MAX: usize = 256;
 
-/// Run until `drain` is cancelled and every turn has given its conversation back.
-pub async fn run(app: Arc<App>, mut held: mpsc::Receiver<Held>, drain: CancellationToken) {
+/// Run until `drain` is cancelled and every turn has given its conversation back. An error when the loop that finds what is
+/// due has ended by itself: a relay without deadlines must not go on looking healthy.
+pub async fn run(
+    app: Arc<App>,
+    mut held: mpsc::Receiver<Holding>,
+    drain: CancellationToken,
+) -> Result<(), DeadlinesEnded> {
     let (deadlines, set_deadlines) = mpsc::channel::<Timestamp>(TURNS_MAX);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(deadlines::run(Arc::clone(&app), set_deadlines, drain.clone()));
-    let room = Arc::new(Semaphore::new(TURNS_MAX));
+    let mut finding = JoinSet::new();
+    finding.spawn(deadlines::run(Arc::clone(&app), set_deadlines, drain.clone()));
+    let mut turns = JoinSet::new();
     loop {
         tokio::select! {
-            Some(held) = held.recv() => {
-                let (app, room) = (Arc::clone(&app), Arc::clone(&room));
-                let (deadlines, drain) = (deadlines.clone(), drain.clone());
-                tasks.spawn(async move {
-                    let _permit = room.acquire_owned().await;
-                    turns::take(&app, held, &deadlines, &drain).await;
-                });
+            // A conversation is taken only when there is room for it: what waits in the channel has its lease running.
+            Some(holding) = held.recv(), if turns.len() < TURNS_MAX => {
+                let (app, deadlines, drain) = (Arc::clone(&app), deadlines.clone(), drain.clone());
+                turns.spawn(async move { turns::take(&app, holding, &deadlines, &drain).await });
             }
-            Some(ended) = tasks.join_next() => log_panic(ended),
+            Some(ended) = turns.join_next() => log_panic(ended),
+            ended = finding.join_next() => match drain.is_cancelled() {
+                true => break,
+                false => {
+                    tracing::error!(?ended, "the loop that finds what is due has ended");
+                    return Err(DeadlinesEnded);
+                }
+            },
             () = drain.cancelled() => break,
         }
     }
     // What was handed over before the drain began still has to be given back.
-    while let Ok(held) = held.try_recv() {
-        turns::take(&app, held, &deadlines, &drain).await;
+    while let Ok(holding) = held.try_recv() {
+        turns::take(&app, holding, &deadlines, &drain).await;
     }
-    while let Some(ended) = tasks.join_next().await {
+    while let Some(ended) = turns.join_next().await {
         log_panic(ended);
     }
+    Ok(())
 }
+
+/// The loop that finds what is due has ended without being told to.
+#[derive(Debug, thiserror::Error)]
+#[error("the loop that finds what is due has ended")]
+pub struct DeadlinesEnded;
 
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {

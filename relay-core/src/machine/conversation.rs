@@ -32,6 +32,8 @@ pub struct Conversation {
     pub progress: Progress,
     /// Runs that are over, the latest last; bounded.
     pub past: VecDeque<Past>,
+    /// When the first run was asked for: a part of every run's name.
+    pub origin: Timestamp,
     /// Runs so far: the number of the latest one.
     pub runs: u64,
     /// Effects so far: the place of the latest one in the outbox.
@@ -104,6 +106,8 @@ pub struct Pending {
     pub message: EffectSeq,
     /// True once that message was handed over: an answer before that cannot mean this diff.
     pub shown: bool,
+    /// True once parking it was tried in vain and the person was told: it is tried again, in silence.
+    pub parking_failed: bool,
 }
 
 /// A kind of deadline.
@@ -210,6 +214,7 @@ impl Conversation {
             waking: None,
             progress: Progress::default(),
             past: VecDeque::new(),
+            origin: Timestamp::default(),
             runs: 0,
             effects: 0,
             reported: 0,
@@ -242,6 +247,11 @@ impl Conversation {
     /// How a run ended, if it is among those remembered.
     pub fn ending(&self, run: &RunId) -> Option<&Ending> {
         self.past.iter().find(|past| past.run == *run).map(|past| &past.ending)
+    }
+
+    /// The name of the `number`th run.
+    pub fn run_id(&self, number: u64) -> RunId {
+        RunId::of(&self.id, self.origin, number)
     }
 
     /// Remember how a run ended.

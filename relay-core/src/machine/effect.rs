@@ -98,6 +98,8 @@ pub enum Lane {
     Chat,
     /// To the VM.
     Vm,
+    /// To the VM, past whatever else waits for it: stopping does not queue.
+    Stop,
 }
 
 /// An effect with its place in the outbox.
@@ -111,7 +113,7 @@ pub struct Queued {
 
 /// The first try of a call to a VM is this short, so that the person hears early that the VM has to be woken.
 pub const FIRST_TRY_TIMEOUT: Duration = Duration::from_millis(2_500);
-/// No try of any effect takes longer.
+/// No try of any effect takes longer; less than a lease, so that a holder which is alive keeps it.
 pub const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Effect {
@@ -119,14 +121,17 @@ impl Effect {
     pub fn lane(&self) -> Lane {
         match self {
             Self::Say(_) => Lane::Chat,
+            Self::CancelRun { .. } => Lane::Stop,
             _ => Lane::Vm,
         }
     }
 
     /// How long the `attempt`th try (from 1) may take.
     pub fn timeout(&self, attempt: u32) -> Duration {
-        match self.lane() {
-            Lane::Vm if attempt <= 1 => FIRST_TRY_TIMEOUT,
+        match self {
+            // A question may take git a while, and is not to be asked twice for that.
+            Self::Say(_) | Self::Ask { .. } => TRY_TIMEOUT,
+            _ if attempt <= 1 => FIRST_TRY_TIMEOUT,
             _ => TRY_TIMEOUT,
         }
     }

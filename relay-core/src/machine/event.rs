@@ -99,6 +99,10 @@ pub enum Outcome {
     Busy {
         /// When it asked to be tried again, if it said so.
         retry_after_ms: Option<u64>,
+        /// What it is busy with, for people, where it said so; never a secret.
+        message: Option<String>,
+        /// True when it will be done by itself, however long it takes; otherwise something may have to be mended first.
+        in_use: bool,
     },
     /// The receiver will never take it.
     Refused {
@@ -107,6 +111,13 @@ pub enum Outcome {
         /// For people; never a secret.
         message: String,
     },
+}
+
+impl Outcome {
+    /// Busy, for reasons of its own.
+    pub fn busy(retry_after_ms: Option<u64>) -> Self {
+        Self::Busy { retry_after_ms, message: None, in_use: false }
+    }
 }
 
 impl Event {

@@ -1,7 +1,7 @@
 //! What a person wrote.
 
 use crate::id::{RunId, TreeHash};
-use crate::machine::effect::Effect;
+use crate::machine::effect::{Effect, Lane};
 use crate::machine::event::{Content, Message};
 use crate::machine::words::{Pressed, Word};
 use crate::machine::{Ending, Pending, Phase, Step, Timer, text};
@@ -79,7 +79,9 @@ impl Step<'_> {
     /// A typed answer means the diff that was shown last, and only once it was shown.
     fn answer(&mut self, decision: Decision) {
         match &self.conversation.phase {
-            Phase::AwaitingApproval(pending) if pending.shown => self.decide(pending.clone(), decision),
+            Phase::AwaitingApproval(pending) if pending.shown => {
+                self.decide(Pending { parking_failed: false, ..pending.clone() }, decision);
+            }
             Phase::AwaitingApproval(_) => self.say(text::NOT_SHOWN_YET),
             _ => self.say(text::nothing_to_decide(&self.conversation)),
         }
@@ -89,7 +91,7 @@ impl Step<'_> {
     fn pressed(&mut self, decision: Decision, run: &RunId, tree: &TreeHash) {
         match &self.conversation.phase {
             Phase::AwaitingApproval(pending) if pending.run == *run && pending.tree == *tree => {
-                self.decide(pending.clone(), decision);
+                self.decide(Pending { parking_failed: false, ..pending.clone() }, decision);
             }
             _ => self.say(text::old_button(&self.conversation, run)),
         }
@@ -97,7 +99,9 @@ impl Step<'_> {
 
     pub(super) fn decide(&mut self, pending: Pending, decision: Decision) {
         let effect = self.emit(Effect::Decide { run: pending.run.clone(), tree: pending.tree.clone(), decision });
-        self.say_passing(text::decision_taken(&pending.run, decision));
+        if !pending.parking_failed {
+            self.say_passing(text::decision_taken(&pending.run, decision));
+        }
         self.clear(&[Timer::Approval, Timer::ApprovalWarning]);
         self.set(Timer::Silence, self.rules.silence_timeout);
         self.conversation.phase = Phase::Deciding { pending, decision, effect };
@@ -146,6 +150,9 @@ impl Step<'_> {
     }
 
     fn ask(&mut self, question: Question) {
+        if self.conversation.retries.contains_key(&Lane::Vm) {
+            return self.say(text::ASK_LATER);
+        }
         self.emit(Effect::Ask { question });
     }
 
@@ -159,7 +166,7 @@ impl Step<'_> {
 
     /// Parked work can be brought back for ever; a run too old to be remembered is left to the VM to judge.
     fn resume(&mut self, number: u64) {
-        let parked = RunId::of(&self.conversation.id, number);
+        let parked = self.conversation.run_id(number);
         let known = self.conversation.ending(&parked);
         let forgotten = known.is_none() && (1..=self.conversation.runs).contains(&number);
         let current = self.conversation.run() == Some(&parked);

@@ -10,27 +10,37 @@ use crate::machine::retry::{self, Next};
 use crate::machine::{Dead, Ending, Phase, Step, Timer, text};
 use crate::protocol::{RefusalReason, RunState, RunStatus};
 
+/// Why an effect is to be tried again.
+#[derive(Default)]
+struct Failure {
+    waited: Duration,
+    asked: Option<Duration>,
+    message: Option<String>,
+    in_use: bool,
+}
+
 impl Step<'_> {
     pub(super) fn performed(&mut self, Queued { seq, effect }: Queued, outcome: Outcome) {
         let lane = effect.lane();
         match outcome {
             Outcome::NoAnswer { waited_ms } => {
                 let waited = Duration::from_millis(waited_ms);
-                if lane == Lane::Vm {
+                if lane != Lane::Chat {
                     self.unanswered(waited);
                 }
-                self.try_again(seq, effect, waited, false, None);
+                self.try_again(seq, effect, Failure { waited, ..Failure::default() });
             }
-            Outcome::Busy { retry_after_ms } => {
-                if lane == Lane::Vm {
+            Outcome::Busy { retry_after_ms, message, in_use } => {
+                if lane != Lane::Chat {
                     self.answered();
                 }
-                self.try_again(seq, effect, Duration::ZERO, true, retry_after_ms.map(Duration::from_millis));
+                let asked = retry_after_ms.map(Duration::from_millis);
+                self.try_again(seq, effect, Failure { asked, message, in_use, ..Failure::default() });
             }
             outcome => {
                 self.acked.push(seq);
                 self.conversation.retries.remove(&lane);
-                if lane == Lane::Vm {
+                if lane != Lane::Chat {
                     self.answered();
                 }
                 self.settled(seq, effect, outcome);
@@ -52,42 +62,43 @@ impl Step<'_> {
         }
     }
 
-    fn try_again(&mut self, seq: EffectSeq, effect: Effect, waited: Duration, busy: bool, asked: Option<Duration>) {
+    fn try_again(&mut self, seq: EffectSeq, effect: Effect, failure: Failure) {
         let lane = effect.lane();
         let mut retry = match self.conversation.retries.remove(&lane) {
             Some(retry) if retry.effect == seq => retry,
-            _ => Retry { effect: seq, attempts: 0, first_at: self.now - waited, next_at: self.now },
+            _ => Retry { effect: seq, attempts: 0, first_at: self.now - failure.waited, next_at: self.now },
         };
         retry.attempts += 1;
-        match retry::next(self.rules, &effect, &retry, busy, asked, self.now) {
+        if let (Effect::StartRun { .. }, 1, Some(message)) = (&effect, retry.attempts, &failure.message) {
+            self.say_passing(text::held_up(message));
+        }
+        match retry::next(self.rules, &effect, &retry, failure.in_use, failure.asked, self.now) {
             Next::At(next_at) => {
                 self.conversation.retries.insert(lane, Retry { next_at, ..retry });
             }
             Next::GiveUp => {
                 self.acked.push(seq);
-                self.given_up(effect, self.now.since(retry.first_at));
+                self.given_up(effect, self.now.since(retry.first_at), failure.message.as_deref());
             }
         }
     }
 
-    fn given_up(&mut self, effect: Effect, spent: Duration) {
+    fn given_up(&mut self, effect: Effect, spent: Duration, message: Option<&str>) {
         // What the relay asks by itself is asked again before long: that is still the same wake.
-        if effect.lane() == Lane::Vm && !matches!(effect, Effect::Probe { .. } | Effect::KeepImage { .. }) {
+        if !matches!(effect, Effect::Say(_) | Effect::Probe { .. } | Effect::KeepImage { .. }) {
             self.answered();
         }
         match effect {
             Effect::Say(_) => self.bury(effect, "the channel did not take it in any of its tries"),
             Effect::StartRun { run, task } => {
                 if matches!(&self.conversation.phase, Phase::Starting { run: starting, .. } if *starting == run) {
-                    self.say(text::stalled(&run, spent));
+                    self.say(text::stalled(&run, spent, message));
                     self.conversation.phase = Phase::Stalled { run, task };
                 }
             }
-            Effect::Decide { run, .. } => {
+            Effect::Decide { run, decision, .. } => {
                 if let Phase::Deciding { pending, .. } = &self.conversation.phase {
-                    let pending = pending.clone();
-                    self.say_with_choice(text::decide_unanswered(&run), &pending);
-                    self.await_approval(pending);
+                    self.undecided(pending.clone(), decision, text::decide_unanswered(&run));
                 }
             }
             Effect::CancelRun { run } => {
@@ -132,6 +143,14 @@ impl Step<'_> {
         }
     }
 
+    /// Ask for a report that should have come. The VM starts nothing twice; of a run that is over it tells the end again.
+    fn tell_again(&mut self, run: &RunId) {
+        if let Phase::Working { task, .. } = &self.conversation.phase {
+            let task = task.clone();
+            self.emit(Effect::StartRun { run: run.clone(), task });
+        }
+    }
+
     fn probed(&mut self, run: &RunId, status: Option<RunStatus>) {
         if !matches!(&self.conversation.phase, Phase::Working { run: working, .. } if working == run) {
             return;
@@ -144,7 +163,8 @@ impl Step<'_> {
             Some(RunStatus { state: RunState::Running, .. }) => {
                 self.told_quiet(&text::quiet(run, self.rules.silence_timeout));
             }
-            // Its report is on the way.
+            // Its report is on the way, or was lost with a VM's volume or a relay's store: asked again, the VM tells it again.
+            Some(RunStatus { state: RunState::Over, .. }) => self.tell_again(run),
             Some(_) => {}
         }
     }
@@ -173,10 +193,8 @@ impl Step<'_> {
     fn decision_refused(&mut self, reason: Option<RefusalReason>, message: &str) {
         let line = text::refused(message);
         match &self.conversation.phase {
-            Phase::Deciding { pending, .. } if reason != Some(RefusalReason::NotFound) => {
-                let pending = pending.clone();
-                self.say_with_choice(line, &pending);
-                self.await_approval(pending);
+            Phase::Deciding { pending, decision, .. } if reason != Some(RefusalReason::NotFound) => {
+                self.undecided(pending.clone(), *decision, line);
             }
             Phase::Deciding { .. } => {
                 self.say(line);

@@ -85,16 +85,21 @@ impl Step<'_> {
             (RunOutcome::Changes { .. }, Phase::Cancelling { .. }) => {}
             (_, Phase::AwaitingApproval(_) | Phase::Deciding { .. }) => {}
             (RunOutcome::Changes { summary, tree, stat, diff, diff_cut }, _) => {
-                let stat_text = text::stat(&stat);
                 let code = if diff_cut { format!("{diff}\n…") } else { diff };
                 let message = self.say_all(Say {
-                    text: text::changes(run, &summary, &stat_text, self.rules.approval_timeout),
+                    text: text::changes(run, &summary, &stat, self.rules.approval_timeout),
                     code: Some(code),
                     choice: Some(Choice { run: run.clone(), tree: tree.clone() }),
                     ..Say::default()
                 });
                 if let Some(message) = message {
-                    self.await_approval(Pending { run: run.clone(), tree, message, shown: false });
+                    self.await_approval(Pending {
+                        run: run.clone(),
+                        tree,
+                        message,
+                        shown: false,
+                        parking_failed: false,
+                    });
                 }
             }
             (RunOutcome::Answered { text }, _) => {
@@ -146,8 +151,7 @@ impl Step<'_> {
             }
             DecisionResult::Failed { reason } => {
                 if let Some(pending) = pending {
-                    self.say_with_choice(text::decision_failed(run, decision, &reason), &pending);
-                    self.await_approval(pending);
+                    self.undecided(pending, decision, text::decision_failed(run, decision, &reason));
                 }
             }
         }

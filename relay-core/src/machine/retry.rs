@@ -28,12 +28,13 @@ const CHAT_ATTEMPTS_MAX: u32 = 20;
 const CHAT_DELAY_MIN: Duration = Duration::from_secs(1);
 const CHAT_DELAY_MAX: Duration = Duration::from_secs(60);
 
-/// The schedule for `effect` after the tries counted in `retry`. `asked` is the delay that the receiver asked for.
+/// The schedule for `effect` after the tries counted in `retry`. `asked` is the delay that the receiver asked for;
+/// `in_use` tells that it is only waiting for its turn.
 pub fn next(
     rules: &Rules,
     effect: &Effect,
     retry: &Retry,
-    busy: bool,
+    in_use: bool,
     asked: Option<Duration>,
     now: Timestamp,
 ) -> Next {
@@ -41,7 +42,7 @@ pub fn next(
     let (given_up, delay) = match effect {
         Effect::Say(_) => (retry.attempts >= CHAT_ATTEMPTS_MAX, chat_delay(retry)),
         Effect::KeepImage { .. } | Effect::Probe { .. } => (retry.attempts >= MINOR_ATTEMPTS_MAX, VM_INTERVAL),
-        Effect::StartRun { .. } if busy => (spent >= BUSY_PATIENCE, VM_INTERVAL),
+        Effect::StartRun { .. } if in_use => (spent >= BUSY_PATIENCE, VM_INTERVAL),
         _ => (spent >= rules.vm_patience, VM_INTERVAL),
     };
     if given_up {

@@ -113,7 +113,7 @@ impl Talk {
 
     /// The first effect for the VM that waits in the outbox.
     fn for_vm(&self) -> Option<&Queued> {
-        self.outbox.iter().find(|queued| queued.effect.lane() == Lane::Vm)
+        self.outbox.iter().find(|queued| queued.effect.lane() != Lane::Chat)
     }
 
     /// What came of the first effect for the VM.
@@ -130,7 +130,7 @@ impl Talk {
             let seq = queued.seq;
             self.wait_s(5);
             self.settle(Outcome::NoAnswer { waited_ms: 5_000 });
-            match self.conversation.retries.get(&Lane::Vm).filter(|retry| retry.effect == seq) {
+            match self.conversation.retries.values().find(|retry| retry.effect == seq) {
                 Some(retry) => self.wait(retry.next_at.since(self.now)),
                 None => return,
             }
@@ -166,7 +166,7 @@ impl Talk {
 
     /// What was asked of the VM since the last look.
     fn calls(&mut self) -> Vec<Effect> {
-        self.take(|effect| (effect.lane() == Lane::Vm).then(|| effect.clone()))
+        self.take(|effect| (effect.lane() != Lane::Chat).then(|| effect.clone()))
     }
 
     fn take<T>(&mut self, pick: impl Fn(&Effect) -> Option<T>) -> Vec<T> {
@@ -190,7 +190,7 @@ impl Talk {
 }
 
 fn run(number: u64) -> RunId {
-    RunId::of(&ConversationId::parse("c0ffee").unwrap(), number)
+    RunId::of(&ConversationId::parse("c0ffee").unwrap(), T0, number)
 }
 
 fn tree(hash: &str) -> TreeHash {

@@ -34,6 +34,8 @@ pub const NOTHING_TO_CANCEL: &str = "Nothing is running, so there is nothing to 
 pub const QUEUE_EMPTY: &str = "Nothing is waiting.";
 /// An answer while the message with the diff is still on its way.
 pub const NOT_SHOWN_YET: &str = "The diff is still on its way to you. Read it first, then answer.";
+/// A question while the VM is being called in vain.
+pub const ASK_LATER: &str = "Your VM can't be asked just now; I am still trying to reach it. Try again in a moment.";
 /// A question the VM did not answer.
 pub const ASK_UNANSWERED: &str = "Your VM did not answer. Try again in a moment.";
 /// More code than the channel should carry.
@@ -138,14 +140,9 @@ pub(super) fn status(conversation: &Conversation, now: Timestamp) -> String {
     }
 }
 
-pub(super) fn stat(stat: &DiffStat) -> String {
-    let files = if stat.files == 1 { "1 file".to_owned() } else { format!("{} files", stat.files) };
-    format!("{files}, +{} −{}", stat.insertions, stat.deletions)
-}
-
-pub(super) fn changes(run: &RunId, summary: &str, stat_text: &str, timeout: Duration) -> String {
+pub(super) fn changes(run: &RunId, summary: &str, stat: &DiffStat, timeout: Duration) -> String {
     format!(
-        "✅ {summary}\n\n*{stat_text}* ({})\n*approve* opens a pull request with exactly this diff, *reject* rolls it back. \
+        "✅ {summary}\n\n*{stat}* ({})\n*approve* opens a pull request with exactly this diff, *reject* rolls it back. \
          Without an answer it is parked in {}.",
         run_name(run),
         humane(timeout)
@@ -233,9 +230,16 @@ pub(super) fn too_late_to_cancel(phase: &Phase) -> String {
     format!("{} That can't be stopped any more.", busy_with(phase))
 }
 
-pub(super) fn stalled(run: &RunId, waited: Duration) -> String {
+/// A run can't start at once, for a reason that the VM gave.
+pub(super) fn held_up(message: &str) -> String {
+    format!("⏳ {message} I keep trying.")
+}
+
+pub(super) fn stalled(run: &RunId, waited: Duration, message: Option<&str>) -> String {
+    let why =
+        message.map_or_else(|| "Your VM did not answer".to_owned(), |message| message.trim_end_matches('.').to_owned());
     format!(
-        "⚠️ Your VM did not answer for {}. Your message is kept ({}); I try again when you write anything.",
+        "⚠️ {why}, for {} now. Your message is kept ({}); I try again when you write anything.",
         humane(waited),
         run_name(run)
     )

@@ -1,6 +1,6 @@
 //! What is done when a deadline passes. Each timer is taken out before it acts, so that it acts once.
 
-use crate::machine::effect::{Effect, Lane};
+use crate::machine::effect::Effect;
 use crate::machine::{Phase, Step, Timer, text};
 use crate::protocol::Decision;
 
@@ -22,8 +22,11 @@ impl Step<'_> {
     fn fire(&mut self, timer: Timer) {
         match timer {
             Timer::WakingNotice => {
+                let in_silence =
+                    matches!(&self.conversation.phase, Phase::Deciding { pending, .. } if pending.parking_failed);
                 if let Some(waking) = &mut self.conversation.waking
                     && !waking.told
+                    && !in_silence
                 {
                     waking.told = true;
                     self.say_passing(text::WAKING);
@@ -32,7 +35,9 @@ impl Step<'_> {
             Timer::Progress => self.flush_progress(),
             Timer::Silence => self.silence(),
             Timer::ApprovalWarning => {
-                if let Phase::AwaitingApproval(pending) = &self.conversation.phase {
+                if let Phase::AwaitingApproval(pending) = &self.conversation.phase
+                    && !pending.parking_failed
+                {
                     let line = text::approval_warning(&pending.run, self.rules.approval_warning);
                     self.say(line);
                 }
@@ -57,7 +62,7 @@ impl Step<'_> {
         };
         self.set(Timer::Silence, self.rules.silence_timeout);
         // The VM is being called already; another effect behind it would say nothing new.
-        if !self.conversation.retries.contains_key(&Lane::Vm) {
+        if !self.conversation.retries.contains_key(&effect.lane()) {
             self.leave_deciding();
             let seq = self.emit(effect);
             if let Phase::Deciding { effect, .. } = &mut self.conversation.phase {

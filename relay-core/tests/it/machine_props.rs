@@ -80,7 +80,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let outcome = prop_oneof![
         6 => Just(Outcome::Done),
         2 => Just(Outcome::NoAnswer { waited_ms: 2_500 }),
-        1 => Just(Outcome::Busy { retry_after_ms: Some(1_000) }),
+        1 => Just(Outcome::busy(Some(1_000))),
         1 => reason.prop_map(|reason| Outcome::Refused { reason, message: "no".into() }),
     ];
     let one = prop_oneof![
@@ -125,7 +125,7 @@ impl Model {
 
     fn run(&self, runs_ago: u64) -> Option<RunId> {
         let number = self.conversation.runs.checked_sub(runs_ago).filter(|&number| number > 0)?;
-        Some(RunId::of(&self.conversation.id, number))
+        Some(self.conversation.run_id(number))
     }
 
     fn event(&mut self, one: Move) -> Option<Event> {
@@ -190,7 +190,7 @@ impl Model {
         let said = |part: &str| {
             effects.iter().any(|queued| matches!(&queued.effect, Effect::Say(say) if say.text.contains(part)))
         };
-        match task(message) {
+        match task(before, message) {
             Some(Task::Resume { .. }) if said("bring back") => {}
             Some(task) if said("*not* kept") => prop_assert_eq!(before.queue.len(), QUEUE_MAX, "{:?}", task),
             Some(task) => self.waiting.push(task),
@@ -280,15 +280,12 @@ impl Model {
 }
 
 /// The task that a message is, if the machine accepts it.
-fn task(message: &Message) -> Option<Task> {
+fn task(conversation: &Conversation, message: &Message) -> Option<Task> {
     let Content::Text { text } = &message.content else { return None };
     match Word::parse(text) {
         None if text.trim().is_empty() => None,
         None => Some(Task::Prompt { text: text.clone() }),
-        Some(Word::Resume(number)) => {
-            let id = ConversationId::parse("c0ffee").expect("plain");
-            Some(Task::Resume { parked: RunId::of(&id, number) })
-        }
+        Some(Word::Resume(number)) => Some(Task::Resume { parked: conversation.run_id(number) }),
         Some(_) => None,
     }
 }

@@ -1,8 +1,10 @@
 //! Every store passes the conformance suite.
 
+use relay_core::id::{ConversationId, NodeId, Nonce};
 use relay_core::store::sqlite::SqliteStore;
-use relay_core::store::{Store, StoreError};
+use relay_core::store::{Claim, Claimed, Store, StoreError, UNREADABLE_PAUSE};
 use relay_core::testing::conformance;
+use relay_core::time::Timestamp;
 
 #[tokio::test]
 async fn sqlite_in_memory_keeps_the_contract() {
@@ -24,7 +26,7 @@ async fn sqlite_in_a_file_keeps_the_contract() {
 async fn a_file_is_there_after_a_restart_and_a_newer_layout_is_refused_untouched() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
-    let conversation = relay_core::id::ConversationId::parse("a").unwrap();
+    let conversation = ConversationId::parse("a").unwrap();
     SqliteStore::open(&path).unwrap().append_feed(&conversation, "key", "kept").await.unwrap();
     let reopened = SqliteStore::open(&path).unwrap();
     assert_eq!(reopened.feed(&conversation, 0, 10).await.unwrap()[0].entry, "kept");
@@ -33,4 +35,26 @@ async fn a_file_is_there_after_a_restart_and_a_newer_layout_is_refused_untouched
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let refused = SqliteStore::open(&path).unwrap_err();
     assert!(matches!(refused, StoreError::Unreadable(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn a_conversation_that_cannot_be_read_is_put_off_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let broken = r#"INSERT INTO conversations (id, state, due_at) VALUES ('a', '{"from": "the future"}', 5)"#;
+    rusqlite::Connection::open(&path).unwrap().execute_batch(broken).unwrap();
+    let now = Timestamp(10);
+    let conversation = ConversationId::parse("a").unwrap();
+    let claim = Claim {
+        conversation: conversation.clone(),
+        node: NodeId::parse("n").unwrap(),
+        nonce: Nonce::parse("1").unwrap(),
+        now,
+    };
+    assert_eq!(store.due(now, 10).await.unwrap().conversations, std::slice::from_ref(&conversation));
+    assert!(matches!(store.claim(claim).await.unwrap(), Claimed::Unreadable(_)));
+    let due = store.due(now, 10).await.unwrap();
+    assert_eq!((due.conversations.len(), due.next), (0, Some(now + UNREADABLE_PAUSE)));
+    assert!(matches!(store.conversation(&conversation).await, Err(StoreError::Unreadable(_))), "left as it is");
 }

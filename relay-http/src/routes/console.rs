@@ -1,7 +1,8 @@
 //! The web console: the page, its stream of events, and what is typed into it.
 //!
-//! Without `CONSOLE_TOKEN` it answers only callers on this machine who call it by a local name, so that neither another
-//! machine nor a web page that has rebound its own name can use it. With a token, a signed-in browser holds a cookie that
+//! Without `CONSOLE_TOKEN` it is there only on a relay that is for this machine alone (a local `PUBLIC_URL`, no Twilio), and
+//! answers only callers on this machine who call it by a local name, so that neither another machine nor a web page that
+//! has rebound its own name can use it. With a token, a signed-in browser holds a cookie that
 //! proves the token without containing it.
 
 use std::net::{IpAddr, SocketAddr};
@@ -54,7 +55,7 @@ impl FromRequestParts<Arc<App>> for SignedIn {
                 let same: bool = session.as_bytes().ct_eq(held.as_bytes()).into();
                 if same { Ok(Self) } else { Err(RequestError::SignInFirst) }
             }
-            None if is_local(parts) => Ok(Self),
+            None if is_for_this_machine(app) && is_local(parts) => Ok(Self),
             None => Err(RequestError::NotFound),
         }
     }
@@ -68,6 +69,11 @@ fn session(app: &App) -> Option<String> {
     mac.update(b"console\0");
     mac.update(token.expose_secret().as_bytes());
     Some(hex::encode(mac.finalize().into_bytes()))
+}
+
+/// A relay that the world is to reach may stand behind a proxy that makes every caller look local.
+fn is_for_this_machine(app: &App) -> bool {
+    app.config.public_url.is_local() && app.config.twilio.is_none()
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
@@ -137,7 +143,7 @@ pub async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<SignIn>) -> R
         tokio::time::sleep(Duration::from_secs(1)).await;
         return Err(RequestError::SignInFirst);
     }
-    let secure = if app.config.public_url.scheme() == "https" { "; Secure" } else { "" };
+    let secure = if app.config.public_url.url.scheme() == "https" { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={session}; Path=/console; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}");
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/console")).into_response())
 }
@@ -166,8 +172,14 @@ pub async fn send(
     };
     let from = ConsoleChannel::address();
     let conversation = app.conversation(&from);
-    app.console.echo(&conversation, &message.id, &shown).await?;
-    app.accept(conversation, Event::Message(Message { id: message.id, from, content })).await?;
+    // Recorded before it is shown, shown before it is answered: the page may take what it sees for accepted.
+    let id = message.id.clone();
+    let held = app.record(conversation.clone(), Event::Message(Message { id: message.id, from, content })).await?;
+    let echoed = app.console.echo(&conversation, &id, &shown).await;
+    if let Some(held) = held {
+        app.take_turn(held);
+    }
+    echoed?;
     Ok(StatusCode::ACCEPTED)
 }
 

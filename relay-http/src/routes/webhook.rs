@@ -32,7 +32,7 @@ pub async fn receive(
     let twilio = app.config.twilio.as_ref().ok_or(RequestError::NotFound)?;
     let body = routes::body(body)?;
     let params: Vec<(String, String)> = form_urlencoded::parse(&body).into_owned().collect();
-    let mut url = app.config.public_url.as_str().trim_end_matches('/').to_owned();
+    let mut url = app.config.public_url.given.clone();
     url.push_str(uri.path_and_query().map_or("/webhook", |path| path.as_str()));
     let keys: Vec<&str> = twilio.auth_tokens.iter().map(ExposeSecret::expose_secret).collect();
     let claimed = headers.get(signature::HEADER).and_then(|value| value.to_str().ok());

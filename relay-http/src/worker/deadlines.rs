@@ -2,7 +2,7 @@
 //! for those that it does not.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use relay_core::store::{Claim, Claimed, StoreError};
@@ -10,7 +10,7 @@ use relay_core::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, Holding};
 use crate::clock;
 
 /// What other processes left behind is found at least this often, more or less a fifth so that relays do not knock together.
@@ -53,8 +53,14 @@ async fn look(app: &App, now: Timestamp) -> Result<Option<Timestamp>, StoreError
     let more = due.conversations.len() == BATCH;
     for conversation in due.conversations {
         let claim = Claim { conversation, node: app.node.clone(), nonce: clock::nonce(), now: clock::now() };
-        if let Claimed::Held(held) = app.store.claim(claim).await? {
-            app.take_turn(*held);
+        let (conversation, leased) = (claim.conversation.clone(), Instant::now());
+        match app.store.claim(claim).await? {
+            Claimed::Held(held) => app.take_turn(Holding { held: *held, leased }),
+            // One that can't be read must not keep the others from their turn.
+            Claimed::Unreadable(reason) => {
+                tracing::error!(%conversation, reason, "a conversation can't be read; put off")
+            }
+            Claimed::Taken | Claimed::NotDue => {}
         }
     }
     Ok(if more { Some(now) } else { due.next })

@@ -1,15 +1,15 @@
 //! Takes a lease holder's turn: asks [`Turn`] what to do, does it, tells it what came of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use relay_core::store::{Commit, Committed, Held, StoreError};
+use relay_core::store::{Commit, Committed, LEASE, StoreError};
 use relay_core::time::Timestamp;
-use relay_core::turn::{Move, Turn};
+use relay_core::turn::{Move, Performance, Turn};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::perform::{self, Performed};
-use crate::app::App;
+use crate::app::{App, Holding};
 use crate::clock;
 
 /// A commit whose answer was lost is made again this often; it changes nothing twice.
@@ -17,7 +17,8 @@ const COMMIT_ATTEMPTS_MAX: u32 = 3;
 const COMMIT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Work on one conversation until it is given back or lost. New deadlines are told to `deadlines`.
-pub(super) async fn take(app: &App, held: Held, deadlines: &mpsc::Sender<Timestamp>, drain: &CancellationToken) {
+pub(super) async fn take(app: &App, holding: Holding, deadlines: &mpsc::Sender<Timestamp>, drain: &CancellationToken) {
+    let Holding { held, mut leased } = holding;
     let conversation = held.conversation.id.clone();
     let mut turn = Turn::begin(app.rules.clone(), held);
     loop {
@@ -27,6 +28,7 @@ pub(super) async fn take(app: &App, held: Held, deadlines: &mpsc::Sender<Timesta
         match turn.next(clock::now(), clock::nonce()) {
             Move::Commit(commit) => {
                 let deadline = commit.deadline;
+                let asked = Instant::now();
                 match commit_surely(app, *commit).await {
                     Ok(answer) => {
                         if let (Committed::Released, Some(deadline)) = (&answer, deadline) {
@@ -34,6 +36,7 @@ pub(super) async fn take(app: &App, held: Held, deadlines: &mpsc::Sender<Timesta
                             let _ = deadlines.try_send(deadline);
                         }
                         turn.committed(answer);
+                        leased = asked;
                     }
                     Err(error) => {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -41,6 +44,11 @@ pub(super) async fn take(app: &App, held: Held, deadlines: &mpsc::Sender<Timesta
                         return;
                     }
                 }
+            }
+            // Whoever was frozen for longer than a lease must not send what its successor has sent.
+            Move::Perform(performance) if !outlasts(leased, &performance) => {
+                tracing::warn!(%conversation, "held for too long; it goes on when the lease runs out");
+                return;
             }
             Move::Perform(performance) => match perform::perform(app, &performance).await {
                 Performed::Outcome(outcome) => turn.performed(performance.queued, outcome, clock::now()),
@@ -52,6 +60,12 @@ pub(super) async fn take(app: &App, held: Held, deadlines: &mpsc::Sender<Timesta
             Move::Over => return,
         }
     }
+}
+
+/// Whether the lease lasts longer than the effect can.
+fn outlasts(leased: Instant, performance: &Performance) -> bool {
+    let timeout = performance.queued.effect.timeout(performance.attempt);
+    leased.elapsed() + timeout < LEASE
 }
 
 async fn commit_surely(app: &App, commit: Commit) -> Result<Committed, StoreError> {

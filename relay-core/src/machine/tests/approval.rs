@@ -59,6 +59,26 @@ fn a_diff_that_nobody_answers_is_parked_at_its_deadline_after_one_warning() {
 }
 
 #[test]
+fn a_park_that_fails_is_said_once_and_tried_again_in_silence() {
+    let mut talk = Talk::awaiting();
+    talk.wait(talk.rules.approval_timeout);
+    talk.settle(Outcome::Done);
+    talk.forget();
+    let failed = || decided(Decision::Park, DecisionResult::Failed { reason: "the disk is full".into() });
+    talk.report(failed());
+    assert!(talk.text().contains("could not be parked: the disk is full"));
+    for _ in 0..3 {
+        talk.wait(talk.rules.approval_timeout);
+        assert_eq!(talk.calls(), [decide(1, "aa11", Decision::Park)]);
+        talk.settle(Outcome::Done);
+        talk.report(failed());
+        assert_eq!(talk.texts(), Vec::<String>::new());
+    }
+    talk.hear("approve");
+    assert_eq!(talk.text(), text::decision_taken(&run(1), Decision::Approve), "an answer is heard all the same");
+}
+
+#[test]
 fn parked_work_is_brought_back_by_its_number() {
     let mut talk = Talk::awaiting();
     talk.wait(talk.rules.approval_timeout);
@@ -99,13 +119,13 @@ fn an_answer_before_the_diff_was_handed_over_does_not_count() {
 #[test]
 fn a_button_counts_for_exactly_the_diff_it_came_with() {
     let cases = [
-        ("approve:c0ffee-1:aa11", Some(Decision::Approve)),
-        ("reject:c0ffee-1:aa11", Some(Decision::Reject)),
+        ("approve:c0ffee-1a3185c5000-1:aa11", Some(Decision::Approve)),
+        ("reject:c0ffee-1a3185c5000-1:aa11", Some(Decision::Reject)),
         ("approve", Some(Decision::Approve)),
-        ("approve:c0ffee-1:bb22", None),
-        ("approve:c0ffee-2:aa11", None),
-        ("reject:c0ffee-0:aa11", None),
-        ("merge:c0ffee-1:aa11", None),
+        ("approve:c0ffee-1a3185c5000-1:bb22", None),
+        ("approve:c0ffee-1a3185c5000-2:aa11", None),
+        ("reject:c0ffee-1a3185c5000-0:aa11", None),
+        ("merge:c0ffee-1a3185c5000-1:aa11", None),
         ("anything", None),
     ];
     for (payload, decision) in cases {
@@ -121,7 +141,7 @@ fn a_button_counts_for_exactly_the_diff_it_came_with() {
 fn a_button_proves_that_its_diff_was_seen() {
     let mut talk = Talk::working();
     talk.report(changes("aa11"));
-    talk.press("approve:c0ffee-1:aa11");
+    talk.press("approve:c0ffee-1a3185c5000-1:aa11");
     assert_eq!(talk.calls(), [decide(1, "aa11", Decision::Approve)]);
 }
 
@@ -137,7 +157,7 @@ fn second_late_and_stale_answers_get_one_clear_line() {
     talk.forget();
     talk.hear("reject");
     assert!(talk.text().contains("already a pull request"), "a late answer");
-    talk.press("reject:c0ffee-1:aa11");
+    talk.press("reject:c0ffee-1a3185c5000-1:aa11");
     assert!(talk.text().contains("That button is old. Run 1 is already a pull request"), "an old button");
     talk.hear("next");
     talk.settle(Outcome::Done);
@@ -158,7 +178,7 @@ fn an_answer_to_an_earlier_diff_does_not_count_for_the_next() {
     talk.reported = 0;
     talk.report(changes("bb22"));
     talk.forget();
-    talk.press("approve:c0ffee-1:aa11");
+    talk.press("approve:c0ffee-1a3185c5000-1:aa11");
     talk.hear("approve");
     assert!(talk.calls().is_empty(), "one is old, the other came before the second diff was shown");
     talk.deliver();

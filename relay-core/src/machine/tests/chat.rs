@@ -159,7 +159,7 @@ fn a_message_that_the_channel_never_takes_becomes_a_dead_letter_and_can_be_redri
     let mut tries = 0;
     while let Some(effect) = talk.outbox.first().cloned() {
         tries += 1;
-        talk.feed(Event::Performed { effect, outcome: Outcome::Busy { retry_after_ms: None } });
+        talk.feed(Event::Performed { effect, outcome: Outcome::busy(None) });
         if let Some(retry) = talk.conversation.retries.get(&Lane::Chat) {
             talk.wait(retry.next_at.since(talk.now));
         }

@@ -84,12 +84,56 @@ fn a_busy_vm_is_waited_for_longer_than_a_silent_one() {
     talk.hear("fix the bug");
     let until = talk.now + talk.rules.vm_patience * 2;
     while talk.now < until {
-        talk.settle(Outcome::Busy { retry_after_ms: Some(10_000) });
+        talk.settle(in_use("Another run needs the files."));
         assert_eq!(talk.conversation.retries[&Lane::Vm].next_at, talk.now + Duration::from_secs(10));
         talk.wait_s(10);
     }
     assert!(matches!(talk.phase(), Phase::Starting { .. }));
+    assert_eq!(talk.texts(), ["⏳ Another run needs the files. I keep trying."], "said once");
+    talk.forget();
+    talk.hear("repos");
+    assert_eq!(talk.texts(), [text::ASK_LATER], "a question does not wait behind the start");
+}
+
+fn in_use(message: &str) -> Outcome {
+    Outcome::Busy { retry_after_ms: Some(10_000), message: Some(message.into()), in_use: true }
+}
+
+#[test]
+fn a_vm_that_can_not_take_a_run_says_why_and_the_message_is_kept() {
+    let mut talk = Talk::new();
+    talk.hear("fix the bug");
+    let until = talk.now + talk.rules.vm_patience * 2;
+    while talk.now < until && talk.for_vm().is_some() {
+        let message = Some("The disk is full.".to_owned());
+        talk.settle(Outcome::Busy { retry_after_ms: None, message, in_use: false });
+        talk.wait_s(3);
+    }
+    assert!(matches!(talk.phase(), Phase::Stalled { .. }));
+    let texts = talk.texts();
+    assert_eq!(texts[0], "⏳ The disk is full. I keep trying.");
+    assert!(texts[1].starts_with("⚠️ The disk is full, for 5 min now. Your message is kept"), "{texts:?}");
+}
+
+#[test]
+fn a_run_whose_end_was_lost_is_asked_for_again() {
+    let mut talk = Talk::working();
+    talk.wait(talk.rules.silence_timeout);
+    talk.forget();
+    talk.settle(probed(RunState::Over));
+    assert_eq!(talk.calls(), [start(1, "fix the bug")], "which the VM starts once and answers with its end");
     assert!(talk.texts().is_empty());
+}
+
+#[test]
+fn stopping_does_not_wait_behind_a_picture() {
+    let mut talk = Talk::working();
+    talk.report(VmEvent::Image { name: "a.png".into(), caption: String::new() });
+    talk.settle(Outcome::NoAnswer { waited_ms: 2_500 });
+    talk.hear("cancel");
+    let stop = talk.outbox.iter().find(|queued| matches!(queued.effect, Effect::CancelRun { .. }));
+    let lane = stop.expect("the run is being stopped").effect.lane();
+    assert!(!talk.conversation.retries.contains_key(&lane), "its lane is free");
 }
 
 #[test]

@@ -5,7 +5,9 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::{decode, encode, signed, unsigned};
 use crate::id::{ConversationId, EffectSeq, Fence, NodeId, Nonce};
 use crate::machine::{Conversation, Event, Queued};
-use crate::store::{Claim, Claimed, Commit, Committed, Due, Held, INBOX_MAX, Ingest, Ingested, LEASE, StoreError};
+use crate::store::{
+    Claim, Claimed, Commit, Committed, Due, Held, INBOX_MAX, Ingest, Ingested, LEASE, StoreError, UNREADABLE_PAUSE,
+};
 use crate::time::Timestamp;
 
 /// Who has a conversation, and until when.
@@ -125,8 +127,19 @@ pub(super) fn claim(db: &Transaction, claim: &Claim) -> Result<Claimed, StoreErr
     if !lease.is_due(claim.now) {
         return Ok(Claimed::NotDue);
     }
-    let fence = take(db, id, &lease, &claim.node, &claim.nonce, claim.now)?;
-    Ok(Claimed::Held(Box::new(held(db, id, fence)?)))
+    // Read first: what can't be read is not taken.
+    match held(db, id, lease.fence) {
+        Ok(found) => {
+            let fence = take(db, id, &lease, &claim.node, &claim.nonce, claim.now)?;
+            Ok(Claimed::Held(Box::new(Held { fence, ..found })))
+        }
+        Err(StoreError::Unreadable(reason)) => {
+            db.prepare_cached("UPDATE conversations SET due_at = ?2, holder = NULL WHERE id = ?1")?
+                .execute(params![id.as_str(), signed((claim.now + UNREADABLE_PAUSE).as_millis())])?;
+            Ok(Claimed::Unreadable(reason))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn due(db: &Transaction, now: Timestamp, limit: usize) -> Result<Due, StoreError> {

@@ -89,7 +89,7 @@ impl World {
         let Effect::Say(say) = &flight.performance.queued.effect else { return None };
         if self.mishap(self.plan.loss_percent) {
             let retry_after_ms = self.percent(50).then_some(2_000);
-            return Some(Outcome::Busy { retry_after_ms });
+            return Some(Outcome::busy(retry_after_ms));
         }
         if self.mishap(self.plan.refusal_percent) {
             return Some(Outcome::Refused { reason: None, message: "not deliverable".into() });

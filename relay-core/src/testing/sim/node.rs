@@ -220,6 +220,7 @@ impl World {
                 self.take_up(node, *held);
             }
             Ok(Claimed::Taken | Claimed::NotDue) => {}
+            Ok(Claimed::Unreadable(reason)) => panic!("nobody but this program writes here: {reason}"),
             Err(_) => self.totals.store_errors += 1,
         }
     }

@@ -83,7 +83,7 @@ impl Vm {
             return (Outcome::Done, None);
         }
         if self.holder.is_some() {
-            return (Outcome::Busy { retry_after_ms: None }, None);
+            return (Outcome::busy(None), None);
         }
         self.holder = Some(run.clone());
         self.runs.insert(run.clone(), Run::new(Phase::Working));
@@ -98,7 +98,7 @@ impl Vm {
         };
         match known.phase {
             Phase::Over { .. } | Phase::Cancelling => (Outcome::Done, None),
-            Phase::Deciding { .. } => (Outcome::Busy { retry_after_ms: None }, None),
+            Phase::Deciding { .. } => (Outcome::busy(None), None),
             Phase::Working | Phase::AwaitingApproval { .. } => {
                 known.phase = Phase::Cancelling;
                 (Outcome::Done, Some(VmWork::Stop))

@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::channels::{Channel, Outgoing};
 use crate::config::TwilioConfig;
+use crate::http::read_up_to;
 
 /// WhatsApp, outgoing.
 pub struct TwilioChannel {
@@ -23,7 +24,8 @@ struct ErrorBody {
     code: Option<u32>,
 }
 
-/// Twilio's code for credentials that are not accepted: an operator's fault, so messages are held and not given up.
+/// Twilio's code for credentials that are not accepted: an operator's fault, so messages are tried again like those of a
+/// busy provider, and can be redriven after that.
 const AUTHENTICATION: u32 = 20003;
 /// An error body is read up to here.
 const ERROR_BYTES_MAX: usize = 16 * 1024;
@@ -83,17 +85,16 @@ async fn refused(response: Response) -> Outcome {
         .and_then(|seconds| seconds.to_str().ok()?.parse::<u64>().ok())
         .map(|seconds| seconds.saturating_mul(1000));
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-        return Outcome::Busy { retry_after_ms };
+        return Outcome::busy(retry_after_ms);
     }
-    let code = match response.bytes().await {
-        Ok(bytes) if bytes.len() <= ERROR_BYTES_MAX => {
-            serde_json::from_slice::<ErrorBody>(&bytes).ok().and_then(|body| body.code)
-        }
-        _ => None,
-    };
+    let body = read_up_to(response, ERROR_BYTES_MAX).await.unwrap_or_default();
+    let code = serde_json::from_slice::<ErrorBody>(&body).ok().and_then(|body| body.code);
     if status == StatusCode::UNAUTHORIZED || code == Some(AUTHENTICATION) {
-        tracing::error!(code, "Twilio does not accept the credentials; messages are held until it does");
-        return Outcome::Busy { retry_after_ms };
+        tracing::error!(
+            code,
+            "Twilio does not accept the credentials; messages are tried again, then kept as dead letters"
+        );
+        return Outcome::busy(retry_after_ms);
     }
     let message = code.map_or_else(|| format!("Twilio answered {status}"), |code| format!("Twilio error {code}"));
     Outcome::Refused { reason: None, message }
