@@ -1,7 +1,7 @@
 //! The wire between relay and vm-agent: every JSON body, and the signature that each request carries.
 //!
-//! The relay calls the VM (`/command`, `/approve`, `/cancel`, `/runs/{id}`, `/health`, `/images/{name}`); the VM reports
-//! by `POST /callback/{run}`. `docs/protocol.md` tells the story; the types here are the definition. All of it is
+//! The relay calls the VM (`/command`, `/approve`, `/cancel`, `/runs/{id}`, `/images/{name}`; `/health` is for probes); the VM
+//! reports by `POST /callback/{run}`. `docs/protocol.md` tells the story; the types here are the definition. All of it is
 //! idempotent: a command by its run id, an approval by run id and decision, a report by run id and sequence number.
 
 use std::fmt;
@@ -92,8 +92,6 @@ pub enum Question {
     },
     /// Forget the agent's session: the next run starts a new one.
     Clear,
-    /// What the VM is doing: repository, branch, driver, run.
-    Status,
 }
 
 /// Body of a 200 from `POST /command`.
@@ -279,7 +277,8 @@ pub enum VmEvent {
     },
 }
 
-/// How a run ended. One is reported per run; a second only when a run whose changes were reported is cancelled.
+/// How a run ended. One is reported per run; another when a run whose changes were reported is cancelled, and the same again
+/// for a request about a run that is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum RunOutcome {
@@ -301,7 +300,8 @@ pub enum RunOutcome {
         /// The agent's last words. Bounded by [`ANSWER_CHARS_MAX`].
         text: String,
     },
-    /// The agent failed. The worktree is back as it was; changes, if any, are on a local branch.
+    /// The agent failed. The worktree is back as it was and changes, if any, are on a local branch, unless the reason says that
+    /// the files are left as they are.
     Failed {
         /// What happened and what to do. Never a secret.
         reason: String,

@@ -122,7 +122,7 @@ async fn the_console_is_for_this_machine_alone_unless_there_is_a_token() {
     assert_eq!(status("host", "evil.example.com").await, 404, "a name that was rebound to this machine");
     assert_eq!(status("x-forwarded-for", "203.0.113.9").await, 404, "somebody behind a proxy");
 
-    let guarded = Stack::start(Plan::default().relay("CONSOLE_TOKEN", "open-sesame-open-sesame")).await;
+    let guarded = Stack::start(Plan::default().relay("CONSOLE_TOKEN", "open-sesame-open-sesame-open-sesame")).await;
     let http = Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
     let console = format!("{}/console", guarded.relay_url());
     assert_eq!(http.get(&console).send().await.expect("an answer").status(), 401);
@@ -131,7 +131,7 @@ async fn the_console_is_for_this_machine_alone_unless_there_is_a_token() {
         http.post(format!("{console}/session")).form(&form).send().await.expect("an answer")
     };
     assert_eq!(sign_in("wrong").await.status(), 401);
-    let signed_in = sign_in("open-sesame-open-sesame").await;
+    let signed_in = sign_in("open-sesame-open-sesame-open-sesame").await;
     let cookie = signed_in.headers()["set-cookie"].to_str().expect("a text").to_owned();
     assert!(!cookie.contains("open-sesame") && cookie.contains("HttpOnly"), "{cookie}");
     let cookie = cookie.split(';').next().expect("a pair");
@@ -191,4 +191,51 @@ async fn a_refused_api_key_is_told_early() {
     console.send("SCENARIO:err401", BOUND).await;
     let told = console.wait_for("failed", Duration::from_secs(60)).await;
     assert!(told["text"].as_str().is_some_and(|text| text.contains("key")), "{told}");
+}
+
+#[tokio::test]
+async fn a_console_message_that_could_not_be_kept_is_not_shown_as_kept() {
+    let stack = Stack::start(Plan::default()).await;
+    let console = stack.console();
+    let database = rusqlite::Connection::open(stack.database()).expect("the database opens");
+    let full = "CREATE TRIGGER full BEFORE INSERT ON inbox BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    database.execute_batch(full).expect("the database can be broken");
+    assert_eq!(console.try_send("web-1", "help").await, Some(503));
+    assert!(console.entries().is_empty());
+    database.execute_batch("DROP TRIGGER full").expect("the database can be mended");
+    assert_eq!(console.try_send("web-1", "help").await, Some(202));
+    console.wait_for("*approve* (a)", BOUND).await;
+    assert_eq!(console.entries().iter().filter(|entry| entry["from"] == "person").count(), 1);
+}
+
+#[tokio::test]
+async fn a_vm_with_another_secret_is_told_in_the_chat() {
+    let other = Plan::default().vm("VM_SECRET", "another-secret-0123456789abcdef0123");
+    let stack = Stack::start(other).await;
+    let console = stack.console();
+    console.send("do something", BOUND).await;
+    console.wait_for("does not accept this relay's signature", BOUND).await;
+    console.send("status", BOUND).await;
+    console.wait_for("Run 1 is starting", BOUND).await;
+}
+
+#[tokio::test]
+async fn the_console_of_a_public_relay_needs_a_token() {
+    let stack = Stack::start(Plan::default().relay("PUBLIC_URL", "https://relay.example.com")).await;
+    let console = format!("{}/console", stack.relay_url());
+    let answer = Client::new().get(&console).header("host", "localhost").send().await.expect("an answer");
+    assert_eq!(answer.status(), 404, "as behind a proxy that makes every caller look local");
+}
+
+#[tokio::test]
+async fn a_caller_who_stops_in_the_middle_of_a_request_does_not_keep_the_relay_from_stopping() {
+    use tokio::io::AsyncWriteExt;
+    let mut stack = Stack::start(Plan::default().relay("SHUTDOWN_GRACE_MS", "4000")).await;
+    let address = stack.relay_url().replace("http://", "");
+    let mut half = tokio::net::TcpStream::connect(&address).await.expect("the relay accepts");
+    half.write_all(b"POST /webhook HTTP/1.1\r\nhost:").await.expect("half a request is sent");
+    let mut relay = stack.relay.take().expect("the relay is up");
+    assert_eq!(relay.terminate(BOUND).await.code(), Some(0));
+    let said = relay.lines().join("\n");
+    assert!(said.contains("stopped") && !said.contains("the grace period ran out"), "{said}");
 }

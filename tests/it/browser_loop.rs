@@ -5,7 +5,7 @@ use system_tests::browser::Browser;
 use system_tests::stack::{BOUND, Plan, Stack};
 use system_tests::wait::{wait_for, wait_until};
 
-use crate::common::{console_run, contents, no_process_left, processes_of, pushed, shown_tree};
+use crate::common::{contents, no_process_left, processes_of_runs, pushed, shown_tree};
 
 async fn open(stack: &Stack) -> Browser {
     let browser = Browser::start().await;
@@ -103,17 +103,16 @@ async fn a_cancelled_run_leaves_no_process_and_no_change() {
     let worktree = stack.worktree().await;
     let before = contents(&worktree);
     write(&browser, "something slow").await;
-    let run = console_run(1);
     wait_for("the run's processes", BOUND, async || {
-        let alive = processes_of(&run, &stack);
+        let alive = processes_of_runs(&stack);
         if alive.len() >= 2 { Ok(()) } else { Err(alive) }
     })
     .await;
     reads(&browser, "Working slowly").await;
     find(&browser, "#cancel").await.click().await.expect("one can cancel");
     reads(&browser, "is stopped").await;
-    let alive = processes_of(&run, &stack);
+    let alive = processes_of_runs(&stack);
     assert_eq!(alive, Vec::<String>::new(), "confirmed only when nothing is left");
-    no_process_left(&run, &stack).await;
+    no_process_left(&stack).await;
     assert_eq!(contents(&worktree), before);
 }

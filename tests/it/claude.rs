@@ -12,7 +12,7 @@ use system_tests::process::descendants_alive;
 use system_tests::stack::{Plan, Stack, git};
 use system_tests::wait::wait_for;
 
-use crate::common::{contents, no_process_left, processes_of, pushed, shown_tree};
+use crate::common::{contents, no_process_left, processes_of_runs, pushed, shown_tree};
 
 /// The CLI takes a second or two to start, and longer on a machine that is busy.
 const RUN: Duration = Duration::from_secs(90);
@@ -93,9 +93,8 @@ async fn a_cancelled_run_of_claude_leaves_no_process_and_no_change() {
     console.send("cancel", RUN).await;
     console.wait_for("is stopped", RUN).await;
     assert_eq!(descendants_alive(&marked), Vec::<String>::new(), "confirmed only when nothing is left");
-    let run = crate::common::console_run(1);
-    assert_eq!(processes_of(&run, &stack), Vec::<String>::new());
-    no_process_left(&run, &stack).await;
+    assert_eq!(processes_of_runs(&stack), Vec::<String>::new());
+    no_process_left(&stack).await;
     assert_eq!(contents(&worktree), before);
 }
 

@@ -50,23 +50,16 @@ pub(crate) fn shown_tree(entries: &[serde_json::Value]) -> String {
     payload.and_then(|payload| payload.rsplit(':').next()).expect("a message with a choice").to_owned()
 }
 
-/// Every live process of a run: the environment of each names the run's folder, whoever its parent is by now.
-pub(crate) fn processes_of(run: &str, stack: &Stack) -> Vec<String> {
-    descendants_alive(&format!("{}/vm/runs/{run}/", stack.folder().display()))
+/// Every live process of a stack's runs: the environment of each names the folder of its run, whoever its parent is by now.
+pub(crate) fn processes_of_runs(stack: &Stack) -> Vec<String> {
+    descendants_alive(&format!("{}/vm/runs/", stack.folder().display()))
 }
 
-/// Wait until a run has no process.
-pub(crate) async fn no_process_left(run: &str, stack: &Stack) {
-    wait_for("every process of the run to be gone", BOUND, async || {
-        let alive = processes_of(run, stack);
+/// Wait until no run has a process.
+pub(crate) async fn no_process_left(stack: &Stack) {
+    wait_for("every process of the runs to be gone", BOUND, async || {
+        let alive = processes_of_runs(stack);
         if alive.is_empty() { Ok(()) } else { Err(alive) }
     })
     .await;
-}
-
-/// The name of the console's `number`th run, as the processes of a run carry it.
-pub(crate) fn console_run(number: u64) -> String {
-    use relay_core::id::{Address, ChannelKind, RunId};
-    let address = Address { channel: ChannelKind::Console, name: "console:main".to_owned() };
-    RunId::of(&address.conversation(system_tests::stack::SECRET.as_bytes()), number).to_string()
 }

@@ -11,7 +11,7 @@ use system_tests::server::Fault;
 use system_tests::stack::{BOUND, Plan, Stack};
 use system_tests::wait::{wait_for, wait_until};
 
-use crate::common::{console_run, contents, no_process_left, processes_of, pushed, shown_tree};
+use crate::common::{contents, no_process_left, processes_of_runs, pushed, shown_tree};
 use crate::phone::Phone;
 
 /// After a kill the conversation goes on when the dead relay's lease has run out.
@@ -101,7 +101,7 @@ async fn relay_killed_while_the_agent_works() {
     console.wait_for("Run 1 is at work", RECOVERY).await;
     console.send("cancel", BOUND).await;
     console.wait_for("is stopped", RECOVERY).await;
-    no_process_left(&console_run(1), &stack).await;
+    no_process_left(&stack).await;
 }
 
 #[tokio::test]
@@ -113,9 +113,9 @@ async fn vm_killed_while_the_agent_works() {
     console.send("something slow", BOUND).await;
     console.wait_for("Working on it", BOUND).await;
     wait_until("the run to have changed something", BOUND, async || contents(&worktree) != before).await;
-    assert!(!processes_of(&console_run(1), &stack).is_empty());
+    assert!(!processes_of_runs(&stack).is_empty());
     stack.kill_vm().await;
-    no_process_left(&console_run(1), &stack).await;
+    no_process_left(&stack).await;
     stack.start_vm().await;
     console.wait_for("was restarted while run 1 was at work", RECOVERY).await;
     assert_eq!(contents(&worktree), before, "the worktree is as it was");
@@ -271,4 +271,46 @@ async fn relay_killed_after_a_chat_message_was_taken_and_before_it_heard_so() {
     .await;
     assert!((1..=2).contains(&earlier.len()), "{earlier:#?}");
     assert!(earlier.iter().all(|body| body.contains("*approve* (a)")), "{earlier:#?}");
+}
+
+/// The relay's state is gone, and the VM still holds a run that nobody remembers.
+#[tokio::test]
+async fn relay_killed_and_its_store_lost() {
+    let mut stack = Stack::start(Plan::default()).await;
+    let console = stack.console();
+    console.send(TASK, BOUND).await;
+    console.wait_for("*approve* opens", BOUND).await;
+    drop(console);
+    stack.kill_relay().await;
+    for file in ["relay.db", "relay.db-wal", "relay.db-shm"] {
+        // The last two are there only while the database is in use.
+        let _ = std::fs::remove_file(stack.folder().join(file));
+    }
+    stack.start_relay().await;
+    let console = stack.console();
+    console.send("add another line to other.txt", BOUND).await;
+    console.wait_for("*approve* opens", RECOVERY).await;
+    console.send("approve", BOUND).await;
+    console.wait_for("is pushed as branch", RECOVERY).await;
+    let (branch, tree) = pushed(&stack.origin()).expect("the origin has the branch");
+    assert_eq!(tree, shown_tree(&console.entries()));
+    let files = system_tests::stack::git(&stack.origin(), &["ls-tree", "-r", "--name-only", &branch]);
+    assert!(files.contains("other.txt") && !files.contains("hello.txt"), "{files}");
+}
+
+/// The VM's volume is gone while a run is being stopped.
+#[tokio::test]
+async fn vm_killed_and_its_volume_lost_while_a_run_is_stopped() {
+    let mut stack = Stack::start(Plan::default()).await;
+    let console = stack.console();
+    console.send("something slow", BOUND).await;
+    console.wait_for("Working slowly", BOUND).await;
+    stack.kill_vm().await;
+    no_process_left(&stack).await;
+    std::fs::remove_dir_all(stack.folder().join("vm")).expect("the volume can be removed");
+    console.send("cancel", BOUND).await;
+    stack.start_vm().await;
+    console.wait_for("Run 1 is stopped", RECOVERY).await;
+    console.send(TASK, BOUND).await;
+    approve_and_check(&stack, &console).await;
 }

@@ -10,8 +10,8 @@ use relay_core::settings::{Environment, Fault, Reader};
 use secrecy::SecretString;
 use url::Url;
 
-/// This process's own environment. The secrets in it stay readable to whoever may read this process: they cannot be
-/// removed safely from a running program. Child processes get an environment of their own, without them.
+/// This process's own environment. The secrets in it stay readable to whoever may read this process, which `main` leaves to
+/// root alone: they cannot be removed safely from a running program. Child processes get an environment of their own, without them.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcessEnvironment;
 

@@ -382,6 +382,8 @@ impl Call {
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_EDITOR", "false")
             .env("GIT_OPTIONAL_LOCKS", "0")
+            // A replacement would be shown in the place of what is pushed.
+            .env("GIT_NO_REPLACE_OBJECTS", "1")
             // No transport at all, unless the call names the one it needs.
             .env("GIT_ALLOW_PROTOCOL", "none")
             .env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes -oConnectTimeout=15 -oStrictHostKeyChecking=accept-new")

@@ -2,9 +2,9 @@
 //! each run and report what was not reported yet.
 //!
 //! `run.json` says where the run is (replaced as a whole), `events.jsonl` what is to be reported (appended; one report per
-//! line, counted from 1), `delivered` how many of those a relay has taken. What ends a phase is appended to the events
-//! *before* `run.json` says so; `settled` catches up after a crash between the two. Nothing here waits or decides; the
-//! callers are [`crate::runs`] and [`crate::report`].
+//! line, numbered without gaps), `delivered` the number of the last one that a relay has taken. What ends a phase is
+//! appended to the events *before* `run.json` says so; `settled` catches up after a crash between the two. Nothing here
+//! waits or decides; the callers are [`crate::runs`] and [`crate::report`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -181,7 +181,8 @@ impl RunLog {
         if let Some(parent) = directory.parent() {
             File::open(parent)?.sync_all()?;
         }
-        Ok(Self { directory, record, events, last_seq: 0, waiting: VecDeque::new() })
+        let last_seq = before_first(&record);
+        Ok(Self { directory, record, events, last_seq, waiting: VecDeque::new() })
     }
 
     fn load(directory: &Path) -> io::Result<Self> {
@@ -189,7 +190,7 @@ impl RunLog {
         let entries = read_entries(directory)?;
         let delivered = read_delivered(directory)?;
         let phase = settled(&record.phase, &entries);
-        let last_seq = entries.last().map_or(0, |entry| entry.seq);
+        let last_seq = entries.last().map_or_else(|| before_first(&record), |entry| entry.seq);
         let waiting = entries.into_iter().filter(|entry| entry.seq > delivered).collect();
         let events = open_events(directory)?;
         let mut log = Self { directory: directory.to_owned(), record, events, last_seq, waiting };
@@ -209,7 +210,7 @@ impl RunLog {
         self.directory.join(LOCK_FILE)
     }
 
-    /// The sequence number of the newest event; 0 when there is none.
+    /// The sequence number of the newest event.
     pub fn last_seq(&self) -> u64 {
         self.last_seq
     }
@@ -257,6 +258,15 @@ impl RunLog {
         fs::write(self.directory.join(DELIVERED_FILE), seq.to_string())
     }
 
+    /// Report once more how the run ended, for a relay that does not know. Nothing when it has not ended.
+    pub fn repeat_end(&mut self) -> io::Result<()> {
+        let ends = |event: &VmEvent| matches!(event, VmEvent::Finished { .. } | VmEvent::Decided { .. });
+        match read_entries(&self.directory)?.into_iter().map(|entry| entry.event).rfind(ends) {
+            Some(event) => self.append(event),
+            None => Ok(()),
+        }
+    }
+
     /// The newest diff that the run reported.
     pub fn newest_changes(&self) -> io::Result<Option<RunOutcome>> {
         let entries = read_entries(&self.directory)?;
@@ -300,6 +310,12 @@ pub fn after_decision(tree: TreeHash, decision: Decision, result: DecisionResult
         DecisionResult::Failed { .. } => Phase::AwaitingApproval { tree },
         result => Phase::Over { decided: Some(Decided { tree, decision, result }) },
     }
+}
+
+/// Reports are numbered on from the instant at which their run was accepted: a VM that has lost its volume, and is told of
+/// the same run again, does not repeat numbers that a relay has seen.
+fn before_first(record: &RunRecord) -> u64 {
+    record.accepted_at.as_millis()
 }
 
 fn open_events(directory: &Path) -> io::Result<File> {

@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use relay_core::settings::Fault;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tracing_subscriber::EnvFilter;
 use vm_agent::config::{Config, ProcessEnvironment};
 use vm_agent::server;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
 
 fn serve() -> ExitCode {
     log_to_standard_error();
+    hide_from_other_processes();
     let config = match Config::read(&ProcessEnvironment) {
         Ok(config) => config,
         Err(faults) => return misconfigured(&faults),
@@ -40,6 +42,14 @@ fn serve() -> ExitCode {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Let no other process of this user, above all no agent, read this one's environment and memory, which hold its secrets.
+/// Root still can. A supervisor has nothing to hide: its environment is its agent's.
+fn hide_from_other_processes() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "other processes of this user may read the secrets of this one");
     }
 }
 

@@ -101,17 +101,15 @@ impl Publisher {
     }
 }
 
-/// Refused for good are only answers that are about the report itself: a wrong clock or secret, an overloaded relay and a
-/// proxy without a relay behind it can all be mended.
+/// Refused for good are only answers that are about the report itself. A wrong clock, secret or address, an overloaded
+/// relay, and a proxy without a relay behind it can all be mended.
 fn judge(status: StatusCode) -> Delivery {
-    let may_change =
-        matches!(status, StatusCode::UNAUTHORIZED | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-    if status.is_success() {
-        Delivery::Taken
-    } else if status.is_client_error() && !may_change {
-        Delivery::Refused(status)
-    } else {
-        Delivery::Failed(status.to_string())
+    match status {
+        status if status.is_success() => Delivery::Taken,
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+            Delivery::Refused(status)
+        }
+        status => Delivery::Failed(status.to_string()),
     }
 }
 
@@ -124,10 +122,15 @@ mod tests {
         for (code, taken, refused) in [
             (204, true, false),
             (200, true, false),
-            (404, false, true),
+            (400, false, true),
+            (413, false, true),
             (422, false, true),
             (401, false, false),
+            (403, false, false),
+            (404, false, false),
+            (405, false, false),
             (408, false, false),
+            (409, false, false),
             (429, false, false),
             (302, false, false),
             (500, false, false),

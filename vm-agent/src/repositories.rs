@@ -195,6 +195,7 @@ impl Repositories {
         // An operator's address may hold credentials.
         fs::set_permissions(git_dir.join("config"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .map_err(failed())?;
+        repository.attach_head().await?;
         if git.call("rev-parse").args(["--verify", "--quiet", "HEAD^{commit}"]).yes().await? {
             git.call("reset").args(["--quiet", "--hard", "HEAD"]).timeout(WORKTREE_TIMEOUT).output().await?;
         }

@@ -98,14 +98,19 @@ impl Runs {
         Self(Arc::new(Inner { surroundings, state, appended, cloning, tasks, shutdown: CancellationToken::new() }))
     }
 
-    /// Accept a run and begin it.
+    /// Accept a run and begin it. One that is over reports its end again: whoever starts it does not know.
     pub fn start(&self, conversation: &ConversationId, run: RunId, task: Task) -> Result<Accepted, Refused> {
         let mut state = self.state();
-        if state.journal.log(&run).is_some() {
+        if let Some(log) = state.journal.log_mut(&run) {
+            self.repeat_end(log)?;
             return Ok(Accepted { run, repeated: true });
         }
         if self.0.shutdown.is_cancelled() {
             return Err(Refused::new(RefusalReason::Unavailable, "The VM is shutting down. Try again in a moment."));
+        }
+        if let Some((forgotten, tree)) = state.awaiting_of(conversation) {
+            drop(state);
+            return Err(self.park_forgotten(forgotten, tree));
         }
         state.free()?;
         let record = new_record(conversation.clone(), run.clone(), Some(task), Phase::Accepted);
@@ -120,7 +125,20 @@ impl Runs {
         Ok(Accepted { run, repeated: false })
     }
 
-    /// Stop a run, or make sure that it cannot start.
+    /// A conversation asks for its next run only when the one before is decided. One that asks while a diff of its own waits
+    /// has lost its memory of it: the work is kept, and the files are free for the next try.
+    fn park_forgotten(&self, run: RunId, tree: TreeHash) -> Refused {
+        tracing::warn!(%run, "the relay has forgotten a run that waits for a decision; its work is being parked");
+        let parked = self.decide_on(run, &tree, Decision::Park);
+        parked.err().unwrap_or_else(|| {
+            Refused::new(
+                RefusalReason::Busy,
+                "Earlier work still waited for your answer; it is kept on a branch first.",
+            )
+        })
+    }
+
+    /// Stop a run, or make sure that it cannot start. One that is over reports its end again.
     pub fn cancel(&self, request: &CancelRequest) -> Result<Accepted, Refused> {
         let run = request.run.clone();
         let mut state = self.state();
@@ -134,7 +152,10 @@ impl Runs {
         };
         let phase = log.record().phase.clone();
         match phase {
-            Phase::Over { .. } | Phase::Cancelling => return Ok(Accepted { run, repeated: true }),
+            Phase::Over { .. } | Phase::Cancelling => {
+                self.repeat_end(log)?;
+                return Ok(Accepted { run, repeated: true });
+            }
             Phase::Deciding { .. } => {
                 return Err(Refused::new(RefusalReason::Busy, "A decision on this run is being carried out."));
             }
@@ -154,13 +175,16 @@ impl Runs {
 
     /// Carry a decision out, or report again what became of it.
     pub fn decide(&self, request: &ApproveRequest) -> Result<Accepted, Refused> {
-        let (run, decision) = (request.run.clone(), request.decision);
+        self.decide_on(request.run.clone(), &request.tree, request.decision)
+    }
+
+    fn decide_on(&self, run: RunId, shown: &TreeHash, decision: Decision) -> Result<Accepted, Refused> {
         let mut state = self.state();
         let Some(log) = state.journal.log_mut(&run) else {
             return Err(Refused::not_found("This VM knows no such run."));
         };
         match log.record().phase.clone() {
-            Phase::AwaitingApproval { tree } if tree == request.tree => {
+            Phase::AwaitingApproval { tree } if tree == *shown => {
                 let after_seq = log.last_seq();
                 let phase = Phase::Deciding { tree: tree.clone(), decision, after_seq };
                 log.update(|record| record.phase = phase).map_err(|error| Refused::disk(&error))?;
@@ -171,17 +195,14 @@ impl Runs {
                 self.spawn(async move { runs.carry_out(&decided, tree, decision).await });
                 Ok(Accepted { run, repeated: false })
             }
-            Phase::Deciding { tree, decision: accepted, .. } if tree == request.tree && accepted == decision => {
+            Phase::Deciding { tree, decision: accepted, .. } if tree == *shown && accepted == decision => {
                 Ok(Accepted { run, repeated: true })
             }
-            Phase::Over { decided: Some(decided) } if decided.tree == request.tree && decided.decision == decision => {
-                let result = decided.result;
-                log.append(VmEvent::Decided { decision, result }).map_err(|error| Refused::disk(&error))?;
-                drop(state);
-                self.0.appended.notify_one();
+            Phase::Over { decided: Some(decided) } if decided.tree == *shown && decided.decision == decision => {
+                self.repeat_end(log)?;
                 Ok(Accepted { run, repeated: true })
             }
-            phase => Err(Refused::new(RefusalReason::StaleTree, why_not_decidable(&phase, &request.tree))),
+            phase => Err(Refused::new(RefusalReason::StaleTree, why_not_decidable(&phase, shown))),
         }
     }
 
@@ -290,6 +311,15 @@ impl Runs {
         Ok(())
     }
 
+    /// Report again how a run that is over ended.
+    fn repeat_end(&self, log: &mut RunLog) -> Result<(), Refused> {
+        if matches!(log.record().phase, Phase::Over { .. }) {
+            log.repeat_end().map_err(|error| Refused::disk(&error))?;
+            self.0.appended.notify_one();
+        }
+        Ok(())
+    }
+
     /// Work on a run that must be known.
     fn with_log<T>(&self, run: &RunId, work: impl FnOnce(&mut RunLog) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.state();
@@ -329,6 +359,18 @@ impl State {
         match self.holder {
             None => Ok(()),
             Some(_) => Err(Refused::new(RefusalReason::Busy, "Another run needs the files. Wait until it is over.")),
+        }
+    }
+
+    /// The run of `conversation` that holds the worktree and waits for a decision, and what was shown of it.
+    fn awaiting_of(&self, conversation: &ConversationId) -> Option<(RunId, TreeHash)> {
+        let Some(Holder::Run(active)) = &self.holder else { return None };
+        let record = self.journal.log(&active.run)?.record();
+        match &record.phase {
+            Phase::AwaitingApproval { tree } if record.conversation == *conversation => {
+                Some((active.run.clone(), tree.clone()))
+            }
+            _ => None,
         }
     }
 

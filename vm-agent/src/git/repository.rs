@@ -24,6 +24,9 @@ use crate::github::GitHub;
 /// Characters of a session's name at most.
 const SESSION_BYTES_MAX: u64 = 1024;
 
+/// Digits of a commit's name in the name of a branch that is made for it.
+const DETACHED_DIGITS: usize = 7;
+
 /// What [`Git`] must find in `info/attributes`, which outranks every `.gitattributes` of the worktree: contents go in
 /// and out byte for byte, no filter is run, and nothing can keep a change from being shown. (Files of git-lfs stay
 /// pointers.)
@@ -169,6 +172,18 @@ impl Repository {
         self.git().call("symbolic-ref").args(["--short", "HEAD"]).line().await
     }
 
+    /// Name a branch after the commit that a detached HEAD is at, and be on it: all work here is on a branch.
+    pub(crate) async fn attach_head(&self) -> Result<(), GitError> {
+        if self.git().call("symbolic-ref").args(["--quiet", "HEAD"]).yes().await? {
+            return Ok(());
+        }
+        let commit = self.git().call("rev-parse").args(["--verify", "HEAD^{commit}"]).object().await?;
+        let branch = format!("refs/heads/detached-{}", &commit.as_str()[..DETACHED_DIGITS]);
+        self.git().call("update-ref").args([&branch, commit.as_str()]).output().await?;
+        self.git().call("symbolic-ref").args(["HEAD", &branch]).output().await?;
+        Ok(())
+    }
+
     /// The object that `name` stands for, if any.
     pub(super) async fn resolve(&self, name: &str) -> Result<Option<ObjectId>, GitError> {
         let call = self.git().call("rev-parse").args(["--verify", "--quiet", "--end-of-options", name]);
@@ -193,10 +208,14 @@ impl Repository {
         Ok(Branches { current, others })
     }
 
-    /// Check out the branch `name`, made first when `create`. Refused when a file that is not committed would be lost.
+    /// Check out the branch `name`, made first when `create`. Refused when a file that is not committed would be lost, and
+    /// when the branch that is to be made is there already, unless it is the current one: then the request is a repeat.
     pub async fn checkout(&self, name: &str, create: bool) -> Result<(), GitError> {
         self.check_branch_name(name).await?;
         let _turn = self.turn().await;
+        if create && self.branch().await? == name {
+            return Ok(());
+        }
         let here = self.resolve(&format!("refs/heads/{name}")).await?.is_some();
         if create && here {
             return Err(GitError::Invalid(format!(

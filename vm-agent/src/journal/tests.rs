@@ -8,10 +8,10 @@ use super::*;
 fn record(number: u64) -> RunRecord {
     let conversation = ConversationId::parse("c").unwrap();
     RunRecord {
-        run: RunId::of(&conversation, number),
+        run: RunId::of(&conversation, Timestamp(0), number),
         conversation,
         task: None,
-        accepted_at: Timestamp(number),
+        accepted_at: Timestamp(0),
         repository: None,
         snapshot: None,
         phase: Phase::Accepted,
@@ -75,10 +75,20 @@ fn reports_wait_in_order_until_they_are_delivered_also_after_a_restart() {
 }
 
 #[test]
+fn a_vm_that_lost_its_volume_repeats_no_number() {
+    let accepted_at = Timestamp(1_800_000_000_000);
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = reopened(&directory);
+    let log = journal.create(RunRecord { accepted_at, ..record(1) }).unwrap();
+    log.append(progress("one")).unwrap();
+    assert!(log.next_report().unwrap().seq > accepted_at.as_millis());
+}
+
+#[test]
 fn half_a_line_is_cut_off_and_its_number_given_again() {
     let directory = tempfile::tempdir().unwrap();
     reopened(&directory).create(record(1)).unwrap().append(progress("one")).unwrap();
-    let path = directory.path().join("c-1").join(EVENTS_FILE);
+    let path = directory.path().join(run(1).as_str()).join(EVENTS_FILE);
     let mut text = fs::read(&path).unwrap();
     text.extend_from_slice(b"{\"seq\":2,\"eve");
     fs::write(&path, text).unwrap();
@@ -143,6 +153,30 @@ fn a_relay_that_is_away_for_long_costs_progress_and_nothing_else() {
 }
 
 #[test]
+fn the_end_that_is_told_again_is_the_last_one_that_was_told() {
+    let decided = VmEvent::Decided { decision: Decision::Reject, result: DecisionResult::RolledBack };
+    for (events, expected) in [
+        (vec![cancelled()], Some(cancelled())),
+        (vec![changes(), cancelled()], Some(cancelled())),
+        (vec![changes(), decided.clone(), VmEvent::Beat], Some(decided)),
+        (vec![progress("x")], None),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = reopened(&directory);
+        let log = journal.create(record(1)).unwrap();
+        for event in events {
+            log.append(event).unwrap();
+        }
+        let told = log.last_seq();
+        log.delivered(told).unwrap();
+        log.repeat_end().unwrap();
+        let repeated = log.next_report();
+        assert!(repeated.iter().all(|report| report.seq == told + 1));
+        assert_eq!(repeated.map(|report| report.event), expected);
+    }
+}
+
+#[test]
 fn only_old_runs_that_are_over_and_reported_are_forgotten() {
     let directory = tempfile::tempdir().unwrap();
     let mut journal = reopened(&directory);
@@ -151,11 +185,12 @@ fn only_old_runs_that_are_over_and_reported_are_forgotten() {
     unreported.append(cancelled()).unwrap();
     unreported.update(|record| record.phase = Phase::Over { decided: None }).unwrap();
     for number in 3..OVER_MAX as u64 + 10 {
-        let log = journal.create(record(number)).unwrap();
+        let accepted_at = Timestamp(number);
+        let log = journal.create(RunRecord { accepted_at, ..record(number) }).unwrap();
         log.update(|record| record.phase = Phase::Over { decided: None }).unwrap();
     }
     assert!(journal.log(&run(1)).is_some() && journal.log(&run(2)).is_some());
-    assert!(journal.log(&run(3)).is_none() && !directory.path().join("c-3").exists());
+    assert!(journal.log(&run(3)).is_none() && !directory.path().join(run(3).as_str()).exists());
     assert_eq!(journal.logs().count(), OVER_MAX + 2);
 }
 

@@ -93,6 +93,27 @@ async fn an_empty_repository_can_be_worked_on() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn an_origin_with_a_detached_head_gets_a_branch_here() -> anyhow::Result<()> {
+    let volume = Volume::with_origin()?;
+    volume.commit_at_origin("main", "README.md", "newer\n")?;
+    let old = volume.origin(&["rev-parse", "main~1"])?.trim().to_owned();
+    volume.origin(&["update-ref", "--no-deref", "HEAD", &old])?;
+    let repository = volume.repositories.clone_url(&volume.origin_url(), UrlTrust::Operator).await?;
+    let branch = format!("detached-{}", &old[..7]);
+    let branches = repository.branches().await?;
+    assert_eq!((branches.current.as_str(), branches.others), (branch.as_str(), vec!["main".to_owned()]));
+    let before = repository.snapshot().await?;
+    assert_eq!((before.base.as_ref().map(ToString::to_string), &before.branch), (Some(old), &branch));
+    repository.prepare_for_agent().await?;
+    assert_eq!(fs::read_to_string(repository.worktree().join("README.md"))?, "# Sample\n");
+    volume.repositories.clone_url(&volume.origin_url(), UrlTrust::Operator).await?;
+    repository.checkout("main", false).await?;
+    assert_eq!(fs::read_to_string(repository.worktree().join("README.md"))?, "newer\n");
+    repository.checkout(&branch, false).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn locks_of_a_git_that_was_killed_are_removed_at_the_next_start() -> anyhow::Result<()> {
     let (volume, repository) = Volume::with_clone().await?;
     let git_dir = repository.git().git_dir();

@@ -108,20 +108,23 @@ impl Runs {
     async fn outcome(&self, run: &RunId, ending: Ending) -> RunOutcome {
         let scene = match self.scene(run).await {
             Ok(scene) => scene,
-            Err(error) => return failed(format!("The run's repository cannot be opened: {error}"), None),
+            Err(error) => {
+                let reason = format!("The run's repository cannot be opened: {error}\nIts files are left as they are.");
+                return failed(reason, None);
+            }
         };
         match (ending, scene) {
             (Ending::Done(text), None) => answered(&text),
-            (Ending::Done(text), Some((repository, before))) => match repository.changes(&before).await {
+            (Ending::Done(text), Some(scene)) => match scene.0.changes(&scene.1).await {
                 Ok(Some(changes)) => changed(&text, changes),
                 Ok(None) => answered(&text),
-                Err(error) => failed(format!("The agent is done, but its changes could not be read: {error}"), None),
+                Err(error) => {
+                    let reason = format!("The agent is done, but its changes could not be read: {error}");
+                    failed_at(run, reason, &scene).await
+                }
             },
             (Ending::Failed(reason), None) => failed(reason, None),
-            (Ending::Failed(reason), Some(scene)) => match keep_and_restore(run, &scene).await {
-                Ok(kept) => failed(reason, kept),
-                Err(error) => failed(format!("{reason}\n{}", left_alone(&error)), None),
-            },
+            (Ending::Failed(reason), Some(scene)) => failed_at(run, reason, &scene).await,
             (Ending::Stopped | Ending::Interrupted, None) => RunOutcome::Interrupted { kept: None },
             (Ending::Stopped | Ending::Interrupted, Some(scene)) => match keep_and_restore(run, &scene).await {
                 Ok(kept) => RunOutcome::Interrupted { kept },
@@ -166,6 +169,13 @@ async fn keep_and_restore(run: &RunId, (repository, before): &Scene) -> Result<O
     };
     repository.restore(before).await?;
     Ok(kept)
+}
+
+async fn failed_at(run: &RunId, reason: String, scene: &Scene) -> RunOutcome {
+    match keep_and_restore(run, scene).await {
+        Ok(kept) => failed(reason, kept),
+        Err(error) => failed(format!("{reason}\n{}", left_alone(&error)), None),
+    }
 }
 
 fn left_alone(error: &GitError) -> String {

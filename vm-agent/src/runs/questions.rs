@@ -1,10 +1,10 @@
 //! What is answered at once, without a run, in words for the chat.
 
-use relay_core::protocol::{ANSWER_CHARS_MAX, Answer, DIFF_BYTES_MAX, Question, RefusalReason, RunOutcome};
+use relay_core::machine::effect::TRY_TIMEOUT;
+use relay_core::protocol::{ANSWER_CHARS_MAX, Answer, DIFF_BYTES_MAX, Question, RunOutcome};
 use tokio::time::{Duration, timeout};
 
-use super::{Holder, Runs};
-use crate::clock;
+use super::Runs;
 use crate::git::GitError;
 use crate::git::repository::Repository;
 use crate::git::snapshot::Changes;
@@ -12,8 +12,8 @@ use crate::journal::{Phase, RunLog};
 use crate::refusal::Refused;
 use crate::text::{clip, head};
 
-/// A relay waits five seconds for any answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+/// Shorter than a relay waits, so that the person reads that it takes too long and not that the VM is asleep.
+const ANSWER_TIMEOUT: Duration = TRY_TIMEOUT.saturating_sub(Duration::from_secs(1));
 /// Names in a list at most.
 const NAMES_MAX: usize = 50;
 
@@ -25,10 +25,8 @@ impl Runs {
         let answer = self.0.tasks.spawn(async move { runs.answer(question).await });
         match timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Refused::new(RefusalReason::Unavailable, "That went wrong on the VM. Try again.")),
-            Err(_) => {
-                Err(Refused::new(RefusalReason::Unavailable, "That takes the VM too long. Try again in a moment."))
-            }
+            Ok(Err(_)) => Err(Refused::invalid("That went wrong on the VM. Try again.")),
+            Err(_) => Err(Refused::invalid("That takes the VM too long. Try again in a moment.")),
         }
     }
 
@@ -41,7 +39,6 @@ impl Runs {
             Question::Branch => self.branches().await,
             Question::Checkout { name, create } => self.checkout(&name, create).await,
             Question::Clear => self.clear().await,
-            Question::Status => self.describe().await,
         }
     }
 
@@ -53,17 +50,15 @@ impl Runs {
         {
             return match repository.changes(&before).await.map_err(refused)? {
                 Some(Changes { stat, diff, diff_cut, .. }) => {
-                    Ok(diff_answer(&format!("{} files so far", stat.files), diff, diff_cut))
+                    Ok(diff_answer(&format!("{stat} so far"), diff, diff_cut))
                 }
                 None => Ok(plain("The run has not changed any file yet.")),
             };
         }
         match self.newest_changes()? {
-            Some(RunOutcome::Changes { stat, diff, diff_cut, .. }) => Ok(diff_answer(
-                &format!("{} files, +{} −{}", stat.files, stat.insertions, stat.deletions),
-                diff,
-                diff_cut,
-            )),
+            Some(RunOutcome::Changes { stat, diff, diff_cut, .. }) => {
+                Ok(diff_answer(&stat.to_string(), diff, diff_cut))
+            }
             _ => Ok(plain("There is no diff yet. Send a task first.")),
         }
     }
@@ -128,34 +123,6 @@ impl Runs {
         Ok(plain("Done. The next task starts a new session of the agent."))
     }
 
-    async fn describe(&self) -> Result<Answer, Refused> {
-        let mut lines = vec![format!("Agent: *{}*", self.driver())];
-        match self.0.surroundings.repositories.current().await.map_err(refused)? {
-            Some(repository) => {
-                let branch = repository.branches().await.map_err(refused)?.current;
-                lines.push(format!("Repository: *{}*, branch *{branch}*", repository.name()));
-            }
-            None => lines.push("Repository: none yet. Send `clone` and its address.".to_owned()),
-        }
-        lines.push(self.describe_run());
-        Ok(plain(&lines.join("\n")))
-    }
-
-    fn describe_run(&self) -> String {
-        let state = self.state();
-        let Some(Holder::Run(active)) = &state.holder else { return "No run at work.".to_owned() };
-        let Some(record) = state.journal.log(&active.run).map(RunLog::record) else { return String::new() };
-        let doing = match record.phase {
-            Phase::Accepted | Phase::Working => "at work",
-            Phase::AwaitingApproval { .. } => "waiting for your decision",
-            Phase::Deciding { .. } => "carrying your decision out",
-            Phase::Cancelling => "being cancelled",
-            Phase::Over { .. } => "over",
-        };
-        let since = relay_core::time::humane(clock::now().since(record.accepted_at));
-        format!("Run {}: {doing}, begun {since} ago", record.run.number())
-    }
-
     async fn present_repository(&self) -> Result<Repository, Refused> {
         let current = self.0.surroundings.repositories.current().await.map_err(refused)?;
         current
@@ -184,9 +151,10 @@ fn refused(error: GitError) -> Refused {
     match error {
         GitError::NotFound(_) => Refused::not_found(message),
         GitError::Invalid(_) => Refused::invalid(message),
+        // Not the person's mistake, but the person is who waits for an answer.
         _ => {
             tracing::warn!(%error, "a question could not be answered");
-            Refused::new(RefusalReason::Unavailable, message)
+            Refused::invalid(message)
         }
     }
 }

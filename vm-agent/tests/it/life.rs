@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use relay_core::id::TreeHash;
 use relay_core::protocol::{
-    Answer, Decision, DecisionResult, Question, RunOutcome, RunState, RunStatus, Task, VmEvent,
+    Accepted, Answer, Decision, DecisionResult, Question, RunOutcome, RunState, RunStatus, Task, VmEvent,
 };
 use reqwest::StatusCode;
 
@@ -63,7 +63,8 @@ async fn reports_come_in_order_without_gaps_though_the_relay_fails_at_first() {
     vm.relay.refuse(&[503, 500, 429, 401]);
     let (run, _) = vm.prompt_for_changes(1, "picture please").await;
     let arrivals = vm.relay.arrivals(&run);
-    assert_eq!(arrivals, (1..=arrivals.len() as u64).collect::<Vec<_>>());
+    let first = arrivals[0];
+    assert_eq!(arrivals, (first..first + arrivals.len() as u64).collect::<Vec<_>>());
     let reports = vm.relay.reports(&run);
     assert_eq!(reports[0].event, VmEvent::Started { driver: "demo".to_owned() });
     assert!(reports.iter().filter(|report| matches!(report.event, VmEvent::Progress { .. })).count() >= 3);
@@ -171,9 +172,40 @@ async fn a_cancelled_run_leaves_no_process_and_no_change() {
     assert_eq!(vm.relay.outcome(&run).await, RunOutcome::Cancelled);
     assert_eq!(vm.processes(&run), Vec::<String>::new());
     assert!(!vm.worktree().join("hello.txt").exists());
-    assert_eq!(vm.cancel(&run).await.status(), StatusCode::ACCEPTED);
     vm.prompt_for_changes(2, "go on").await;
     assert_eq!(vm.relay.outcomes(&run).len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_is_over_tells_its_end_again_to_whoever_starts_or_cancels_it() {
+    let vm = Vm::demo().await;
+    let (decided_on, tree) = vm.prompt_for_changes(1, "write hello.txt").await;
+    vm.decide(&decided_on, &tree, Decision::Reject).await;
+    vm.relay.event(&decided_on, 0, decided).await;
+    let answered = vm.prompt(2, "question?").await;
+    let outcome = vm.relay.outcome(&answered).await;
+    let repeated = async |response: reqwest::Response| {
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        assert!(response.json::<Accepted>().await.unwrap().repeated);
+    };
+    for time in 1..=2 {
+        for (run, number) in [(&decided_on, 1), (&answered, 2)] {
+            // The last report is written before its run is over.
+            eventually("the run's end", async || {
+                let status: RunStatus = vm.send("GET", &format!("/runs/{run}"), Vec::new()).await.json().await.unwrap();
+                (status.state == RunState::Over).then_some(())
+            })
+            .await;
+            match time {
+                1 => repeated(vm.cancel(run).await).await,
+                _ => repeated(vm.start_run(number, Task::Prompt { text: "again".to_owned() }).await).await,
+            }
+        }
+        assert_eq!(vm.relay.event(&decided_on, time, decided).await, DecisionResult::RolledBack);
+        eventually("the outcome again", async || (vm.relay.outcomes(&answered).len() > time).then_some(())).await;
+    }
+    assert_eq!(vm.relay.outcomes(&answered), [outcome.clone(), outcome.clone(), outcome]);
+    assert!(!vm.worktree().join("hello.txt").exists());
 }
 
 #[tokio::test]
@@ -192,7 +224,8 @@ async fn a_run_cancelled_before_it_came_never_starts() {
     assert_eq!(vm.relay.outcome(&run(1)).await, RunOutcome::Cancelled);
     let run = vm.prompt(1, "write hello.txt").await;
     vm.prompt_for_changes(2, "write other.txt").await;
-    assert_eq!(vm.relay.outcomes(&run), [RunOutcome::Cancelled]);
+    eventually("the cancellation again", async || (vm.relay.outcomes(&run).len() > 1).then_some(())).await;
+    assert_eq!(vm.relay.outcomes(&run), [RunOutcome::Cancelled, RunOutcome::Cancelled]);
     assert!(!vm.worktree().join("hello.txt").exists());
 }
 

@@ -6,6 +6,7 @@
 mod life;
 mod requests;
 mod restart;
+mod secrets;
 mod supervision;
 mod support;
 mod with_claude;

@@ -74,7 +74,7 @@ async fn a_second_run_waits_its_turn_and_a_repeated_one_changes_nothing() {
 #[tokio::test]
 async fn a_relay_that_lost_the_conversation_is_refused() {
     let vm = Vm::demo().await;
-    let ask = |fence| vm.command(fence, Command::Ask { question: Question::Status });
+    let ask = |fence| vm.command(fence, Command::Ask { question: Question::Repos });
     assert_eq!(ask(5).await.status(), StatusCode::OK);
     let stale = ask(4).await;
     assert_eq!(stale.status(), StatusCode::CONFLICT);
@@ -91,7 +91,6 @@ async fn questions_are_answered_in_words() {
         (show("hello.txt"), "- write hello.txt"),
         (Question::Repos, "*origin* (current)"),
         (Question::Branch, "*main* (current)"),
-        (Question::Status, "waiting for your decision"),
         (Question::Clear, "new session"),
     ] {
         let answer = vm.ask(question.clone()).await;

@@ -8,7 +8,7 @@ use relay_core::protocol::{RunOutcome, VmEvent};
 use crate::support::eventually;
 use crate::support::vm::{Vm, run};
 
-const INIT: &str = r#"echo '{"type":"system","subtype":"init","session_id":"s-1"}'"#;
+const INIT: &str = r#"echo '{"type":"system","subtype":"init","session_id":"0af60324-d1fa-46c3-b4db-69a37af57c7a"}'"#;
 const DONE: &str = r#"echo '{"result":"All done.","is_error":false,"type":"result","num_turns":1}'"#;
 const KEY: &str = "sk-ant-the-real-one";
 
@@ -49,7 +49,7 @@ async fn the_agent_gets_the_task_and_a_token_but_no_secret() {
 
 #[tokio::test]
 async fn the_session_goes_on_and_a_lost_one_starts_anew() {
-    let lost = r#"{"type":"result","is_error":true,"errors":["No conversation found with session ID: s-1"]}"#;
+    let lost = r#"{"type":"result","is_error":true,"errors":["No conversation found with session ID: 0af60324-d1fa-46c3-b4db-69a37af57c7a"]}"#;
     let script =
         format!("echo \"$@\" >> \"$NOTES\"\ncase \"$*\" in *--resume*) echo '{lost}'; exit 1 ;; esac\n{INIT}\n{DONE}");
     let (vm, _directory, notes) = vm_with(&script).await;
@@ -58,7 +58,8 @@ async fn the_session_goes_on_and_a_lost_one_starts_anew() {
     let second = vm.prompt(2, "second").await;
     assert!(matches!(vm.relay.outcome(&second).await, RunOutcome::Answered { .. }));
     let notes = std::fs::read_to_string(notes).unwrap();
-    let resumed: Vec<bool> = notes.lines().map(|line| line.contains("--resume s-1")).collect();
+    let resumed: Vec<bool> =
+        notes.lines().map(|line| line.contains("--resume 0af60324-d1fa-46c3-b4db-69a37af57c7a")).collect();
     assert_eq!(resumed, [false, true, false]);
     let progress = |event| match event {
         VmEvent::Progress { text } => Some(text),
@@ -132,4 +133,14 @@ async fn the_repositorys_guide_is_given_to_the_agent_unless_it_is_a_link() {
     let notes = std::fs::read_to_string(notes).unwrap();
     let given: Vec<bool> = notes.lines().map(|line| line.contains("--append-system-prompt-file")).collect();
     assert_eq!(given, [true, false]);
+}
+
+#[tokio::test]
+async fn a_done_run_whose_changes_cannot_be_read_says_what_became_of_the_files() {
+    for harm in ["touch ../snapshot.index.lock", "rm -rf ../git"] {
+        let (vm, _directory, _notes) = vm_with(&format!("echo x > left.txt; {harm}\n{INIT}\n{DONE}")).await;
+        let reason = failure(&vm, 1).await;
+        assert!(reason.contains("files are left as they are"), "{harm}: {reason}");
+        assert!(vm.worktree().join("left.txt").exists());
+    }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 pub enum Line {
     /// A session begins (at every turn).
     Init {
-        /// Its id.
+        /// Its id, a UUID.
         session: String,
     },
     /// The agent said or does something.
@@ -95,7 +95,9 @@ pub fn parse(line: &str) -> Line {
     let Ok(value) = serde_json::from_str::<Value>(line) else { return Line::Noise };
     let Ok(envelope) = Envelope::deserialize(&value) else { return Line::Other };
     match (envelope.kind.as_str(), envelope.subtype.as_deref()) {
-        ("system", Some("init")) => envelope.session_id.map_or(Line::Other, |session| Line::Init { session }),
+        ("system", Some("init")) => {
+            envelope.session_id.filter(|id| is_uuid(id)).map_or(Line::Other, |session| Line::Init { session })
+        }
         ("system", Some("api_retry")) => Line::ApiRetry { status: envelope.error_status },
         // What a sub-agent says is for the agent that asked it.
         ("assistant", _) if envelope.parent_tool_use_id.is_none() => {
@@ -104,6 +106,14 @@ pub fn parse(line: &str) -> Line {
         ("result", _) => TurnResult::deserialize(&value).map_or_else(|_| unreadable_result(&value), Line::Result),
         _ => Line::Other,
     }
+}
+
+/// Whether `text` is a UUID as RFC 9562 writes it. The id of a session becomes an argument of the program, and a line of
+/// output may be anyone's: whatever the agent started can write to it.
+fn is_uuid(text: &str) -> bool {
+    let is_hex = |group: &str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let groups: Vec<&str> = text.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(|group| is_hex(group))
 }
 
 /// A result whose fields have changed their types is still the end of the turn.

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::super::testing::{Volume, contents, git, run, write};
 use super::super::{GitError, scrub};
 use super::{changes, chmod};
@@ -222,4 +224,25 @@ fn a_complaint_holds_no_secret() {
         "fatal: unable to access 'https://host/o/r': token *** refused"
     );
     assert_eq!(scrub(b"", &[]), "it gave no reason");
+}
+
+#[tokio::test]
+async fn what_is_shown_is_what_is_committed_whatever_git_is_told_to_replace() -> anyhow::Result<()> {
+    let (volume, repository) = Volume::with_clone().await?;
+    let git_dir = repository.git().git_dir();
+    let before = repository.snapshot().await?;
+    write(repository.worktree(), "run.sh", "evil\n")?;
+    let object = |text: &str| -> anyhow::Result<String> {
+        fs::write(volume.path("object"), text)?;
+        let path = volume.path("object").display().to_string();
+        Ok(git(git_dir, &["hash-object", "-w", "--no-filters", &path])?.trim().to_owned())
+    };
+    let (evil, harmless) = (object("evil\n")?, object("harmless\n")?);
+    git(git_dir, &["replace", &evil, &harmless])?;
+    let shown = repository.changes(&before).await?.context("there are changes")?;
+    assert!(shown.diff.contains("+evil") && !shown.diff.contains("harmless"), "{}", shown.diff);
+    let commit = repository.commit(&run(1)?, &before, &shown.tree, "message").await?;
+    let committed = git(git_dir, &["--no-replace-objects", "show", &format!("{commit}:run.sh")])?;
+    assert_eq!(committed, "evil\n");
+    Ok(())
 }

@@ -7,6 +7,7 @@ use relay_core::id::{ConversationId, Fence, RunId, TreeHash};
 use relay_core::protocol::{
     ApproveRequest, CancelRequest, Command, CommandRequest, Decision, Question, RunOutcome, Task, signature,
 };
+use relay_core::time::Timestamp;
 use reqwest::{Response, StatusCode};
 use serde::Serialize;
 use tempfile::TempDir;
@@ -115,10 +116,13 @@ impl Vm {
 
     /// Start a run, which must be accepted.
     pub(crate) async fn begin(&self, number: u64, task: Task) -> RunId {
-        let run = run(number);
-        let answer = self.command(1, Command::Run { run: run.clone(), task }).await;
+        let answer = self.start_run(number, task).await;
         assert_eq!(answer.status(), StatusCode::ACCEPTED, "{}", answer.text().await.unwrap());
-        run
+        run(number)
+    }
+
+    pub(crate) async fn start_run(&self, number: u64, task: Task) -> Response {
+        self.command(1, Command::Run { run: run(number), task }).await
     }
 
     pub(crate) async fn prompt(&self, number: u64, text: &str) -> RunId {
@@ -150,7 +154,7 @@ pub(crate) fn conversation() -> ConversationId {
 }
 
 pub(crate) fn run(number: u64) -> RunId {
-    RunId::of(&conversation(), number)
+    RunId::of(&conversation(), Timestamp(0), number)
 }
 
 /// A bare repository with one commit: a program and something to ignore.

@@ -124,12 +124,34 @@ fn lines_that_nobody_foresaw_break_nothing() {
         ("{\"type\":7}", Line::Other),
         ("{\"type\":\"hologram\",\"x\":[{}]}", Line::Other),
         ("{\"type\":\"system\",\"subtype\":\"init\"}", Line::Other),
+        ("{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"--add-dir=/\"}", Line::Other),
         ("{\"type\":\"assistant\"}", Line::Assistant(Vec::new())),
         ("{\"type\":\"assistant\",\"message\":{\"content\":\"text\"}}", Line::Assistant(Vec::new())),
         ("{\"type\":\"assistant\",\"message\":{\"content\":[{\"type\":\"thinking\"},7]}}", Line::Assistant(Vec::new())),
         ("{\"type\":\"system\",\"subtype\":\"api_retry\",\"error_status\":null}", Line::ApiRetry { status: None }),
     ] {
         assert_eq!(parse(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn only_a_uuid_is_a_session() {
+    let init =
+        |session: &str| parse(&format!("{{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"{session}\"}}"));
+    let session = "0AF60324-d1fa-46c3-b4db-69a37af57c7a".to_owned();
+    assert_eq!(init(&session), Line::Init { session });
+    for wrong in [
+        "",
+        "s-1",
+        "--dangerously",
+        "0af60324-d1fa-46c3-b4db-69a37af57c7",
+        "0af60324-d1fa-46c3-b4db-69a37af57c7a0",
+        "0af60324-d1fa-46c3-b4db-69a37af57c7g",
+        "0af60324d-1fa-46c3-b4db-69a37af57c7a",
+        "0af60324-d1fa-46c3-b4db-69a37af57-7a",
+        "0af60324-d1fa-46c3-b4db-69a37af57é7",
+    ] {
+        assert_eq!(init(wrong), Line::Other, "{wrong}");
     }
 }
 

@@ -1,0 +1,41 @@
+//! What of its secrets the process shows to other processes.
+
+use std::os::unix::fs::{MetadataExt, chown};
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use crate::support::bounded;
+use crate::support::vm::{PROGRAM, SECRET};
+
+/// Any user but root.
+const SOMEONE: u32 = 65_534;
+
+#[tokio::test]
+async fn another_process_of_the_same_user_cannot_read_the_environment() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("vm-agent");
+    std::fs::copy(PROGRAM, &program).unwrap();
+    let mut command = Command::new(&program);
+    if rustix::process::geteuid().is_root() {
+        chown(directory.path(), Some(SOMEONE), Some(SOMEONE)).unwrap();
+        command.uid(SOMEONE).gid(SOMEONE);
+    }
+    command
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap())
+        .envs([("VM_BIND", "127.0.0.1:0"), ("VM_SECRET", SECRET), ("AGENT_DRIVER", "demo")])
+        .env("RELAY_URL", "http://127.0.0.1:9")
+        .env("DATA_DIR", directory.path().join("data"));
+    let mut process = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    bounded("the listening line", async {
+        while !lines.next_line().await.unwrap().expect("the process listens").contains("listening on ") {}
+    })
+    .await;
+    let environment = format!("/proc/{}/environ", process.id().unwrap());
+    // Only its owner may read it, and of a process that may not be looked into that is root (proc(5)).
+    let metadata = std::fs::metadata(environment).unwrap();
+    assert_eq!((metadata.mode() & 0o777, metadata.uid()), (0o400, 0));
+}
