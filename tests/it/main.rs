@@ -10,4 +10,5 @@ mod kills;
 mod phone;
 mod pull_request;
 mod signature;
+mod tidy;
 mod whatsapp;
