@@ -63,13 +63,13 @@ async fn relay_killed_right_after_it_accepted_the_message() {
     approve_and_check(&stack, &console).await;
 }
 
-#[tokio::test]
-async fn relay_killed_while_its_request_is_on_the_way_to_the_vm() {
+/// Kill the relay while its request to start the run, or the answer to that, is held.
+async fn relay_killed_while_the_gate_holds(pass: Pass) {
     let mut stack = Stack::start(Plan::default()).await;
     let console = stack.console();
-    stack.to_vm.set(Pass::NoRequests);
+    stack.to_vm.set(pass);
     console.send(TASK, BOUND).await;
-    wait_until("the request to be held", BOUND, async || stack.to_vm.held() > 0).await;
+    wait_until("something to be held", BOUND, async || stack.to_vm.held() > 0).await;
     stack.kill_relay().await;
     stack.to_vm.set(Pass::All);
     stack.start_relay().await;
@@ -77,16 +77,13 @@ async fn relay_killed_while_its_request_is_on_the_way_to_the_vm() {
 }
 
 #[tokio::test]
+async fn relay_killed_while_its_request_is_on_the_way_to_the_vm() {
+    relay_killed_while_the_gate_holds(Pass::NoRequests).await;
+}
+
+#[tokio::test]
 async fn relay_killed_after_the_vm_started_the_run_and_before_it_heard_so() {
-    let mut stack = Stack::start(Plan::default()).await;
-    let console = stack.console();
-    stack.to_vm.set(Pass::NoReplies);
-    console.send(TASK, BOUND).await;
-    wait_until("the answer to be held", BOUND, async || stack.to_vm.held() > 0).await;
-    stack.kill_relay().await;
-    stack.to_vm.set(Pass::All);
-    stack.start_relay().await;
-    approve_and_check(&stack, &console).await;
+    relay_killed_while_the_gate_holds(Pass::NoReplies).await;
 }
 
 #[tokio::test]
@@ -124,41 +121,34 @@ async fn vm_killed_while_the_agent_works() {
     assert_eq!(console.count("was restarted"), 1);
 }
 
-#[tokio::test]
-async fn vm_killed_before_its_result_was_taken() {
+/// Kill the VM agent while one of its reports, or the acknowledgement of that, is held. A run that was not over then is
+/// interrupted, of one that was the diff is shown: the person is told which, and once.
+async fn vm_killed_while_the_gate_holds(pass: Pass) -> Console {
     let mut stack = Stack::start(Plan::default()).await;
     let console = stack.console();
-    stack.to_relay.set(Pass::NoRequests);
+    stack.to_relay.set(pass);
     console.send(TASK, BOUND).await;
-    wait_until("a report to be held", BOUND, async || stack.to_relay.held() > 0).await;
+    wait_until("something to be held", BOUND, async || stack.to_relay.held() > 0).await;
     stack.kill_vm().await;
     stack.to_relay.set(Pass::All);
     stack.start_vm().await;
-    // Killed before the run was over it is interrupted, after that its diff is shown: the person is told which.
     let told = ["*approve* opens", "was restarted while run 1"];
     wait_for("the truth about the run, once", RECOVERY, async || {
         let counts = told.map(|text| console.count(text));
         if counts == [1, 0] || counts == [0, 1] { Ok(()) } else { Err(console.texts()) }
     })
     .await;
+    console
+}
+
+#[tokio::test]
+async fn vm_killed_before_its_result_was_taken() {
+    vm_killed_while_the_gate_holds(Pass::NoRequests).await;
 }
 
 #[tokio::test]
 async fn vm_killed_after_its_result_was_taken_and_before_it_heard_so() {
-    let mut stack = Stack::start(Plan::default()).await;
-    let console = stack.console();
-    stack.to_relay.set(Pass::NoReplies);
-    console.send(TASK, BOUND).await;
-    wait_until("an acknowledgement to be held", BOUND, async || stack.to_relay.held() > 0).await;
-    stack.kill_vm().await;
-    stack.to_relay.set(Pass::All);
-    stack.start_vm().await;
-    let told = ["*approve* opens", "was restarted while run 1"];
-    wait_for("the truth about the run, once", RECOVERY, async || {
-        let counts = told.map(|text| console.count(text));
-        if counts == [1, 0] || counts == [0, 1] { Ok(()) } else { Err(console.texts()) }
-    })
-    .await;
+    let console = vm_killed_while_the_gate_holds(Pass::NoReplies).await;
     assert_eq!(console.count("Working on it"), 1, "a report taken twice counts once");
 }
 

@@ -10,27 +10,30 @@
 //! `.git`), [`remote`] (addresses).
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use relay_core::time::humane;
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 pub mod agent_git;
 pub mod capture;
+mod error;
 pub mod manifest;
+mod object_id;
 pub mod park;
 pub mod remote;
 pub mod repository;
 pub mod restore;
 pub mod snapshot;
+
+pub use error::GitError;
+pub(crate) use error::is_unreachable;
+pub use object_id::ObjectId;
 
 /// How long git may work on local files.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(300);
@@ -83,98 +86,6 @@ const INHERITED: &[&str] = &[
     "SSL_CERT_DIR",
     "GIT_SSL_CAINFO",
 ];
-
-/// Why something with git could not be done. The text is for people: what happened and, where there is something, what
-/// to do. It never holds a secret.
-#[derive(Debug, thiserror::Error)]
-pub enum GitError {
-    /// The program did not start.
-    #[error("git could not be started ({0}). Is git installed on the VM?")]
-    NotStarted(#[source] io::Error),
-    /// It was stopped.
-    #[error("`git {what}` was stopped because it took longer than {}.", humane(*.limit))]
-    TimedOut {
-        /// The subcommand.
-        what: &'static str,
-        /// How long it had.
-        limit: Duration,
-    },
-    /// It said no.
-    #[error("`git {what}` failed: {complaint}")]
-    Failed {
-        /// The subcommand.
-        what: &'static str,
-        /// What it wrote to its error output, shortened, without credentials.
-        complaint: String,
-    },
-    /// Its output is not one that can be handled.
-    #[error("`git {what}` answered something unexpected: {why}")]
-    Unexpected {
-        /// The subcommand.
-        what: &'static str,
-        /// What was wrong with it.
-        why: &'static str,
-    },
-    /// What was asked for makes no sense, or cannot be done with the files as they are.
-    #[error("{0}")]
-    Invalid(String),
-    /// No such repository, branch or file.
-    #[error("{0}")]
-    NotFound(String),
-    /// The volume or the worktree could not be read or written.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was being done.
-        what: String,
-        /// Why it did not work.
-        source: io::Error,
-    },
-}
-
-impl GitError {
-    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let what = what.into();
-        move |source| Self::Io { what, source }
-    }
-}
-
-/// The name of an object in git's store: a commit, a tree or a file's content.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ObjectId(String);
-
-impl ObjectId {
-    /// Parse the 40 or 64 hexadecimal digits of an object's name.
-    pub fn parse(text: impl Into<String>) -> Option<Self> {
-        let text = text.into();
-        let well_formed = matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
-        well_formed.then_some(Self(text))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for ObjectId {
-    type Error = &'static str;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(text).ok_or("not the name of a git object")
-    }
-}
-
-impl From<ObjectId> for String {
-    fn from(id: ObjectId) -> Self {
-        id.0
-    }
-}
-
-impl fmt::Display for ObjectId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Where git works: a trusted directory that holds its data, and the worktree that it is applied to.
 #[derive(Clone, Debug)]

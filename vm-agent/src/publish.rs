@@ -6,10 +6,10 @@
 use relay_core::id::{RunId, TreeHash};
 use relay_core::protocol::DecisionResult;
 
-use crate::git::GitError;
 use crate::git::park::branch_of;
 use crate::git::repository::Repository;
 use crate::git::snapshot::Snapshot;
+use crate::git::{GitError, is_unreachable};
 use crate::github::{GitHub, GitHubError};
 
 /// What a pull request says.
@@ -152,13 +152,7 @@ fn explain_push(error: &GitError) -> String {
     } else if says(&["not found", "does not exist", "does not appear to be a git repository"]) {
         "Origin is not there, or the token may not see it. Check the repository's address and the token, then approve again."
             .to_owned()
-    } else if says(&[
-        "Could not resolve host",
-        "Failed to connect",
-        "Couldn't connect",
-        "timed out",
-        "Connection refused",
-    ]) {
+    } else if is_unreachable(complaint) {
         "Origin could not be reached. Approve again in a few minutes.".to_owned()
     } else {
         format!("The push failed. Git says: {complaint}")

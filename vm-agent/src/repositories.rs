@@ -18,7 +18,7 @@ pub use crate::git::snapshot::{Changes, Snapshot};
 use crate::files;
 use crate::git::remote::{directory_name, is_directory_name};
 use crate::git::repository::reach;
-use crate::git::{Call, WORKTREE_TIMEOUT, blocking};
+use crate::git::{Call, WORKTREE_TIMEOUT, blocking, is_unreachable};
 use crate::github::GitHub;
 
 /// Repositories that a volume may hold at most.
@@ -222,13 +222,7 @@ fn explain_clone(remote: &RemoteUrl, error: GitError, has_token: bool) -> GitErr
         format!("I am not allowed to read {shown}. {token}")
     } else if says(&["not found", "does not exist", "does not appear to be a git repository"]) {
         format!("There is no repository at {shown}, or I am not allowed to see it. Check the address.")
-    } else if says(&[
-        "Could not resolve host",
-        "Failed to connect",
-        "Couldn't connect",
-        "timed out",
-        "Connection refused",
-    ]) {
+    } else if is_unreachable(complaint) {
         format!("{shown} could not be reached. Check the address, and try again in a while.")
     } else {
         format!("{shown} could not be cloned. Git says: {complaint}")
