@@ -374,7 +374,7 @@ pub const ANSWER_CHARS_MAX: usize = 6_000;
 pub const PROGRESS_CHARS_MAX: usize = 600;
 /// Bytes of a diff or file sent to the relay at most.
 pub const DIFF_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of any JSON body between relay and VM at most.
+/// Bytes of any JSON body between relay and VM at most; a diff that would not fit is cut.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a picture fetched from a VM at most.
 pub const IMAGE_BYTES_MAX: usize = 5 * 1024 * 1024;

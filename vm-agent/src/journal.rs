@@ -258,9 +258,15 @@ impl RunLog {
         fs::write(self.directory.join(DELIVERED_FILE), seq.to_string())
     }
 
-    /// Report once more how the run ended, for a relay that does not know. Nothing when it has not ended.
+    /// Report once more how the run ended, for a relay that does not know: the diff, if one waits for a decision. Nothing when
+    /// it has not ended.
     pub fn repeat_end(&mut self) -> io::Result<()> {
-        let ends = |event: &VmEvent| matches!(event, VmEvent::Finished { .. } | VmEvent::Decided { .. });
+        let waits = matches!(self.record.phase, Phase::AwaitingApproval { .. });
+        let ends = |event: &VmEvent| match event {
+            VmEvent::Finished { .. } => true,
+            VmEvent::Decided { .. } => !waits,
+            _ => false,
+        };
         match read_entries(&self.directory)?.into_iter().map(|entry| entry.event).rfind(ends) {
             Some(event) => self.append(event),
             None => Ok(()),

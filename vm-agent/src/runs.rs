@@ -98,7 +98,7 @@ impl Runs {
         Self(Arc::new(Inner { surroundings, state, appended, cloning, tasks, shutdown: CancellationToken::new() }))
     }
 
-    /// Accept a run and begin it. One that is over reports its end again: whoever starts it does not know.
+    /// Accept a run and begin it. One that has ended reports its end again: whoever starts it does not know.
     pub fn start(&self, conversation: &ConversationId, run: RunId, task: Task) -> Result<Accepted, Refused> {
         let mut state = self.state();
         if let Some(log) = state.journal.log_mut(&run) {
@@ -311,9 +311,10 @@ impl Runs {
         Ok(())
     }
 
-    /// Report again how a run that is over ended.
+    /// Report again how a run ended, or the diff that waits, unless that is still to be reported for the first time.
     fn repeat_end(&self, log: &mut RunLog) -> Result<(), Refused> {
-        if matches!(log.record().phase, Phase::Over { .. }) {
+        let has_ended = matches!(log.record().phase, Phase::Over { .. } | Phase::AwaitingApproval { .. });
+        if has_ended && log.next_report().is_none() {
             log.repeat_end().map_err(|error| Refused::disk(&error))?;
             self.0.appended.notify_one();
         }

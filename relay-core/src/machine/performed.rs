@@ -163,8 +163,8 @@ impl Step<'_> {
             Some(RunStatus { state: RunState::Running, .. }) => {
                 self.told_quiet(&text::quiet(run, self.rules.silence_timeout));
             }
-            // Its report is on the way, or was lost with a VM's volume or a relay's store: asked again, the VM tells it again.
-            Some(RunStatus { state: RunState::Over, .. }) => self.tell_again(run),
+            // Its report is on the way, or was lost: asked to start the run again, the VM tells it again.
+            Some(RunStatus { state: RunState::Over | RunState::AwaitingApproval, .. }) => self.tell_again(run),
             Some(_) => {}
         }
     }

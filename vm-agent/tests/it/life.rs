@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use relay_core::id::TreeHash;
 use relay_core::protocol::{
-    Accepted, Answer, Decision, DecisionResult, Question, RunOutcome, RunState, RunStatus, Task, VmEvent,
+    Accepted, Answer, Decision, DecisionResult, Health, Question, RunOutcome, RunState, RunStatus, Task, VmEvent,
 };
 use reqwest::StatusCode;
 
@@ -174,6 +174,24 @@ async fn a_cancelled_run_leaves_no_process_and_no_change() {
     assert!(!vm.worktree().join("hello.txt").exists());
     vm.prompt_for_changes(2, "go on").await;
     assert_eq!(vm.relay.outcomes(&run).len(), 1);
+}
+
+#[tokio::test]
+async fn a_diff_that_waits_is_told_again_to_whoever_starts_its_run() {
+    let vm = Vm::demo().await;
+    let (run, tree) = vm.prompt_for_changes(1, "write hello.txt").await;
+    let shown = vm.relay.outcome(&run).await;
+    eventually("the report to be delivered", async || {
+        let health: Health = vm.send("GET", "/health", Vec::new()).await.json().await.unwrap();
+        (health.unreported_events == 0).then_some(())
+    })
+    .await;
+    let again = vm.start_run(1, Task::Prompt { text: "again".to_owned() }).await;
+    assert!(again.json::<Accepted>().await.unwrap().repeated);
+    eventually("the diff again", async || (vm.relay.outcomes(&run).len() == 2).then_some(())).await;
+    assert_eq!(vm.relay.outcomes(&run), [shown.clone(), shown]);
+    vm.decide(&run, &tree, Decision::Reject).await;
+    assert_eq!(vm.relay.event(&run, 0, decided).await, DecisionResult::RolledBack);
 }
 
 #[tokio::test]

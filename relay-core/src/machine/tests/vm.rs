@@ -117,12 +117,14 @@ fn a_vm_that_can_not_take_a_run_says_why_and_the_message_is_kept() {
 
 #[test]
 fn a_run_whose_end_was_lost_is_asked_for_again() {
-    let mut talk = Talk::working();
-    talk.wait(talk.rules.silence_timeout);
-    talk.forget();
-    talk.settle(probed(RunState::Over));
-    assert_eq!(talk.calls(), [start(1, "fix the bug")], "which the VM starts once and answers with its end");
-    assert!(talk.texts().is_empty());
+    for state in [RunState::Over, RunState::AwaitingApproval] {
+        let mut talk = Talk::working();
+        talk.wait(talk.rules.silence_timeout);
+        talk.forget();
+        talk.settle(probed(state));
+        assert_eq!(talk.calls(), [start(1, "fix the bug")], "which the VM starts once and answers with its end");
+        assert!(talk.texts().is_empty());
+    }
 }
 
 #[test]
