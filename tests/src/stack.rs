@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -221,13 +222,27 @@ fn start(program: &Path, vars: &[(&str, String)]) -> Process {
     Process::start(program, &[], &vars)
 }
 
-/// A loopback address that is free now. Nothing else here binds a port of the kernel's choice twice in so short a time.
+/// Below the ports that Linux gives to outgoing connections (`ip_local_port_range` begins at 32768), so that no connection
+/// takes the port of a process while that is being started again.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A loopback address that is free, and that nobody else in this process is given.
 ///
 /// # Panics
 /// When no port is free.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free loopback port");
-    listener.local_addr().expect("a bound socket has an address")
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Test processes that run at the same time begin at different places.
+    let first = std::process::id().wrapping_mul(97);
+    for _ in PORTS {
+        let number =
+            first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed).into()) % u32::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(number).expect("smaller than the range");
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener.local_addr().expect("a bound socket has an address");
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
 }
 
 /// Run git in `directory` and return what it prints.
