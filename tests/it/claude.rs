@@ -99,6 +99,22 @@ async fn a_cancelled_run_of_claude_leaves_no_process_and_no_change() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_claude_left_behind_dies_with_a_run_that_ends_well() {
+    let api = FakeAnthropic::start().await;
+    let stack = Stack::start(with_claude(&api)).await;
+    let console = stack.console();
+    let mark = format!("daemon-{}", std::process::id());
+    // The sum is in the command's output alone, and only if the daemon lives.
+    let daemon = format!(
+        "{MARK_VARIABLE}={mark} setsid sleep 333 > /dev/null 2>&1 & sleep 1; kill -0 $! && echo up-$((40 + 2))"
+    );
+    console.send(&format!("SCENARIO:bash[[{daemon}]]"), RUN).await;
+    console.wait_for("The command has run", RUN).await;
+    assert!(api.messages().iter().any(|request| request.mentions("up-42")), "the daemon was up");
+    assert_eq!(descendants_alive(&format!("{MARK_VARIABLE}={mark}")), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_hostile_repository_runs_nothing_and_gets_no_key() {
     let api = FakeAnthropic::start().await;
     let thief = FakeAnthropic::start().await;
