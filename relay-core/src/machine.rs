@@ -3,7 +3,7 @@
 //! Nothing here asks for the time, for chance, for the environment or for a socket, so everything that can happen to a
 //! conversation can be tested by the thousand. The states are in [`conversation`], the inputs in [`event`], the outputs
 //! in [`effect`], the sentences for people in [`text`]. The arms of [`step`] are spread over four files by what came in:
-//! `messages`, `reports`, `performed`, `timers`.
+//! `messages`, `reports`, `performed`, `timers`. How much of it the person hears is in `progress`.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ pub mod effect;
 pub mod event;
 mod messages;
 mod performed;
+mod progress;
 mod reports;
 pub mod retry;
 pub mod rules;
@@ -23,7 +24,7 @@ pub mod words;
 #[cfg(test)]
 mod tests;
 
-pub use conversation::{Conversation, Ending, Pending, Phase, Timer};
+pub use conversation::{Conversation, Ending, Pending, Phase, Timer, Verbosity};
 pub use effect::{Choice, Effect, Lane, Queued, Say};
 pub use event::{Content, Event, Message, Outcome};
 pub use rules::Rules;
@@ -63,6 +64,7 @@ pub fn step(rules: &Rules, conversation: Conversation, event: Event, now: Timest
         Event::Performed { effect, outcome } => step.performed(effect, outcome),
         Event::Due => step.due(),
         Event::Redriven { effect } => step.redriven(effect),
+        Event::Garbled => {}
     }
     let Step { conversation, effects, acked, dead, .. } = step;
     Transition { conversation, effects, acked, dead }
@@ -119,8 +121,15 @@ impl Step<'_> {
         self.say_all(Say { text: text.as_ref().to_owned(), choice: Some(choice), ..Say::default() });
     }
 
-    /// Send a line that only says what is going on.
+    /// Send a line that only says what is going on; a quiet person is spared it.
     fn say_passing(&mut self, text: impl AsRef<str>) {
+        if self.conversation.verbosity != Verbosity::Quiet {
+            self.say_notice(text);
+        }
+    }
+
+    /// Send a passing line that a quiet person needs, too: otherwise a message of theirs would seem to be lost.
+    fn say_notice(&mut self, text: impl AsRef<str>) {
         self.say_all(Say { text: text.as_ref().to_owned(), passing: true, ..Say::default() });
     }
 
@@ -188,7 +197,8 @@ impl Step<'_> {
         if let Some(run) = self.conversation.run().cloned() {
             self.conversation.remember(run, ending);
         }
-        self.clear(&[Timer::Silence, Timer::Progress, Timer::Approval, Timer::ApprovalWarning]);
+        self.forget_progress();
+        self.clear(&[Timer::Silence, Timer::Approval, Timer::ApprovalWarning]);
         self.conversation.phase = Phase::Idle;
         if let Some(task) = self.conversation.queue.pop_front() {
             self.start(task);
@@ -199,7 +209,8 @@ impl Step<'_> {
     fn await_approval(&mut self, pending: Pending) {
         self.leave_deciding();
         self.conversation.phase = Phase::AwaitingApproval(pending);
-        self.clear(&[Timer::Silence, Timer::Progress]);
+        self.forget_progress();
+        self.clear(&[Timer::Silence]);
         self.set_approval_timers();
     }
 

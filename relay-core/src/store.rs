@@ -12,11 +12,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 use crate::id::{BlobId, ConversationId, EffectSeq, EventId, Fence, NodeId, Nonce};
 use crate::machine::{Conversation, Dead, Effect, Event, Queued};
 use crate::time::Timestamp;
 
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -48,7 +51,8 @@ pub trait Store: Send + Sync {
     /// will process it; a released conversation is due at `deadline`. The same nonce again changes nothing and answers the same.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
-    /// Take the lease of a conversation that is due: its deadline has passed, or its holder's lease has run out.
+    /// Take the lease of a conversation that is due: its deadline has passed, its holder's lease has run out, or its VM has
+    /// published something that nobody holds it to read.
     async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError>;
 
     /// Conversations that are due, the longest overdue first, and when the next one will be.
@@ -84,8 +88,31 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<FeedEntry>, StoreError>;
 
-    /// Delete what has expired: pictures, remembered event ids. Cheap when there is nothing to do.
+    /// Delete what has expired: pictures, remembered event ids.
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Conversations known, those that are due or will be soonest first.
+    async fn conversations(&self, limit: usize) -> Result<Vec<ConversationId>, StoreError>;
+
+    /// Who has a conversation and what waits in it, for looking at.
+    async fn overview(&self, conversation: &ConversationId) -> Result<Option<Overview>, StoreError>;
+
+    /// Send hints for as long as somebody receives them. A hint saves time and promises nothing: whoever gets none finds
+    /// the same a little later by [`Store::due`] and [`Store::feed`]. Ends with an error when no more hints can come.
+    ///
+    /// A store that one process has for itself has nothing to tell it.
+    async fn watch(&self, hints: mpsc::Sender<Hint>) -> Result<(), StoreError> {
+        hints.closed().await;
+        Ok(())
+    }
+
+    /// The time by the clock that all who share the store go by: `local` for a process that has it for itself.
+    async fn time(&self, local: Timestamp) -> Result<Timestamp, StoreError> {
+        Ok(local)
+    }
+
+    /// Whether the store can be worked with, by one call that costs nothing.
+    async fn health(&self) -> Result<Health, StoreError>;
 }
 
 /// The store is unwell. What the caller may act on is in the answers, not here.
@@ -262,6 +289,41 @@ impl std::fmt::Debug for Blob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Blob({}, {} bytes)", self.content_type, self.bytes.len())
     }
+}
+
+/// Something that happened in the store, by another process or by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// This conversation may be due.
+    Due(ConversationId),
+    /// Hints may have been lost: anything may be due.
+    Missed,
+    /// A feed has grown.
+    Fed,
+}
+
+/// Answer of [`Store::health`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// What works less well than it could, and how to mend it; one sentence each.
+    pub concerns: Vec<String>,
+}
+
+/// Answer of [`Store::overview`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Overview {
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// The latest fence.
+    pub fence: Fence,
+    /// Who has the lease, if anyone; it may have run out.
+    pub holder: Option<NodeId>,
+    /// When the lease runs out or, without one, the conversation is due.
+    pub due_at: Option<Timestamp>,
+    /// Events not yet consumed.
+    pub inbox: u64,
+    /// Effects not yet acknowledged.
+    pub outbox: u64,
 }
 
 /// An entry of a feed.

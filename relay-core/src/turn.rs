@@ -185,3 +185,44 @@ impl Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Address, ChannelKind, ConversationId, MessageId, RunId};
+    use crate::machine::{Content, Message};
+    use crate::protocol::VmEvent;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    fn commit(turn: &mut Turn) -> Commit {
+        match turn.next(NOW, Nonce::parse("nonce-1").unwrap()) {
+            Move::Commit(commit) => *commit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn reports_that_wait_together_become_one_commit_with_one_message() {
+        let id = ConversationId::parse("c0ffee").unwrap();
+        let from = Address { channel: ChannelKind::Twilio, name: "someone".into() };
+        let content = Content::Text { text: "fix the bug".into() };
+        let inbox = vec![Event::Message(Message { id: MessageId::parse("M1").unwrap(), from, content })];
+        let conversation = Conversation::new(id.clone());
+        let held = Held { conversation, fence: Fence(1), inbox, outbox: Vec::new() };
+        let mut turn = Turn::begin(Rules::default(), held);
+        commit(&mut turn);
+
+        let run = RunId::of(&id, NOW, 1);
+        let report = |seq| {
+            let event = VmEvent::Progress { text: format!("step {seq}") };
+            Event::Report { run: run.clone(), seq, event }
+        };
+        turn.committed(Committed::Held { inbox: (1..=3).map(report).collect() });
+        let commit = commit(&mut turn);
+        assert_eq!(commit.consumed, 3);
+        let [Queued { effect: Effect::Say(say), .. }] = &commit.effects[..] else { panic!("{:?}", commit.effects) };
+        assert_eq!(say.text, "step 1\nstep 2\nstep 3");
+        assert!(commit.conversation.progress.lines.is_empty());
+    }
+}

@@ -30,6 +30,9 @@ pub struct Conversation {
     pub waking: Option<Waking>,
     /// Progress that waits for its message.
     pub progress: Progress,
+    /// How much the person wants to hear.
+    #[serde(default)]
+    pub verbosity: Verbosity,
     /// Runs that are over, the latest last; bounded.
     pub past: VecDeque<Past>,
     /// When the first run was asked for: a part of every run's name.
@@ -157,6 +160,19 @@ pub struct Progress {
     pub sent_at: Option<Timestamp>,
 }
 
+/// How much a person wants to hear of what is going on. Answers, results, questions and problems always come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verbosity {
+    /// No progress, and no other line that only says what is going on.
+    Quiet,
+    /// Progress, gathered on a channel where each message costs money.
+    #[default]
+    Normal,
+    /// All progress as it comes.
+    Verbose,
+}
+
 /// A run that is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Past {
@@ -213,6 +229,7 @@ impl Conversation {
             retries: BTreeMap::new(),
             waking: None,
             progress: Progress::default(),
+            verbosity: Verbosity::default(),
             past: VecDeque::new(),
             origin: Timestamp::default(),
             runs: 0,

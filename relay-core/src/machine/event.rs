@@ -35,6 +35,8 @@ pub enum Event {
         /// What to try again.
         effect: Effect,
     },
+    /// Something was published in a VM's name that is no report of its conversation. It changes nothing.
+    Garbled,
 }
 
 /// What a person sent.
@@ -126,7 +128,7 @@ impl Event {
         let id = match self {
             Self::Message(message) => format!("message:{}:{}", message.from.channel.name(), message.id),
             Self::Report { run, seq, .. } => format!("report:{run}:{seq}"),
-            Self::Performed { .. } | Self::Due | Self::Redriven { .. } => return None,
+            Self::Performed { .. } | Self::Due | Self::Redriven { .. } | Self::Garbled => return None,
         };
         Some(EventId::parse(id).expect("made of identifiers and separators within the bound"))
     }

@@ -60,6 +60,7 @@ impl Step<'_> {
             Word::Checkout { name, create } => self.ask_when_idle(Question::Checkout { name, create }),
             Word::Clone(url) => self.task(Task::Clone { url }),
             Word::Resume(number) => self.resume(number),
+            Word::Verbosity(verbosity) => self.turn_to(verbosity),
             Word::Help => self.say(text::HELP),
         }
     }
@@ -67,7 +68,8 @@ impl Step<'_> {
     /// Start a task, or let it wait its turn.
     fn task(&mut self, task: Task) {
         if self.conversation.phase == Phase::Idle {
-            return self.start(task);
+            self.start(task);
+            return self.acknowledge();
         }
         if self.conversation.queue.len() >= self.rules.queue_max {
             return self.say(text::queue_full(self.rules.queue_max));
@@ -125,10 +127,16 @@ impl Step<'_> {
         };
         let dropped = self.conversation.queue.len();
         self.conversation.queue.clear();
-        self.clear(&[Timer::Approval, Timer::ApprovalWarning, Timer::Progress]);
+        self.forget_progress();
+        self.clear(&[Timer::Approval, Timer::ApprovalWarning]);
         self.set(Timer::Silence, self.rules.silence_timeout);
         self.emit(Effect::CancelRun { run: run.clone() });
-        self.say_passing(text::cancelling(&run, dropped));
+        let line = text::cancelling(&run, dropped);
+        if dropped == 0 {
+            self.say_passing(line)
+        } else {
+            self.say_notice(line)
+        }
         self.conversation.phase = Phase::Cancelling { run, unreachable: false };
     }
 

@@ -70,7 +70,7 @@ impl Step<'_> {
         };
         retry.attempts += 1;
         if let (Effect::StartRun { .. }, 1, Some(message)) = (&effect, retry.attempts, &failure.message) {
-            self.say_passing(text::held_up(message));
+            self.say_notice(text::held_up(message));
         }
         match retry::next(self.rules, &effect, &retry, failure.in_use, failure.asked, self.now) {
             Next::At(next_at) => {

@@ -5,9 +5,6 @@ use crate::machine::effect::{Choice, Effect, Say};
 use crate::machine::{Ending, Pending, Phase, Step, Timer, text};
 use crate::protocol::{Decision, DecisionResult, RunOutcome, VmEvent};
 
-/// Lines of progress that wait for their message; the oldest make way.
-const PROGRESS_LINES_MAX: usize = 12;
-
 impl Step<'_> {
     pub(super) fn report(&mut self, run: &RunId, seq: u64, event: VmEvent) {
         if self.conversation.run() != Some(run) || seq <= self.conversation.reported {
@@ -22,7 +19,10 @@ impl Step<'_> {
             VmEvent::Image { name, caption } => {
                 self.emit(Effect::KeepImage { run: run.clone(), name, caption });
             }
-            VmEvent::Finished { outcome } => self.finished(run, outcome),
+            VmEvent::Finished { outcome } => {
+                self.flush_due_progress();
+                self.finished(run, outcome);
+            }
             VmEvent::Decided { decision, result } => self.decided(run, decision, result),
         }
     }
@@ -44,33 +44,6 @@ impl Step<'_> {
         }
         if !matches!(self.conversation.phase, Phase::AwaitingApproval(_)) {
             self.set(Timer::Silence, self.rules.silence_timeout);
-        }
-    }
-
-    fn progress(&mut self, line: String) {
-        if !matches!(self.conversation.phase, Phase::Working { .. }) {
-            return;
-        }
-        let paid = self.conversation.address.as_ref().is_some_and(|address| address.channel.limits().paid);
-        let progress = &mut self.conversation.progress;
-        progress.lines.push_back(line);
-        if progress.lines.len() > PROGRESS_LINES_MAX {
-            progress.lines.pop_front();
-        }
-        match progress.sent_at {
-            Some(sent_at) if paid && self.now.since(sent_at) < self.rules.progress_interval => {
-                self.conversation.timers.insert(Timer::Progress, sent_at + self.rules.progress_interval);
-            }
-            _ => self.flush_progress(),
-        }
-    }
-
-    pub(super) fn flush_progress(&mut self) {
-        let lines: Vec<String> = self.conversation.progress.lines.drain(..).collect();
-        self.conversation.progress.sent_at = Some(self.now);
-        self.clear(&[Timer::Progress]);
-        if !lines.is_empty() {
-            self.say_passing(lines.join("\n"));
         }
     }
 

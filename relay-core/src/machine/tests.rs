@@ -8,6 +8,7 @@ use crate::protocol::{Decision, DecisionResult, DiffStat, RunOutcome, VmEvent};
 
 mod approval;
 mod chat;
+mod progress;
 mod queue;
 mod vm;
 
@@ -62,6 +63,20 @@ impl Talk {
     }
 
     fn feed(&mut self, event: Event) {
+        self.feed_all([event]);
+    }
+
+    /// Events that wait together, and then the deadlines that have passed: as in a turn.
+    fn feed_all(&mut self, inbox: impl IntoIterator<Item = Event>) {
+        for event in inbox {
+            self.step(event);
+        }
+        if self.conversation.is_due(self.now) {
+            self.step(Event::Due);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
         let before = self.conversation.effects;
         let transition = step(&self.rules, self.conversation.clone(), event, self.now);
         let seqs: Vec<u64> = transition.effects.iter().map(|queued| queued.seq.0).collect();
@@ -73,9 +88,13 @@ impl Talk {
         self.dead.extend(transition.dead);
     }
 
-    fn hear_content(&mut self, content: Content) {
+    fn message(&self, content: Content) -> Event {
         let from = Address { channel: self.channel, name: "someone".into() };
-        self.feed(Event::Message(Message { id: MessageId::parse("M1").unwrap(), from, content }));
+        Event::Message(Message { id: MessageId::parse("M1").unwrap(), from, content })
+    }
+
+    fn hear_content(&mut self, content: Content) {
+        self.feed(self.message(content));
     }
 
     fn hear(&mut self, text: &str) {
@@ -93,8 +112,20 @@ impl Talk {
     }
 
     fn report_of(&mut self, run: &RunId, event: VmEvent) {
+        let report = self.next_report(run, event);
+        self.feed(report);
+    }
+
+    /// Reports of the current run that wait together.
+    fn report_all(&mut self, events: impl IntoIterator<Item = VmEvent>) {
+        let run = self.conversation.run().expect("a run is on").clone();
+        let inbox: Vec<Event> = events.into_iter().map(|event| self.next_report(&run, event)).collect();
+        self.feed_all(inbox);
+    }
+
+    fn next_report(&mut self, run: &RunId, event: VmEvent) -> Event {
         self.reported += 1;
-        self.feed(Event::Report { run: run.clone(), seq: self.reported, event });
+        Event::Report { run: run.clone(), seq: self.reported, event }
     }
 
     /// Time passes; deadlines fire as they come.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::id::RunId;
-use crate::machine::conversation::{Conversation, Ending, Phase};
+use crate::machine::conversation::{Conversation, Ending, Phase, Verbosity};
 use crate::protocol::{Decision, DiffStat, Task};
 use crate::time::{Timestamp, humane};
 
@@ -19,6 +19,7 @@ pub const HELP: &str = "Write what you want done; I hand it to your coding agent
     *repos*, *clone URL*, *switch NAME*: repositories\n\
     *branch*, *checkout NAME*, *checkout -b NAME*: branches\n\
     *clear*: start a new session with the agent\n\
+    *quiet*, *normal*, *verbose*: hear no progress, some of it, or all of it\n\
     \n\
     A word counts only when it is the whole message.";
 
@@ -53,6 +54,24 @@ pub(super) fn unsupported(what: &str) -> String {
 
 pub(super) fn started(run: &RunId, driver: &str) -> String {
     format!("🔧 Working on it: {} ({driver}).", run_name(run))
+}
+
+/// The only line about a task before its result, for a person who wants no more.
+pub(super) fn taken_on(run: &RunId) -> String {
+    format!("📥 Taken on as {}.", run_name(run))
+}
+
+pub(super) fn verbosity(verbosity: Verbosity) -> &'static str {
+    match verbosity {
+        Verbosity::Quiet => {
+            "🔕 *quiet*: no progress from now on, only answers, results, questions and problems. \
+             *normal* brings progress back."
+        }
+        Verbosity::Normal => {
+            "🔔 *normal*: progress from now on, but not in a flood. *quiet* and *verbose* change that."
+        }
+        Verbosity::Verbose => "📣 *verbose*: every bit of progress from now on, as it comes. *normal* makes it less.",
+    }
 }
 
 pub(super) fn queued(position: usize, phase: &Phase) -> String {
@@ -134,9 +153,13 @@ pub(super) fn status(conversation: &Conversation, now: Timestamp) -> String {
     if let Some(at) = conversation.timers.get(&super::Timer::Approval) {
         text = format!("{text} It is parked in {} if you don't answer.", humane(at.since(now)));
     }
-    match conversation.queue.len() {
-        0 => text,
-        waiting => format!("{text}\n{waiting} waiting; see *queue*."),
+    if let waiting @ 1.. = conversation.queue.len() {
+        text = format!("{text}\n{waiting} waiting; see *queue*.");
+    }
+    match conversation.verbosity {
+        Verbosity::Quiet => format!("{text}\nYou hear no progress (*quiet*); *normal* brings it back."),
+        Verbosity::Normal => text,
+        Verbosity::Verbose => format!("{text}\nYou hear all progress (*verbose*); *normal* makes it less."),
     }
 }
 

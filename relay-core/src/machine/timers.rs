@@ -29,7 +29,7 @@ impl Step<'_> {
                     && !in_silence
                 {
                     waking.told = true;
-                    self.say_passing(text::WAKING);
+                    self.say_notice(text::WAKING);
                 }
             }
             Timer::Progress => self.flush_progress(),

@@ -1,6 +1,7 @@
 //! The words of the chat. A word counts only when it is the whole message; anything else goes to the agent unchanged.
 
 use crate::id::{RunId, TreeHash};
+use crate::machine::conversation::Verbosity;
 use crate::protocol::Decision;
 
 /// What a person asks the relay itself to do.
@@ -41,6 +42,8 @@ pub enum Word {
         /// Make it first.
         create: bool,
     },
+    /// `quiet`, `normal`, `verbose`
+    Verbosity(Verbosity),
     /// `help`
     Help,
 }
@@ -67,6 +70,9 @@ impl Word {
             ("branch", []) => Self::Branch,
             ("checkout", ["-b", name]) => Self::Checkout { name: (*name).to_owned(), create: true },
             ("checkout", [name]) => Self::Checkout { name: (*name).to_owned(), create: false },
+            ("quiet", []) => Self::Verbosity(Verbosity::Quiet),
+            ("normal", []) => Self::Verbosity(Verbosity::Normal),
+            ("verbose", []) => Self::Verbosity(Verbosity::Verbose),
             ("help", []) => Self::Help,
             _ => return None,
         })
@@ -125,6 +131,9 @@ mod tests {
             ("clone https://github.com/o/r", Word::Clone("https://github.com/o/r".into())),
             ("checkout main", Word::Checkout { name: "main".into(), create: false }),
             ("checkout -b Fix/It", Word::Checkout { name: "Fix/It".into(), create: true }),
+            ("quiet", Word::Verbosity(Verbosity::Quiet)),
+            ("Normal", Word::Verbosity(Verbosity::Normal)),
+            (" VERBOSE ", Word::Verbosity(Verbosity::Verbose)),
             ("help", Word::Help),
         ];
         for (text, word) in words {
@@ -140,6 +149,9 @@ mod tests {
             "show me the login page",
             "resume work",
             "cancelled",
+            "quiet please",
+            "normalize",
+            "verbose logging",
         ] {
             assert_eq!(Word::parse(text), None, "{text:?}");
         }

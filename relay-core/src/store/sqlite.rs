@@ -13,7 +13,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::id::{BlobId, ConversationId};
 use crate::machine::Conversation;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Ingest, Ingested, Stats, Store, StoreError,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Stats,
+    Store, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -152,6 +153,19 @@ impl Store for SqliteStore {
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         self.transact(move |db| shelf::sweep(db, now)).await
+    }
+
+    async fn conversations(&self, limit: usize) -> Result<Vec<ConversationId>, StoreError> {
+        self.transact(move |db| shelf::conversations(db, limit)).await
+    }
+
+    async fn overview(&self, conversation: &ConversationId) -> Result<Option<Overview>, StoreError> {
+        let id = conversation.clone();
+        self.transact(move |db| shelf::overview(db, &id)).await
+    }
+
+    async fn health(&self) -> Result<Health, StoreError> {
+        self.transact(|db| Ok(db.query_row("SELECT 1", [], |_| Ok(Health::default()))?)).await
     }
 }
 

@@ -10,7 +10,8 @@ use rand::{RngExt, SeedableRng};
 use crate::id::{BlobId, ConversationId};
 use crate::machine::Conversation;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Ingest, Ingested, Stats, Store, StoreError,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Stats,
+    Store, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -149,5 +150,17 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         self.inner.sweep(now).await
+    }
+
+    async fn conversations(&self, limit: usize) -> Result<Vec<ConversationId>, StoreError> {
+        self.inner.conversations(limit).await
+    }
+
+    async fn overview(&self, conversation: &ConversationId) -> Result<Option<Overview>, StoreError> {
+        self.inner.overview(conversation).await
+    }
+
+    async fn health(&self) -> Result<Health, StoreError> {
+        self.inner.health().await
     }
 }

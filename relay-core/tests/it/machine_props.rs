@@ -6,13 +6,17 @@ use std::time::Duration;
 use proptest::prelude::*;
 use relay_core::id::{Address, ChannelKind, ConversationId, EffectSeq, MessageId, RunId, TreeHash};
 use relay_core::machine::words::{Pressed, Word};
-use relay_core::machine::{self, Content, Conversation, Effect, Event, Message, Outcome, Phase, Queued, Rules, Timer};
+use relay_core::machine::{
+    self, Content, Conversation, Effect, Event, Message, Outcome, Phase, Queued, Rules, Say, Timer, Verbosity, text,
+};
 use relay_core::protocol::{
     Answer, Decision, DecisionResult, DiffStat, RefusalReason, RunOutcome, RunState, RunStatus, Task, VmEvent,
 };
 use relay_core::time::Timestamp;
 
 const QUEUE_MAX: usize = 3;
+/// What every report of progress says.
+const PROGRESS: &str = "a step";
 
 /// One thing that happens; what it refers to is looked up in the state at that moment.
 #[derive(Clone, Debug)]
@@ -46,8 +50,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let words =
         ["approve", "reject", "cancel", "status", "queue", "diff", "help", "clear", "drop 1", "resume 1", " ", "do it"];
     let hear = prop_oneof![
-        proptest::sample::select(words.to_vec()).prop_map(str::to_owned),
-        (0u32..1_000).prop_map(|number| format!("task {number}")),
+        4 => proptest::sample::select(words.to_vec()).prop_map(str::to_owned),
+        1 => proptest::sample::select(vec!["quiet", "normal", "verbose"]).prop_map(str::to_owned),
+        4 => (0u32..1_000).prop_map(|number| format!("task {number}")),
     ];
     let press = (proptest::sample::select(vec!["approve", "reject"]), 0u64..3);
     let decision = prop_oneof![Just(Decision::Approve), Just(Decision::Reject), Just(Decision::Park)];
@@ -65,7 +70,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     ];
     let event = prop_oneof![
         2 => Just(Reported::Plain(VmEvent::Beat)),
-        2 => Just(Reported::Plain(VmEvent::Progress { text: "p".into() })),
+        6 => Just(Reported::Plain(VmEvent::Progress { text: PROGRESS.into() })),
         2 => Just(Reported::Plain(VmEvent::Started { driver: "d".into() })),
         6 => Just(Reported::Changes),
         2 => finished.prop_map(|outcome| Reported::Plain(VmEvent::Finished { outcome })),
@@ -87,6 +92,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => hear.prop_map(Move::Hear),
         3 => press.prop_map(|(word, runs_ago)| Move::Press { word, runs_ago }),
         2 => (0u64..400).prop_map(Move::Wait),
+        3 => (0u64..30).prop_map(Move::Wait),
         5 => (prop_oneof![4 => Just(0u64), 1 => 1u64..3], event).prop_map(|(runs_ago, event)| Move::Report { runs_ago, event }),
         8 => (any::<bool>(), outcome).prop_map(|(chat, outcome)| Move::Perform { chat, outcome }),
     ];
@@ -106,6 +112,8 @@ struct Model {
     started: BTreeMap<RunId, Task>,
     /// The diff whose message was handed over last.
     shown: Option<(RunId, TreeHash)>,
+    /// The run of which progress was told last, by its number, and when.
+    told: Option<(u64, Timestamp)>,
 }
 
 impl Model {
@@ -120,6 +128,7 @@ impl Model {
             waiting: Vec::new(),
             started: BTreeMap::new(),
             shown: None,
+            told: None,
         }
     }
 
@@ -173,6 +182,7 @@ impl Model {
         for queued in &transition.effects {
             self.judge(event, &before, queued)?;
         }
+        self.judge_talk(event, &before, &transition.effects, transition.conversation.verbosity)?;
         self.conversation = transition.conversation;
         self.outbox.extend(transition.effects);
         self.outbox.retain(|queued| !transition.acked.contains(&queued.seq));
@@ -235,6 +245,34 @@ impl Model {
         Ok(())
     }
 
+    /// Nobody hears more of what is going on than they asked for, and nobody writes a task and hears nothing.
+    fn judge_talk(
+        &mut self,
+        event: &Event,
+        before: &Conversation,
+        effects: &[Queued],
+        verbosity: Verbosity,
+    ) -> Result<(), TestCaseError> {
+        let says: Vec<&Say> = effects.iter().filter_map(|queued| said(&queued.effect)).collect();
+        for say in says.iter().filter(|say| say.passing) {
+            let is_progress = say.text.lines().all(|line| line == PROGRESS);
+            let is_needed = [text::WAKING, "I keep trying", "Taken on as", "also dropped"]
+                .iter()
+                .any(|needed| say.text.contains(needed));
+            prop_assert!(verbosity != Verbosity::Quiet || is_needed, "{:?} said to a quiet person", say.text);
+            if is_progress {
+                let told = self.told.replace((before.runs, self.now));
+                let too_soon = told
+                    .is_some_and(|(run, at)| run == before.runs && self.now.since(at) < self.rules.progress_interval);
+                prop_assert!(verbosity == Verbosity::Verbose || !too_soon, "progress told at {:?} and now", told);
+            }
+        }
+        let is_task = matches!(event, Event::Message(message) if task(before, message).is_some());
+        let is_quiet = verbosity == Verbosity::Quiet;
+        prop_assert!(!is_task || !is_quiet || !says.is_empty(), "{:?} got no answer", event);
+        Ok(())
+    }
+
     /// Whether a message decides so on that diff: by its very button, or in words once it was shown.
     fn answers(&self, message: &Message, run: &RunId, tree: &TreeHash, decision: Decision) -> bool {
         match &message.content {
@@ -270,12 +308,22 @@ impl Model {
             };
             prop_assert!(allowed, "{:?} in {:?}", timer, state.phase);
         }
+        let progress_waits = !state.progress.lines.is_empty();
+        prop_assert_eq!(progress_waits, state.timers.contains_key(&Timer::Progress), "what waits has its deadline");
+        prop_assert!(!progress_waits || state.verbosity != Verbosity::Quiet, "nothing is gathered in vain");
         let waits = matches!(state.phase, Phase::AwaitingApproval(_));
         prop_assert!(!waits || state.timers.contains_key(&Timer::Approval), "no diff waits for ever");
         let stored = serde_json::to_string(state).expect("plain data");
         let read = serde_json::from_str::<Conversation>(&stored).expect("as it was written");
         prop_assert_eq!(&read, state, "stored and read back whole");
         Ok(())
+    }
+}
+
+fn said(effect: &Effect) -> Option<&Say> {
+    match effect {
+        Effect::Say(say) => Some(say),
+        _ => None,
     }
 }
 

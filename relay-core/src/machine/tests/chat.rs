@@ -1,12 +1,8 @@
-//! What goes to the person: texts, pictures, progress, limits, dead letters.
+//! What goes to the person: texts, pictures, limits, dead letters.
 
 use super::*;
 use crate::id::BlobId;
 use crate::protocol::{Answer, Question};
-
-fn progress(text: &str) -> VmEvent {
-    VmEvent::Progress { text: text.into() }
-}
 
 #[test]
 fn what_cannot_be_used_gets_a_clear_line() {
@@ -57,41 +53,6 @@ fn what_needs_the_files_waits_for_the_run_to_end() {
         assert_eq!(talk.text(), "Run 1 is at work. Finish that first; the repository is in use.");
         assert!(talk.calls().is_empty(), "{word}");
     }
-}
-
-#[test]
-fn progress_is_immediate_where_it_is_free_and_gathered_where_it_costs() {
-    let mut free = Talk::working();
-    let mut paid = Talk::working();
-    paid.channel = ChannelKind::Twilio;
-    paid.hear("status");
-    paid.forget();
-    for line in ["one", "two", "three"] {
-        free.report(progress(line));
-        paid.report(progress(line));
-    }
-    assert_eq!(free.texts(), ["one", "two", "three"]);
-    assert_eq!(paid.texts(), ["one"], "the first is news");
-    paid.wait(paid.rules.progress_interval);
-    assert_eq!(paid.texts(), ["two\nthree"]);
-    paid.wait(paid.rules.progress_interval);
-    paid.report(progress("four"));
-    assert_eq!(paid.texts(), ["four"]);
-}
-
-#[test]
-fn gathered_progress_is_bounded_and_keeps_the_latest() {
-    let mut talk = Talk::on(ChannelKind::Twilio);
-    talk.hear("fix the bug");
-    talk.settle(Outcome::Done);
-    talk.forget();
-    for number in 0..50 {
-        talk.report(progress(&format!("line {number}")));
-    }
-    talk.wait(talk.rules.progress_interval);
-    let texts = talk.texts();
-    assert_eq!(texts.len(), 2);
-    assert!(texts[1].starts_with("line 38\n") && texts[1].ends_with("line 49"), "{}", texts[1]);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{decode, mailbox, signed, unsigned};
-use crate::id::{BlobId, ConversationId};
+use crate::id::{BlobId, ConversationId, Fence, NodeId};
 use crate::machine::Event;
-use crate::store::{Blob, DEDUPE_KEEP, DeadLetter, FEED_MAX, FeedEntry, Stats, StoreError};
+use crate::store::{Blob, DEDUPE_KEEP, DeadLetter, FEED_MAX, FeedEntry, Overview, Stats, StoreError};
 use crate::time::Timestamp;
 
 pub(super) fn dead_letters(db: &Transaction, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
@@ -110,6 +110,34 @@ pub(super) fn sweep(db: &Transaction, now: Timestamp) -> Result<(), StoreError> 
     db.prepare_cached("DELETE FROM blobs WHERE expires_at <= ?1")?.execute([signed(now.as_millis())])?;
     db.prepare_cached("DELETE FROM seen WHERE at <= ?1")?.execute([signed((now - DEDUPE_KEEP).as_millis())])?;
     Ok(())
+}
+
+pub(super) fn conversations(db: &Transaction, limit: usize) -> Result<Vec<ConversationId>, StoreError> {
+    let ids: Vec<String> = db
+        .prepare_cached("SELECT id FROM conversations ORDER BY due_at IS NULL, due_at LIMIT ?1")?
+        .query_map([signed(limit as u64)], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    ids.into_iter().map(parse).collect()
+}
+
+pub(super) fn overview(db: &Transaction, id: &ConversationId) -> Result<Option<Overview>, StoreError> {
+    let found = db
+        .prepare_cached(
+            "SELECT fence, holder, due_at, (SELECT count(*) FROM inbox WHERE conversation = id), \
+             (SELECT count(*) FROM outbox WHERE conversation = id) FROM conversations WHERE id = ?1",
+        )?
+        .query_row([id.as_str()], |row| {
+            Ok(Overview {
+                conversation: id.clone(),
+                fence: Fence(unsigned(row.get(0)?)),
+                holder: row.get::<_, Option<String>>(1)?.and_then(|node| NodeId::parse(node).ok()),
+                due_at: row.get::<_, Option<i64>>(2)?.map(|at| Timestamp(unsigned(at))),
+                inbox: unsigned(row.get(3)?),
+                outbox: unsigned(row.get(4)?),
+            })
+        })
+        .optional()?;
+    Ok(found)
 }
 
 fn parse(id: String) -> Result<ConversationId, StoreError> {

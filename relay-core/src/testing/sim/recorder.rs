@@ -9,7 +9,8 @@ use crate::id::{BlobId, ConversationId, EventId, Fence, Nonce};
 use crate::machine::{Conversation, Event, Phase, Queued, Timer};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Ingest, Ingested, Stats, Store, StoreError,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Stats,
+    Store, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -179,5 +180,17 @@ impl Store for Recorder {
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         self.inner.sweep(now).await
+    }
+
+    async fn conversations(&self, limit: usize) -> Result<Vec<ConversationId>, StoreError> {
+        self.inner.conversations(limit).await
+    }
+
+    async fn overview(&self, conversation: &ConversationId) -> Result<Option<Overview>, StoreError> {
+        self.inner.overview(conversation).await
+    }
+
+    async fn health(&self) -> Result<Health, StoreError> {
+        self.inner.health().await
     }
 }

@@ -1,0 +1,111 @@
+-- Apply one turn's result: all of it, or, under a stale fence, nothing.
+--
+-- KEYS  1 conversation  2 due  3 alarm  4 reports  5 dead letters  6 letters
+-- ARGV  1 conversation id  2 fence  3 nonce  4 now  5 lease in ms  6 format  7 state  8 consumed
+--       9 '1' to release  10 deadline or ''  11 reports_max  12 report_bytes_max
+--       13 count, and so many places of effects that leave the outbox
+--       then count, and so many pairs of place and effect to append to it
+--       then count, and so many dead letters
+-- Reply {'fenced'}          the lease is not the caller's; nothing was changed
+--       {'released'}        the lease is given back, the conversation is due at the deadline
+--       {'held', event...}  the lease is extended; these events wait
+-- Again with the same nonce: the same reply, nothing more is changed.
+
+local nonce, now = ARGV[3], tonumber(ARGV[4])
+local c = redis.call('HMGET', KEYS[1], 'fence', 'holder', 'nonce', 'first', 'next', 'outbox', 'waiting')
+local repeated = c[3] == nonce
+if c[1] ~= ARGV[2] then return {'fenced'} end
+if (c[2] or '') == '' then return {repeated and 'released' or 'fenced'} end
+
+local first, next_ = tonumber(c[4]), tonumber(c[5])
+local set = {'nonce', nonce}
+local function put(field, value) set[#set + 1] = field; set[#set + 1] = value end
+
+-- The outbox is packed into one field, as 'place:length:effect' again and again.
+local function without(outbox, gone)
+    local kept, at = {}, 1
+    while at <= #outbox do
+        local place_end = string.find(outbox, ':', at, true)
+        local length_end = string.find(outbox, ':', place_end + 1, true)
+        local stop = length_end + tonumber(string.sub(outbox, place_end + 1, length_end - 1))
+        if not gone[string.sub(outbox, at, place_end - 1)] then kept[#kept + 1] = string.sub(outbox, at, stop) end
+        at = stop + 1
+    end
+    return kept
+end
+
+if not repeated then
+    local at = 13
+    local function list()
+        local from, count = at + 1, tonumber(ARGV[at])
+        at = from + count
+        return from, at - 1
+    end
+    local gone, from, to = {}, list()
+    for i = from, to do gone[ARGV[i]] = true end
+    local acked = to >= from
+    from, to = list()
+    if acked or to >= from then
+        local outbox = without(c[6] or '', gone)
+        for i = from, to, 2 do outbox[#outbox + 1] = ARGV[i] .. ':' .. #ARGV[i + 1] .. ':' .. ARGV[i + 1] end
+        put('outbox', table.concat(outbox))
+        put('waiting', #outbox)
+    end
+    from, to = list()
+    for i = from, to do
+        local letter = redis.call('INCR', KEYS[6])
+        redis.call('ZADD', KEYS[5], letter, letter .. ':' .. ARGV[i])
+    end
+
+    local consumed = math.min(tonumber(ARGV[8]), next_ - first)
+    if consumed == 1 and first == 0 and next_ == 1 then
+        -- The usual case, one event alone: its slot is blanked and used again, which is a command less than deleting it.
+        put('e0', '')
+        next_ = 0
+    elseif consumed > 0 then
+        local slots = {}
+        for i = first, first + consumed - 1 do slots[#slots + 1] = 'e' .. i end
+        redis.call('HDEL', KEYS[1], unpack(slots))
+        first = first + consumed
+        if first == next_ then first, next_ = 0, 0 end
+    end
+    put('first', first)
+    put('state', ARGV[7])
+    put('format', ARGV[6])
+end
+
+local waiting = {}
+if first < next_ then
+    local slots = {}
+    for i = first, next_ - 1 do slots[#slots + 1] = 'e' .. i end
+    waiting = redis.call('HMGET', KEYS[1], unpack(slots))
+end
+if ARGV[9] == '1' and #waiting == 0 then
+    -- What a VM published counts as part of the inbox from here on.
+    for _, report in ipairs(redis.call('LRANGE', KEYS[4], 0, ARGV[11] - 1)) do
+        if #report > tonumber(ARGV[12]) then report = '' end
+        put('e' .. next_, 'r' .. report)
+        waiting[#waiting + 1] = 'r' .. report
+        next_ = next_ + 1
+    end
+    if #waiting > 0 then redis.call('LTRIM', KEYS[4], #waiting, -1) end
+end
+put('next', next_)
+
+if ARGV[9] == '1' and #waiting == 0 then
+    put('holder', '')
+    put('due_at', ARGV[10])
+    redis.call('HSET', KEYS[1], unpack(set))
+    if ARGV[10] == '' then
+        redis.call('ZADD', KEYS[2], '+inf', ARGV[1])
+        redis.call('DEL', KEYS[3])
+    else
+        redis.call('ZADD', KEYS[2], ARGV[10], ARGV[1])
+        redis.call('SET', KEYS[3], '', 'PX', math.max(1, ARGV[10] - now))
+    end
+    return {'released'}
+end
+-- 'due' and the alarm keep the lease's first end: whoever looks then puts them right, and that is seldom.
+put('due_at', now + tonumber(ARGV[5]))
+redis.call('HSET', KEYS[1], unpack(set))
+return {'held', unpack(waiting)}

@@ -1,0 +1,155 @@
+//! What the relays share besides mailboxes: dead letters, counts, pictures, feeds. None of it needs a script.
+
+use fred::clients::{Client, Pipeline};
+use fred::interfaces::{HashesInterface, KeysInterface, SortedSetsInterface};
+
+use super::keys::Keys;
+use super::pack;
+use crate::id::{BlobId, ConversationId, Fence, NodeId};
+use crate::store::{Blob, DEDUPE_KEEP, DeadLetter, FeedEntry, Overview, Stats, StoreError};
+use crate::time::Timestamp;
+
+/// Conversations or pictures that are asked for in one go.
+const BATCH: usize = 200;
+
+pub(super) async fn dead_letters(client: &Client, keys: &Keys, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+    let members: Vec<String> = client.zrange(keys.dead(), 0, last(limit), None, false, None, false).await?;
+    members.iter().map(|member| pack::letter(member)).collect()
+}
+
+pub(super) async fn dead_letter(client: &Client, keys: &Keys, letter: u64) -> Result<Option<DeadLetter>, StoreError> {
+    let number = score(letter);
+    let found: Vec<String> = client.zrangebyscore(keys.dead(), number, number, false, None).await?;
+    found.first().map(|member| pack::letter(member)).transpose()
+}
+
+pub(super) async fn overview(
+    client: &Client,
+    keys: &Keys,
+    id: &ConversationId,
+) -> Result<Option<Overview>, StoreError> {
+    let fields = vec!["fence", "holder", "due_at", "first", "next", "waiting"];
+    let fields: Vec<Option<String>> = client.hmget(keys.conversation(id), fields).await?;
+    let number = |at: usize| fields.get(at).cloned().flatten().and_then(|text| text.parse::<u64>().ok());
+    let holder = fields.get(1).cloned().flatten();
+    Ok(number(0).map(|fence| Overview {
+        conversation: id.clone(),
+        fence: Fence(fence),
+        holder: holder.and_then(|holder| NodeId::parse(holder).ok()),
+        due_at: number(2).map(Timestamp),
+        inbox: number(4).unwrap_or(0).saturating_sub(number(3).unwrap_or(0)),
+        outbox: number(5).unwrap_or(0),
+    }))
+}
+
+/// Reads every conversation's lease: for people, not for probes.
+pub(super) async fn stats(client: &Client, keys: &Keys, now: Timestamp) -> Result<Stats, StoreError> {
+    let mut stats = Stats {
+        conversations: client.zcard(keys.due()).await?,
+        due: client.zcount(keys.due(), f64::NEG_INFINITY, score(now.as_millis())).await?,
+        dead_letters: client.zcard(keys.dead()).await?,
+        ..Stats::default()
+    };
+    let mut from = 0;
+    loop {
+        let ids: Vec<String> = client.zrange(keys.due(), from, from + last(BATCH), None, false, None, false).await?;
+        for id in &ids {
+            let Some(one) = overview(client, keys, &pack::conversation_id(id.clone())?).await? else { continue };
+            stats.held += u64::from(one.holder.is_some() && one.due_at > Some(now));
+            stats.inbox += one.inbox;
+            stats.outbox += one.outbox;
+        }
+        if ids.len() < BATCH {
+            return Ok(stats);
+        }
+        from += last(BATCH) + 1;
+    }
+}
+
+pub(super) async fn put_blob(
+    client: &Client,
+    keys: &Keys,
+    id: &BlobId,
+    blob: Blob,
+    expires_at: Timestamp,
+) -> Result<(), StoreError> {
+    let pipeline: Pipeline<Client> = client.pipeline();
+    let fields = vec![
+        ("content_type", fred::types::Value::String(blob.content_type.into())),
+        ("bytes", fred::types::Value::Bytes(blob.bytes.into())),
+        ("expires_at", expires_at.as_millis().to_string().into()),
+    ];
+    // In the index first: a picture that is not there can be swept, one that is not in the index would stay for ever.
+    let _: () =
+        pipeline.zadd(keys.blobs(), None, None, false, false, (score(expires_at.as_millis()), id.as_str())).await?;
+    let _: () = pipeline.hset(keys.blob(id), fields).await?;
+    let _: () = pipeline.last().await?;
+    Ok(())
+}
+
+pub(super) async fn blob(
+    client: &Client,
+    keys: &Keys,
+    id: &BlobId,
+    now: Timestamp,
+) -> Result<Option<Blob>, StoreError> {
+    let (content_type, bytes, expires_at): (Option<String>, Option<fred::bytes::Bytes>, Option<u64>) =
+        client.hmget(keys.blob(id), vec!["content_type", "bytes", "expires_at"]).await?;
+    Ok(match (content_type, bytes, expires_at) {
+        (Some(content_type), Some(bytes), Some(expires_at)) if Timestamp(expires_at) > now => {
+            Some(Blob { content_type, bytes: bytes.to_vec() })
+        }
+        _ => None,
+    })
+}
+
+pub(super) async fn feed(
+    client: &Client,
+    keys: &Keys,
+    id: &ConversationId,
+    cursor: u64,
+    limit: usize,
+) -> Result<Vec<FeedEntry>, StoreError> {
+    let page = Some((0, i64::try_from(limit).unwrap_or(i64::MAX)));
+    let members: Vec<String> =
+        client.zrangebyscore(keys.feed(id), score(cursor + 1), f64::INFINITY, false, page).await?;
+    members
+        .into_iter()
+        .map(|member| {
+            let (cursor, entry) = member.split_once(':').ok_or_else(|| pack::unreadable("a feed's entry"))?;
+            let cursor = cursor.parse().map_err(|_| pack::unreadable("a feed's entry"))?;
+            Ok(FeedEntry { cursor, entry: entry.to_owned() })
+        })
+        .collect()
+}
+
+pub(super) async fn sweep(client: &Client, keys: &Keys, now: Timestamp) -> Result<(), StoreError> {
+    loop {
+        let page = Some((0, last(BATCH) + 1));
+        let expired: Vec<String> =
+            client.zrangebyscore(keys.blobs(), f64::NEG_INFINITY, score(now.as_millis()), false, page).await?;
+        let blobs: Vec<String> =
+            expired.iter().filter_map(|id| Some(keys.blob(&BlobId::parse(id.clone()).ok()?))).collect();
+        if !blobs.is_empty() {
+            let _: () = client.del(blobs).await?;
+        }
+        if !expired.is_empty() {
+            let _: () = client.zrem(keys.blobs(), expired.clone()).await?;
+        }
+        if expired.len() < BATCH {
+            break;
+        }
+    }
+    let _: () = client.zremrangebyscore(keys.seen(), f64::NEG_INFINITY, score((now - DEDUPE_KEEP).as_millis())).await?;
+    Ok(())
+}
+
+fn last(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX) - 1
+}
+
+/// Instants of the next two hundred thousand years and any count fit exactly.
+#[expect(clippy::cast_precision_loss, reason = "53 bits are enough")]
+fn score(number: u64) -> f64 {
+    number as f64
+}

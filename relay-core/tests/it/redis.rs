@@ -1,0 +1,253 @@
+//! The store over a real Redis server, one for each test.
+
+#![expect(clippy::unwrap_used, reason = "a failing call fails the test that made it")]
+#![expect(clippy::disallowed_methods, reason = "a server is a process, and a relay listens beside its work")]
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use relay_core::id::{Address, ChannelKind, ConversationId, MessageId, NodeId, Nonce, RunId};
+use relay_core::machine::{Content, Event, Message};
+use relay_core::protocol::{Report, VmEvent};
+use relay_core::store::redis::RedisStore;
+use relay_core::store::redis::publish::Publisher;
+use relay_core::store::{Claim, Claimed, Commit, Committed, Held, Hint, Ingest, Ingested, Store, StoreError};
+use relay_core::testing::conformance;
+use relay_core::time::Timestamp;
+use tokio::sync::mpsc;
+
+mod acl;
+
+const BOUND: Duration = Duration::from_secs(20);
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+/// A server with nothing on disk; killed when dropped.
+struct Server {
+    child: Child,
+    port: u16,
+    stores: AtomicU32,
+}
+
+impl Server {
+    fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(args: &[&str]) -> Self {
+        let port = free_port();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+            .args(args)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        Self { child, port, stores: AtomicU32::new(0) }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A store of its own, once the server answers.
+    async fn fresh(&self) -> RedisStore {
+        let number = self.stores.fetch_add(1, Ordering::Relaxed);
+        let store = RedisStore::open(&self.url(), &format!("test-{number}")).unwrap();
+        answers(&store).await;
+        store
+    }
+}
+
+/// Below the ports that Linux gives to outgoing connections, each given once in this process.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let mut ports = std::iter::repeat_with(|| {
+        let number = std::process::id().wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        20_000 + u16::try_from(number % 10_000).unwrap()
+    });
+    ports.by_ref().take(10_000).find(free).expect("a port is free")
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that ended by itself needs no killing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Its hints, once it listens.
+async fn watching(store: &RedisStore) -> mpsc::Receiver<Hint> {
+    let (hints, mut received) = mpsc::channel(16);
+    let store = store.clone();
+    tokio::spawn(async move { store.watch(hints).await });
+    let first = tokio::time::timeout(BOUND, received.recv()).await.expect("it listens");
+    assert_eq!(first, Some(Hint::Missed));
+    received
+}
+
+/// A conversation that was taken once and given back.
+async fn released(store: &RedisStore) -> ConversationId {
+    released_with(store, None).await
+}
+
+async fn released_with(store: &RedisStore, deadline: Option<Timestamp>) -> ConversationId {
+    let Ingested::Held(held) = store.ingest(message("c", 1)).await.unwrap() else { panic!("nobody holds it") };
+    let commit = Commit { consumed: 1, deadline, ..release(&held) };
+    assert!(matches!(store.commit(commit).await.unwrap(), Committed::Released));
+    held.conversation.id
+}
+
+fn message(id: &str, number: u32) -> Ingest {
+    let event = Event::Message(Message {
+        id: MessageId::parse(format!("{id}-{number}")).unwrap(),
+        from: Address { channel: ChannelKind::Console, name: "console:main".into() },
+        content: Content::Text { text: "hello".into() },
+    });
+    Ingest {
+        conversation: ConversationId::parse(id).unwrap(),
+        id: event.id().unwrap(),
+        event,
+        node: NodeId::parse("node").unwrap(),
+        nonce: Nonce::parse(format!("{id}-{number}")).unwrap(),
+        now: NOW,
+    }
+}
+
+fn claim(id: &ConversationId, nonce: &str) -> Claim {
+    Claim {
+        conversation: id.clone(),
+        node: NodeId::parse("node").unwrap(),
+        nonce: Nonce::parse(nonce).unwrap(),
+        now: NOW,
+    }
+}
+
+fn release(held: &Held) -> Commit {
+    Commit {
+        fence: held.fence,
+        nonce: Nonce::parse("release").unwrap(),
+        now: NOW,
+        consumed: 0,
+        acked: Vec::new(),
+        effects: Vec::new(),
+        dead: Vec::new(),
+        conversation: held.conversation.clone(),
+        deadline: None,
+        release: true,
+    }
+}
+
+fn report(id: &ConversationId, seq: u64) -> Report {
+    Report { conversation: id.clone(), run: RunId::parse(format!("{id}-1-1")).unwrap(), seq, event: VmEvent::Beat }
+}
+
+fn redis_cli(server: &Server, args: &[&str]) -> String {
+    let output = Command::new("redis-cli").args(["-p", &server.port.to_string()]).args(args).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+async fn concerns_of_notifications(store: &RedisStore) -> Vec<String> {
+    let concerns = store.health().await.unwrap().concerns;
+    concerns.into_iter().filter(|concern| concern.contains("notify-keyspace-events")).collect()
+}
+
+async fn answers(store: &RedisStore) {
+    let asking = async { while store.health().await.is_err() {} };
+    tokio::time::timeout(BOUND, asking).await.expect("the server answers");
+}
+
+#[tokio::test]
+async fn redis_keeps_the_contract() {
+    let server = Server::start();
+    conformance::all(|| server.fresh()).await;
+}
+
+#[tokio::test]
+async fn scripts_are_given_to_a_server_that_has_lost_them() {
+    let server = Server::start();
+    let store = server.fresh().await;
+    for round in 0..2 {
+        store.append_feed(&"c".to_owned().try_into().unwrap(), &format!("key{round}"), "entry").await.unwrap();
+        assert_eq!(redis_cli(&server, &["script", "flush"]), "OK");
+    }
+    assert_eq!(store.feed(&"c".to_owned().try_into().unwrap(), 0, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_newer_layout_is_refused_untouched() {
+    let server = Server::start();
+    answers(&RedisStore::open(&server.url(), "blue").unwrap()).await;
+    redis_cli(&server, &["set", "{blue}:layout", "99"]);
+    let store = RedisStore::open(&server.url(), "blue").unwrap();
+    let refused = store.due(Timestamp(0), 1).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Unreadable(why) if why.contains("99")), "{refused}");
+    assert_eq!(redis_cli(&server, &["keys", "*"]), "{blue}:layout");
+}
+
+#[tokio::test]
+async fn what_a_vm_publishes_wakes_one_relay_which_finds_it_in_the_inbox() {
+    let server = Server::start();
+    let (a, b) = (server.fresh().await, RedisStore::open(&server.url(), "test-0").unwrap());
+    let (mut hints_a, mut hints_b) = (watching(&a).await, watching(&b).await);
+    let id = released(&a).await;
+    let vm = Publisher::open(&server.url(), "test-0").unwrap();
+    vm.publish(&report(&id, 1)).await.unwrap();
+    redis_cli(&server, &["rpush", &format!("{{test-0}}:v1:reports:{id}"), "not a report"]);
+
+    let woken = tokio::select! {
+        hint = hints_a.recv() => hint,
+        hint = hints_b.recv() => hint,
+    };
+    assert_eq!(woken, Some(Hint::Due(id.clone())));
+    assert!(!vm.taken(&id).await.unwrap());
+    let Claimed::Held(held) = a.claim(claim(&id, "woken")).await.unwrap() else { panic!("reports make it due") };
+    let reported: Vec<bool> = held.inbox.iter().map(|event| matches!(event, Event::Report { seq: 1, .. })).collect();
+    assert_eq!((reported, held.inbox.last()), (vec![true, false], Some(&Event::Garbled)));
+    assert!(vm.taken(&id).await.unwrap());
+    assert!(matches!(b.claim(claim(&id, "late")).await.unwrap(), Claimed::Taken));
+
+    // What is published while somebody holds the conversation keeps it from being released.
+    vm.publish(&report(&id, 3)).await.unwrap();
+    let commit = Commit { consumed: 2, ..release(&held) };
+    let Committed::Held { inbox } = a.commit(commit).await.unwrap() else { panic!("a report waits") };
+    assert!(matches!(inbox[..], [Event::Report { seq: 3, .. }]));
+}
+
+#[tokio::test]
+async fn an_alarm_tells_every_relay_when_its_holder_is_gone() {
+    let server = Server::start();
+    let (a, b) = (server.fresh().await, RedisStore::open(&server.url(), "test-0").unwrap());
+    let (mut hints_a, mut hints_b) = (watching(&a).await, watching(&b).await);
+    let id = released_with(&a, Some(NOW + Duration::from_millis(300))).await;
+    for hints in [&mut hints_a, &mut hints_b] {
+        let rung = tokio::time::timeout(Duration::from_secs(2), hints.recv()).await.expect("the alarm rings in time");
+        assert_eq!(rung, Some(Hint::Due(id.clone())));
+    }
+    assert!(concerns_of_notifications(&a).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_let_notifications_be_turned_on_is_a_concern() {
+    let server = Server::start_with(&["--rename-command", "CONFIG", ""]);
+    let store = server.fresh().await;
+    let _hints = watching(&store).await;
+    let concerns = concerns_of_notifications(&store).await;
+    assert!(concerns.len() == 1 && concerns[0].contains("CONFIG SET"), "{concerns:?}");
+}
+
+#[tokio::test]
+async fn two_messages_at_once_have_one_holder() {
+    let server = Server::start();
+    let (a, b) = (server.fresh().await, RedisStore::open(&server.url(), "test-0").unwrap());
+    answers(&b).await;
+    for round in 0..200 {
+        let id = format!("c{round}");
+        let (one, two) = tokio::join!(a.ingest(message(&id, 1)), b.ingest(message(&id, 2)));
+        let held = [one.unwrap(), two.unwrap()].iter().filter(|answer| matches!(answer, Ingested::Held(_))).count();
+        assert_eq!(held, 1, "round {round}");
+    }
+}
