@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use relay_core::settings::{Environment, Fault, Reader};
+use relay_core::store::redis::check_address;
+use relay_core::store::redis::keys::{Keys, NAMESPACE};
 use secrecy::SecretString;
 use url::Url;
 
@@ -28,8 +30,8 @@ pub struct Config {
     pub bind: SocketAddr,
     /// Signs requests both ways. `VM_SECRET`, required.
     pub secret: SecretString,
-    /// The relay that takes the reports. `RELAY_URL`, required.
-    pub relay_url: Url,
+    /// Where reports go.
+    pub events: EventsConfig,
     /// The volume: runs, repositories, sessions. `DATA_DIR`, `/data` when absent.
     pub data_dir: PathBuf,
     /// Pictures. `IMAGES_DIR`, `images` below `DATA_DIR` when absent.
@@ -49,6 +51,20 @@ pub struct Config {
     pub run_timeout: Duration,
     /// How long the process may take to end when it is told to. `SHUTDOWN_GRACE_MS`.
     pub shutdown_grace: Duration,
+}
+
+/// Where reports go. `EVENTS_URL`, required.
+#[derive(Debug)]
+pub enum EventsConfig {
+    /// `http://…` or `https://…`: a relay that takes signed calls.
+    Callback(Url),
+    /// `redis://…` or `rediss://…`: the store that the relays share.
+    Published {
+        /// The server. It may hold a password.
+        url: SecretString,
+        /// Tells deployments apart that share a server. `RELAY_NAMESPACE`, that of the relays; [`NAMESPACE`] when absent.
+        namespace: String,
+    },
 }
 
 /// Which agent works, and how. `AGENT_DRIVER`: `claude` or `demo`; `claude` when absent and `ANTHROPIC_API_KEY` is set.
@@ -104,7 +120,7 @@ impl Config {
 fn config(reader: &mut Reader) -> Option<Config> {
     let bind = reader.parsed("VM_BIND", BIND);
     let secret = reader.secret("VM_SECRET");
-    let relay_url = reader.url("RELAY_URL", None);
+    let events = events(reader);
     let data_dir = PathBuf::from(reader.value("DATA_DIR").unwrap_or_else(|| DATA_DIR.to_owned()));
     let images_dir = reader.value("IMAGES_DIR").map_or_else(|| data_dir.join("images"), PathBuf::from);
     let driver = driver(reader);
@@ -115,7 +131,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
     Some(Config {
         bind: bind?,
         secret: secret?,
-        relay_url: relay_url?,
+        events: events?,
         data_dir,
         images_dir,
         driver: driver?,
@@ -126,6 +142,26 @@ fn config(reader: &mut Reader) -> Option<Config> {
         run_timeout: run_timeout?,
         shutdown_grace: shutdown_grace?,
     })
+}
+
+fn events(reader: &mut Reader) -> Option<EventsConfig> {
+    let namespace = reader.value("RELAY_NAMESPACE").unwrap_or_else(|| NAMESPACE.to_owned());
+    let namespace = match Keys::is_namespace(&namespace) {
+        true => Some(namespace),
+        false => reader.fault("RELAY_NAMESPACE", "must be of lower-case letters, digits and dashes, and not long"),
+    };
+    let value = reader.required("EVENTS_URL")?;
+    match Url::parse(&value) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => {
+            reader.url("EVENTS_URL", None).map(EventsConfig::Callback)
+        }
+        Ok(url) if url.scheme().starts_with("redis") => match check_address(&value) {
+            Ok(()) => Some(EventsConfig::Published { url: value.into(), namespace: namespace? }),
+            Err(error) => reader.fault("EVENTS_URL", error.to_string()),
+        },
+        // What was given is not repeated: it may hold a password.
+        _ => reader.fault("EVENTS_URL", "must be a relay, http[s]://HOST[:PORT], or a store, redis[s]://…"),
+    }
 }
 
 fn driver(reader: &mut Reader) -> Option<DriverConfig> {
@@ -163,7 +199,7 @@ mod tests {
     fn minimal() -> HashMap<&'static str, &'static str> {
         HashMap::from([
             ("VM_SECRET", "0123456789abcdef0123456789abcdef"),
-            ("RELAY_URL", "http://127.0.0.1:3000"),
+            ("EVENTS_URL", "http://127.0.0.1:3000"),
             ("AGENT_DRIVER", "demo"),
         ])
     }
@@ -182,20 +218,52 @@ mod tests {
 
     #[test]
     fn every_fault_is_listed_at_once() {
-        assert_eq!(faulty(&HashMap::new()), ["VM_SECRET", "RELAY_URL", "AGENT_DRIVER"]);
+        assert_eq!(faulty(&HashMap::new()), ["VM_SECRET", "EVENTS_URL", "AGENT_DRIVER"]);
         let mut environment = minimal();
         environment.extend([
             ("VM_BIND", "3001"),
             ("VM_SECRET", "short"),
-            ("RELAY_URL", "redis://x"),
+            ("EVENTS_URL", "ftp://x"),
+            ("RELAY_NAMESPACE", "Mine"),
             ("AGENT_DRIVER", "cursor"),
             ("MAX_TURNS", "many"),
             ("GITHUB_API_URL", "nowhere"),
             ("RUN_TIMEOUT_MS", "-1"),
         ]);
-        let names =
-            ["VM_BIND", "VM_SECRET", "RELAY_URL", "MAX_TURNS", "AGENT_DRIVER", "GITHUB_API_URL", "RUN_TIMEOUT_MS"];
+        let names = [
+            "VM_BIND",
+            "VM_SECRET",
+            "RELAY_NAMESPACE",
+            "EVENTS_URL",
+            "MAX_TURNS",
+            "AGENT_DRIVER",
+            "GITHUB_API_URL",
+            "RUN_TIMEOUT_MS",
+        ];
         assert_eq!(faulty(&environment), names);
+    }
+
+    #[test]
+    fn the_address_for_events_says_how_they_are_delivered() {
+        let events = |url| {
+            let mut environment = minimal();
+            environment.insert("EVENTS_URL", url);
+            Config::read(&environment).map(|config| config.events)
+        };
+        for url in ["http://relay:3000/base", "https://relay.example.com"] {
+            assert!(matches!(events(url), Ok(EventsConfig::Callback(_))), "{url}");
+        }
+        for url in ["redis://h", "rediss://u:p@h:6380/2", "redis://[::1]:6379/"] {
+            assert!(
+                matches!(events(url), Ok(EventsConfig::Published { namespace, .. }) if namespace == NAMESPACE),
+                "{url}"
+            );
+        }
+        for url in ["redis:h", "redis://", "redis://h/x", "redis://u:hunter2@h/300", "http://u:hunter2@h", "h:6379"] {
+            let faults = events(url).unwrap_err();
+            assert_eq!(faults[0].name, "EVENTS_URL", "{url}");
+            assert!(!faults[0].problem.contains("hunter2"), "{url}");
+        }
     }
 
     #[test]
@@ -212,8 +280,9 @@ mod tests {
     fn no_secret_is_printed() {
         let mut environment = minimal();
         environment.extend([("GITHUB_TOKEN", "ghp_x"), ("ANTHROPIC_API_KEY", "sk-1"), ("AGENT_DRIVER", "claude")]);
+        environment.insert("EVENTS_URL", "redis://vm:hunter2@h");
         let printed = format!("{:?}", Config::read(&environment).unwrap());
-        for secret in ["0123456789abcdef", "ghp_x", "sk-1"] {
+        for secret in ["0123456789abcdef", "ghp_x", "sk-1", "hunter2"] {
             assert!(!printed.contains(secret));
         }
     }

@@ -2,7 +2,7 @@
 //! each run and report what was not reported yet.
 //!
 //! `run.json` says where the run is (replaced as a whole), `events.jsonl` what is to be reported (appended; one report per
-//! line, numbered without gaps), `delivered` the number of the last one that a relay has taken. What ends a phase is
+//! line, numbered without gaps), `delivered` the number of the last one that was delivered. What ends a phase is
 //! appended to the events *before* `run.json` says so; `settled` catches up after a crash between the two. Nothing here
 //! waits or decides; the callers are [`crate::runs`] and [`crate::report`].
 
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::files;
 use crate::git::snapshot::Snapshot;
 
-/// Progress and beats that may wait for a relay, per run; more are left out.
+/// Progress and beats that may wait to be delivered, per run; more are left out.
 pub const WAITING_MAX: usize = 1_000;
 /// Runs that are over and reported, kept to answer repeated requests.
 const OVER_MAX: usize = 100;
@@ -152,7 +152,7 @@ impl Journal {
         self.logs.values()
     }
 
-    /// Reports that no relay has taken yet.
+    /// Reports that were not delivered yet.
     pub fn waiting(&self) -> usize {
         self.logs.values().map(|log| log.waiting.len()).sum()
     }
@@ -246,7 +246,7 @@ impl RunLog {
         Ok(())
     }
 
-    /// The oldest report that no relay has taken.
+    /// The oldest report that was not delivered.
     pub fn next_report(&self) -> Option<Report> {
         let Entry { seq, event } = self.waiting.front()?.clone();
         Some(Report { conversation: self.record.conversation.clone(), run: self.record.run.clone(), seq, event })

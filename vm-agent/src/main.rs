@@ -54,7 +54,9 @@ fn hide_from_other_processes() {
 }
 
 fn log_to_standard_error() {
+    // What the client of Redis says of each of its connections is said once and in our own words.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter.add_directive("fred=off".parse().expect("a directive"));
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(io::stderr).init();
 }
 

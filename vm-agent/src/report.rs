@@ -1,65 +1,91 @@
-//! Takes what runs report to the relay: in order per run, again and again until it is taken, one call at a time. It never
-//! changes a run; the journal says what waits.
+//! Takes what runs report to the relays: in order per run, again and again until it is delivered, one call at a time. It
+//! never changes a run; the journal says what waits. Started by [`crate::server`].
 
 use std::time::Duration;
 
-use axum::http::header;
 use relay_core::id::RunId;
-use relay_core::protocol::{Report, signature};
-use reqwest::StatusCode;
-use secrecy::{ExposeSecret, SecretString};
-use url::Url;
+use relay_core::protocol::Report;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::clock;
 use crate::runs::Runs;
 
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+mod callback;
+mod published;
+
+pub use callback::Callback;
+pub use published::Published;
+
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// Delivers reports to one relay address.
+/// Where reports go.
 #[derive(Debug)]
-pub struct Publisher {
-    runs: Runs,
-    relay_url: Url,
-    secret: SecretString,
-    client: reqwest::Client,
+pub enum Outlet {
+    /// To a relay, which answers once it has taken one.
+    Callback(Callback),
+    /// Into the store that the relays share; whichever is free takes them from there.
+    Published(Published),
 }
 
+/// What became of one try.
 enum Delivery {
-    Taken,
-    /// The relay will never take it.
-    Refused(StatusCode),
+    /// It is durable on the other side.
+    Delivered,
+    /// Nobody will ever take it, for this reason.
+    Refused(String),
+    /// It may be tried again.
     Failed(String),
 }
 
-impl Publisher {
+/// Delivers reports.
+#[derive(Debug)]
+pub struct Reporter {
+    runs: Runs,
+    outlet: Outlet,
+    untaken: watch::Sender<usize>,
+    /// Why the latest try failed, until one succeeds: what has been logged is not logged again.
+    trouble: Option<String>,
+}
+
+impl Reporter {
     /// Delivers what `runs` have to report.
-    pub fn new(runs: Runs, relay_url: Url, secret: SecretString) -> reqwest::Result<Self> {
-        let client =
-            reqwest::Client::builder().timeout(CALL_TIMEOUT).redirect(reqwest::redirect::Policy::none()).build()?;
-        Ok(Self { runs, relay_url, secret, client })
+    pub fn new(runs: Runs, outlet: Outlet) -> Self {
+        Self { runs, outlet, untaken: watch::Sender::new(0), trouble: None }
+    }
+
+    /// How many conversations have reports that were delivered and that no relay is known to have taken. Until there are
+    /// none the process should stay up.
+    pub fn untaken(&self) -> watch::Receiver<usize> {
+        self.untaken.subscribe()
     }
 
     /// Deliver for ever.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
+        let runs = self.runs.clone();
         let mut backoff = BACKOFF_MIN;
         loop {
             // Taken before looking, so that what is appended while looking is not missed.
-            let appended = self.runs.appended();
-            if self.pass().await {
-                backoff = BACKOFF_MIN;
-                appended.await;
-            } else {
+            let appended = runs.appended();
+            let all = self.pass().await;
+            let follow_up = self.follow_up().await;
+            if !all {
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF_MAX);
+                continue;
+            }
+            backoff = BACKOFF_MIN;
+            match follow_up {
+                None => appended.await,
+                // Either is a reason to look again.
+                Some(at) => drop(tokio::time::timeout_at(at, appended).await),
             }
         }
     }
 
     /// Deliver what waits, run by run; false when something had to be left for later. A run that is stuck does not hold the
     /// others up.
-    async fn pass(&self) -> bool {
+    async fn pass(&mut self) -> bool {
         let mut all = true;
         for run in self.runs.reporting() {
             all &= self.deliver_run(&run).await;
@@ -67,78 +93,69 @@ impl Publisher {
         all
     }
 
-    async fn deliver_run(&self, run: &RunId) -> bool {
+    async fn deliver_run(&mut self, run: &RunId) -> bool {
         while let Some(report) = self.runs.next_report(run) {
-            match self.deliver(&report).await {
-                Delivery::Taken => {}
-                Delivery::Refused(status) => {
-                    tracing::error!(%run, seq = report.seq, %status, "the relay refuses a report; leaving it out");
+            match self.outlet.deliver(&report).await {
+                Delivery::Delivered => self.well(),
+                Delivery::Refused(reason) => {
+                    tracing::error!(%run, seq = report.seq, reason, "a report is refused; leaving it out");
                 }
                 Delivery::Failed(error) => {
-                    tracing::warn!(%run, seq = report.seq, error, "a report is not delivered yet");
+                    if self.is_news(&error) {
+                        tracing::warn!(%run, seq = report.seq, error, "a report is not delivered; trying on");
+                    }
                     return false;
                 }
             }
+            // Told before the journal, so that no moment shows the report as done with.
+            self.untaken.send_replace(self.outlet.untaken());
             self.runs.delivered(run, report.seq);
         }
         true
     }
 
-    async fn deliver(&self, report: &Report) -> Delivery {
-        let body = match serde_json::to_vec(report) {
-            Ok(body) => body,
-            Err(error) => return Delivery::Failed(error.to_string()),
-        };
-        let mut address = self.relay_url.clone();
-        address.set_path(&format!("{}/callback/{}", self.relay_url.path().trim_end_matches('/'), report.run));
-        let secret = self.secret.expose_secret().as_bytes();
-        let signed = signature::sign(secret, clock::now(), "POST", address.path(), &body);
-        let call = self.client.post(address).header(header::CONTENT_TYPE, "application/json");
-        match call.header(signature::HEADER, signed).body(body).send().await {
-            Ok(answer) => judge(answer.status()),
-            Err(error) => Delivery::Failed(error.without_url().to_string()),
+    /// See to what was delivered and not taken. When to do so again, if nothing else happens before.
+    async fn follow_up(&mut self) -> Option<Instant> {
+        let Outlet::Published(published) = &mut self.outlet else { return None };
+        let looked = published.follow_up().await;
+        let next = published.next_look();
+        self.untaken.send_replace(published.untaken());
+        match looked {
+            Ok(true) => self.well(),
+            Ok(false) => {}
+            Err(error) if self.is_news(&error) => {
+                tracing::warn!(error, "cannot look whether reports were taken; trying on");
+            }
+            Err(_) => {}
         }
+        next
+    }
+
+    fn well(&mut self) {
+        if self.trouble.take().is_some() {
+            tracing::info!("reports are delivered again");
+        }
+    }
+
+    /// Whether this trouble is another than before.
+    fn is_news(&mut self, error: &str) -> bool {
+        self.trouble.replace(error.to_owned()).as_deref() != Some(error)
     }
 }
 
-/// Refused for good are only answers that are about the report itself. A wrong clock, secret or address, an overloaded
-/// relay, and a proxy without a relay behind it can all be mended.
-fn judge(status: StatusCode) -> Delivery {
-    match status {
-        status if status.is_success() => Delivery::Taken,
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-            Delivery::Refused(status)
+impl Outlet {
+    async fn deliver(&mut self, report: &Report) -> Delivery {
+        match self {
+            Self::Callback(callback) => callback.deliver(report).await,
+            Self::Published(published) => published.deliver(report).await,
         }
-        status => Delivery::Failed(status.to_string()),
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_answer_about_the_report_itself_ends_the_tries() {
-        for (code, taken, refused) in [
-            (204, true, false),
-            (200, true, false),
-            (400, false, true),
-            (413, false, true),
-            (422, false, true),
-            (401, false, false),
-            (403, false, false),
-            (404, false, false),
-            (405, false, false),
-            (408, false, false),
-            (409, false, false),
-            (429, false, false),
-            (302, false, false),
-            (500, false, false),
-            (503, false, false),
-        ] {
-            let delivery = judge(StatusCode::from_u16(code).unwrap());
-            assert_eq!(matches!(delivery, Delivery::Taken), taken, "{code}");
-            assert_eq!(matches!(delivery, Delivery::Refused(_)), refused, "{code}");
+    fn untaken(&self) -> usize {
+        match self {
+            // Delivered means taken.
+            Self::Callback(_) => 0,
+            Self::Published(published) => published.untaken(),
         }
     }
 }

@@ -18,6 +18,7 @@ use relay_core::protocol::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
@@ -35,6 +36,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct App {
     /// The runs.
     pub runs: Runs,
+    /// Conversations with reports that were delivered and that no relay is known to have taken.
+    pub untaken: watch::Receiver<usize>,
     /// The fences.
     pub fences: Fences,
     /// Signs requests both ways.
@@ -43,6 +46,13 @@ pub struct App {
     pub data_dir: PathBuf,
     /// When the last signed request came.
     pub last_request: LastRequest,
+}
+
+impl App {
+    /// What no relay is known to have taken: reports that wait to be delivered, and conversations with delivered ones.
+    pub fn unreported(&self) -> usize {
+        self.runs.undelivered() + *self.untaken.borrow()
+    }
 }
 
 /// When the last signed request came.
@@ -157,7 +167,7 @@ async fn health(
         driver: app.runs.driver().to_owned(),
         active_run: app.runs.active_run(),
         repository: app.runs.repository().await,
-        unreported_events: app.runs.unreported(),
+        unreported_events: app.unreported(),
         free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
     };
     Ok(Json(health).into_response())

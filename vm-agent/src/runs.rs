@@ -246,8 +246,8 @@ impl Runs {
         &self.0.surroundings.images
     }
 
-    /// Reports that no relay has taken yet.
-    pub fn unreported(&self) -> usize {
+    /// Reports that were not delivered yet.
+    pub fn undelivered(&self) -> usize {
         self.state().journal.waiting()
     }
 
@@ -269,7 +269,7 @@ impl Runs {
         self.state().journal.log(run)?.next_report()
     }
 
-    /// A report needs no more attention.
+    /// A report was delivered, or never will be.
     pub fn delivered(&self, run: &RunId, seq: u64) {
         if let Some(log) = self.state().journal.log_mut(run)
             && let Err(error) = log.delivered(seq)

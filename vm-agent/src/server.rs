@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, DriverConfig, GitHubConfig};
+use crate::config::{Config, DriverConfig, EventsConfig, GitHubConfig};
 use crate::driver::AgentDriver;
 use crate::driver::claude::{Claude, Settings};
 use crate::driver::demo::Demo;
@@ -18,7 +18,7 @@ use crate::files;
 use crate::github::GitHub;
 use crate::images::Images;
 use crate::journal::Journal;
-use crate::report::Publisher;
+use crate::report::{Callback, Outlet, Published, Reporter};
 use crate::repositories::Repositories;
 use crate::routes::{App, LastRequest, router};
 use crate::runs::{Runs, Surroundings};
@@ -26,8 +26,8 @@ use crate::supervise::Supervision;
 
 /// How often an idle process looks at the time.
 const IDLE_POLL: Duration = Duration::from_millis(250);
-/// How often the end of the process looks whether everything was reported.
-const REPORTED_POLL: Duration = Duration::from_millis(20);
+/// How often the end of the process looks whether everything was delivered.
+const DELIVERED_POLL: Duration = Duration::from_millis(20);
 
 /// Serve until a signal or idleness ends the process. Everything that was accepted is in the journal by then.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
@@ -36,14 +36,20 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind(config.bind).await.with_context(|| format!("cannot listen on {}", config.bind))?;
     let runs = open_runs(&config)?;
-    let publisher = Publisher::new(runs.clone(), config.relay_url, config.secret.clone())?;
+    let reporter = Reporter::new(runs.clone(), outlet(&config)?);
     let fences = Fences::open(config.data_dir.join("fences.json")).context("cannot read the fences")?;
     let last_request = LastRequest::now();
-    let app =
-        Arc::new(App { runs: runs.clone(), fences, secret: config.secret, data_dir: config.data_dir, last_request });
+    let app = Arc::new(App {
+        runs: runs.clone(),
+        untaken: reporter.untaken(),
+        fences,
+        secret: config.secret,
+        data_dir: config.data_dir,
+        last_request,
+    });
 
     runs.recover();
-    tokio::spawn(publisher.run());
+    tokio::spawn(reporter.run());
     tokio::spawn({
         let runs = runs.clone();
         async move { runs.clone_first_repository().await }
@@ -85,6 +91,18 @@ fn open_runs(config: &Config) -> anyhow::Result<Runs> {
     Ok(Runs::new(journal, surroundings))
 }
 
+fn outlet(config: &Config) -> anyhow::Result<Outlet> {
+    Ok(match &config.events {
+        EventsConfig::Callback(relay_url) => {
+            let callback = Callback::new(relay_url.clone(), config.secret.clone());
+            Outlet::Callback(callback.context("cannot prepare for calls of the relay")?)
+        }
+        EventsConfig::Published { url, namespace } => {
+            Outlet::Published(Published::open(url, namespace).context("EVENTS_URL cannot be used")?)
+        }
+    })
+}
+
 fn driver(config: &Config) -> anyhow::Result<Arc<dyn AgentDriver>> {
     // The program as it is running, also when its file was replaced meanwhile.
     let supervision = Supervision::new("/proc/self/exe".into()).context("cannot adopt what agents leave behind")?;
@@ -112,7 +130,7 @@ async fn idleness(app: &App, timeout: Option<Duration>) {
     let mut idle_since = tokio::time::Instant::now();
     loop {
         tokio::time::sleep(IDLE_POLL.min(timeout)).await;
-        if app.runs.is_busy() {
+        if app.runs.is_busy() || app.unreported() > 0 {
             idle_since = tokio::time::Instant::now();
         }
         if idle_since.elapsed() >= timeout && app.last_request.age() >= timeout {
@@ -121,13 +139,14 @@ async fn idleness(app: &App, timeout: Option<Duration>) {
     }
 }
 
-/// Answer the requests that were begun, end the run at work, and report what there is to report.
+/// Answer the requests that were begun, end the run at work, and deliver what there is to report. That a relay takes what
+/// was published is not waited for: it does sooner or later, see [`crate::report`].
 async fn wind_up(runs: &Runs, server: tokio::task::JoinHandle<std::io::Result<()>>) {
     let (served, ()) = tokio::join!(server, runs.shut_down());
     if let Ok(Err(error)) = served {
         tracing::warn!(%error, "the server ended badly");
     }
-    while runs.unreported() > 0 {
-        tokio::time::sleep(REPORTED_POLL).await;
+    while runs.undelivered() > 0 {
+        tokio::time::sleep(DELIVERED_POLL).await;
     }
 }

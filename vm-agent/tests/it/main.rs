@@ -1,9 +1,10 @@
-//! The whole process from outside: a real `vm-agent`, a real git origin, a relay that only listens.
+//! The whole process from outside: a real `vm-agent`, a real git origin, a relay that only listens, or a real Redis.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a failed test shows the log of its process")]
 
 mod life;
+mod published;
 mod requests;
 mod restart;
 mod secrets;

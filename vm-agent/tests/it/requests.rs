@@ -120,7 +120,7 @@ async fn every_fault_of_the_configuration_is_listed_and_the_exit_code_says_so() 
     let output = bounded("the end of the process", output).await.unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(64));
-    for name in ["VM_BIND", "VM_SECRET", "RELAY_URL", "AGENT_DRIVER"] {
+    for name in ["VM_BIND", "VM_SECRET", "EVENTS_URL", "AGENT_DRIVER"] {
         assert!(log.contains(name), "{log}");
     }
 }

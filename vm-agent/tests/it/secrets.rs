@@ -1,4 +1,4 @@
-//! What of its secrets the process shows to other processes.
+//! What of its secrets the process shows to other processes, and to the agent.
 
 use std::os::unix::fs::{MetadataExt, chown};
 use std::process::Stdio;
@@ -6,8 +6,8 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::support::bounded;
-use crate::support::vm::{PROGRAM, SECRET};
+use crate::support::vm::{PROGRAM, SECRET, Vm};
+use crate::support::{bounded, environments_with, eventually};
 
 /// Any user but root.
 const SOMEONE: u32 = 65_534;
@@ -26,7 +26,7 @@ async fn another_process_of_the_same_user_cannot_read_the_environment() {
         .env_clear()
         .env("PATH", std::env::var("PATH").unwrap())
         .envs([("VM_BIND", "127.0.0.1:0"), ("VM_SECRET", SECRET), ("AGENT_DRIVER", "demo")])
-        .env("RELAY_URL", "http://127.0.0.1:9")
+        .env("EVENTS_URL", "http://127.0.0.1:9")
         .env("DATA_DIR", directory.path().join("data"));
     let mut process = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
@@ -38,4 +38,21 @@ async fn another_process_of_the_same_user_cannot_read_the_environment() {
     // Only its owner may read it, and of a process that may not be looked into that is root (proc(5)).
     let metadata = std::fs::metadata(environment).unwrap();
     assert_eq!((metadata.mode() & 0o777, metadata.uid()), (0o400, 0));
+}
+
+#[tokio::test]
+async fn the_agent_does_not_see_where_reports_go() {
+    let events_url = "redis://vm:hunter2@127.0.0.1:9";
+    let settings = [("AGENT_DRIVER", "demo"), ("EVENTS_URL", events_url), ("RELAY_NAMESPACE", "elsewhere")];
+    let vm = Vm::start(&settings).await;
+    let run = vm.prompt(1, "slow work").await;
+    let daemon = || vm.processes(&run).iter().any(|line| line.starts_with("sleep"));
+    eventually("the agent's daemon", async || daemon().then_some(())).await;
+    for environment in environments_with(&vm.mark(&run)) {
+        let environment = String::from_utf8_lossy(&environment).into_owned();
+        for word in ["EVENTS_URL", "hunter2", "RELAY_NAMESPACE", "elsewhere", "VM_SECRET", SECRET] {
+            assert!(!environment.contains(word), "{environment:?}");
+        }
+    }
+    assert!(!vm.log().contains("hunter2"), "{}", vm.log());
 }

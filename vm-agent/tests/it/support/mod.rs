@@ -1,10 +1,11 @@
 //! What the tests share: a VM with its surroundings, and waiting for a condition with a bound.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod vm;
 
@@ -40,13 +41,22 @@ pub(crate) fn git(directory: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("git writes UTF-8 here").trim().to_owned()
 }
 
-/// The processes, zombies left out, whose environment holds `entry`.
+/// What the processes, zombies left out, whose environment holds `entry` were started with.
 pub(crate) fn processes_with(entry: &str) -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").expect("/proc is mounted").filter_map(Result::ok);
-    let holds = |environ: &[u8]| environ.split(|byte| *byte == 0).any(|found| found == entry.as_bytes());
-    processes
-        .filter(|process| std::fs::read(process.path().join("environ")).is_ok_and(|environ| holds(&environ)))
-        .filter_map(|process| std::fs::read_to_string(process.path().join("cmdline")).ok())
+    marked(entry)
+        .filter_map(|(process, _)| std::fs::read_to_string(process.join("cmdline")).ok())
         .map(|line| line.replace('\0', " "))
         .collect()
+}
+
+/// The environments of the processes that hold `entry` in it.
+pub(crate) fn environments_with(entry: &str) -> Vec<Vec<u8>> {
+    marked(entry).map(|(_, environment)| environment).collect()
+}
+
+fn marked(entry: &str) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
+    let processes = std::fs::read_dir("/proc").expect("/proc is mounted").filter_map(Result::ok);
+    processes
+        .filter_map(|process| Some((process.path(), std::fs::read(process.path().join("environ")).ok()?)))
+        .filter(move |(_, environment)| environment.split(|byte| *byte == 0).any(|found| found == entry.as_bytes()))
 }

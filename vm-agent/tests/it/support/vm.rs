@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 
 use relay_core::id::{ConversationId, Fence, RunId, TreeHash};
 use relay_core::protocol::{
@@ -28,7 +29,11 @@ pub(crate) struct Vm {
     environment: Vec<(String, String)>,
     process: Child,
     url: String,
+    log: Log,
 }
+
+/// What the processes of a VM have written, one after the other.
+type Log = Arc<Mutex<String>>;
 
 impl Vm {
     /// A VM with the demo agent.
@@ -45,15 +50,16 @@ impl Vm {
             ("PATH", std::env::var("PATH").unwrap()),
             ("VM_BIND", "127.0.0.1:0".to_owned()),
             ("VM_SECRET", SECRET.to_owned()),
-            ("RELAY_URL", relay.url.clone()),
+            ("EVENTS_URL", relay.url.clone()),
             ("DATA_DIR", root.path().join("data").display().to_string()),
             ("REPO_URL", root.path().join("origin.git").display().to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec();
         environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let (process, url) = launch(&environment).await;
-        Self { relay, root, environment, process, url }
+        let log = Log::default();
+        let (process, url) = launch(&environment, &log).await;
+        Self { relay, root, environment, process, url, log }
     }
 
     /// SIGKILL.
@@ -62,7 +68,7 @@ impl Vm {
     }
 
     pub(crate) async fn restart(&mut self) {
-        (self.process, self.url) = launch(&self.environment).await;
+        (self.process, self.url) = launch(&self.environment, &self.log).await;
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
@@ -74,10 +80,20 @@ impl Vm {
         bounded("the end of the process", self.process.wait()).await.unwrap()
     }
 
-    /// What carries a run's mark in its environment.
-    pub(crate) fn processes(&self, run: &RunId) -> Vec<String> {
+    /// Everything logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// What the processes of a run have in their environment.
+    pub(crate) fn mark(&self, run: &RunId) -> String {
         let lock = self.root.path().join("data/runs").join(run.as_str()).join("supervisor.lock");
-        processes_with(&format!("{RUN_VARIABLE}={}", lock.display()))
+        format!("{RUN_VARIABLE}={}", lock.display())
+    }
+
+    /// What carries a run's mark.
+    pub(crate) fn processes(&self, run: &RunId) -> Vec<String> {
+        processes_with(&self.mark(run))
     }
 
     pub(crate) fn origin(&self) -> PathBuf {
@@ -169,7 +185,7 @@ fn make_origin(root: &Path) {
     git(root, &["clone", "--quiet", "--bare", "source", "origin.git"]);
 }
 
-async fn launch(environment: &[(String, String)]) -> (Child, String) {
+async fn launch(environment: &[(String, String)], log: &Log) -> (Child, String) {
     let mut process = tokio::process::Command::new(PROGRAM)
         .env_clear()
         .envs(environment.iter().map(|(name, value)| (name, value)))
@@ -178,20 +194,25 @@ async fn launch(environment: &[(String, String)]) -> (Child, String) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let log = log.clone();
+    // All of it shows when a test fails.
+    let note = move |line: &str| {
+        eprintln!("{line}");
+        log.lock().unwrap().extend([line, "\n"]);
+    };
     let address = bounded("the listening line", async {
         loop {
             let line = lines.next_line().await.unwrap().expect("the process ended before it listened");
-            eprintln!("{line}");
+            note(&line);
             if let Some((_, address)) = line.split_once("listening on ") {
                 return address.to_owned();
             }
         }
     });
     let address = address.await;
-    // The rest of the log shows when a test fails.
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
-            eprintln!("{line}");
+            note(&line);
         }
     });
     (process, format!("http://{address}"))
