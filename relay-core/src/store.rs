@@ -25,7 +25,7 @@ pub mod sqlite;
 
 /// How long a lease lasts without a commit. Longer than any effect, so that a holder which is alive keeps it; as short as
 /// the longest time that a person should wait when a relay dies.
-pub const LEASE: Duration = Duration::from_secs(10);
+pub const LEASE: Duration = Duration::from_secs(8);
 /// Events that one conversation's inbox holds at most; more are refused until the holder has caught up.
 pub const INBOX_MAX: usize = 2_000;
 /// Event ids are remembered for this long, far longer than any provider repeats a webhook.

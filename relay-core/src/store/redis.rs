@@ -65,8 +65,8 @@ impl RedisStore {
         Ok(Self {
             keys: Keys::new(namespace),
             scripts: Arc::new(Scripts::new(server.is_upstash)),
-            mailbox: server.connect("mailbox"),
-            shelf: server.connect("shelf"),
+            mailbox: server.connect(),
+            shelf: server.connect(),
             layout: Arc::default(),
             concerns: Arc::default(),
             server,

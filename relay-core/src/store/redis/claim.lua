@@ -9,6 +9,9 @@
 --       {'held', fence, state, outbox, event...}  the caller has the lease
 -- Again with the same nonce: the same reply, nothing more is changed.
 
+-- Alarms ring a little late: whoever set a deadline acts on it by itself, and the others then find nothing to do.
+local ALARM_DELAY_MS = 100
+
 local id, node, nonce, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local c = redis.call('HMGET', KEYS[1],
     'format', 'holder', 'due_at', 'fence', 'nonce', 'first', 'next', 'state', 'outbox')
@@ -18,7 +21,7 @@ local holder, due_at, first, next_ = c[2] or '', tonumber(c[3] or ''), tonumber(
 local function later(reply)
     if due_at then
         redis.call('ZADD', KEYS[2], due_at, id)
-        redis.call('SET', KEYS[3], '', 'PX', math.max(1, due_at - now))
+        redis.call('SET', KEYS[3], '', 'PX', math.max(0, due_at - now) + ALARM_DELAY_MS)
     end
     return {reply}
 end
@@ -60,5 +63,5 @@ set[#set + 1] = 'next'
 set[#set + 1] = next_
 redis.call('HSET', KEYS[1], unpack(set))
 redis.call('ZADD', KEYS[2], until_, id)
-redis.call('SET', KEYS[3], '', 'PX', ARGV[5])
+redis.call('SET', KEYS[3], '', 'PX', ARGV[5] + ALARM_DELAY_MS)
 return held(fence)

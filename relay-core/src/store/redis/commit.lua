@@ -11,6 +11,9 @@
 --       {'held', event...}  the lease is extended; these events wait
 -- Again with the same nonce: the same reply, nothing more is changed.
 
+-- Alarms ring a little late: whoever set a deadline acts on it by itself, and the others then find nothing to do.
+local ALARM_DELAY_MS = 100
+
 local nonce, now = ARGV[3], tonumber(ARGV[4])
 local c = redis.call('HMGET', KEYS[1], 'fence', 'holder', 'nonce', 'first', 'next', 'outbox', 'waiting')
 local repeated = c[3] == nonce
@@ -101,7 +104,7 @@ if ARGV[9] == '1' and #waiting == 0 then
         redis.call('DEL', KEYS[3])
     else
         redis.call('ZADD', KEYS[2], ARGV[10], ARGV[1])
-        redis.call('SET', KEYS[3], '', 'PX', math.max(1, ARGV[10] - now))
+        redis.call('SET', KEYS[3], '', 'PX', math.max(0, ARGV[10] - now) + ALARM_DELAY_MS)
     end
     return {'released'}
 end

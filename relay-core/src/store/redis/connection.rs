@@ -82,11 +82,11 @@ impl Server {
         Ok(Self { database: config.database.unwrap_or(0), is_upstash, config })
     }
 
-    /// A connection that is made again whenever it is lost. `use_` says in the log what it is for.
-    pub(super) fn connect(&self, use_: &'static str) -> Connection {
+    /// A connection that is made again whenever it is lost.
+    pub(super) fn connect(&self) -> Connection {
         let client = self.builder().build().expect("a configuration is given");
         let connection = Connection { client, trouble: Arc::default() };
-        connection.log(use_);
+        connection.note_trouble();
         connection.client.connect();
         keep_alive(connection.client.clone());
         connection
@@ -159,27 +159,19 @@ impl Connection {
         Err(trouble.unwrap_or_else(|| Error::new(ErrorKind::IO, "not connected yet")))
     }
 
-    /// Say once that the connection is lost, each time for another reason, and that it is there.
-    fn log(&self, use_: &'static str) {
+    /// Keep in mind why there is no connection, for as long as there is none. Whoever calls says it in the log.
+    fn note_trouble(&self) {
         let (mut errors, mut connected) = (self.client.error_rx(), self.client.reconnect_rx());
         let trouble = Arc::clone(&self.trouble);
-        #[expect(clippy::disallowed_methods, reason = "the log is written beside everything else")]
+        #[expect(clippy::disallowed_methods, reason = "a connection is lost and made again beside everything else")]
         tokio::spawn(async move {
             loop {
-                tokio::select! {
-                    Ok((error, _)) = errors.recv() => {
-                        let mut known = trouble.lock().unwrap_or_else(PoisonError::into_inner);
-                        if known.as_ref().is_none_or(|known| known.details() != error.details()) {
-                            tracing::error!(connection = use_, reason = error.details(), "Redis can't be used; trying again");
-                        }
-                        *known = Some(error);
-                    }
-                    Ok(_) = connected.recv() => {
-                        tracing::info!(connection = use_, "connected to Redis");
-                        trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    }
+                let now = tokio::select! {
+                    Ok((error, _)) = errors.recv() => Some(error),
+                    Ok(_) = connected.recv() => None,
                     else => return,
-                }
+                };
+                *trouble.lock().unwrap_or_else(PoisonError::into_inner) = now;
             }
         });
     }

@@ -9,6 +9,9 @@
 --       {'held', fence, state, outbox, event...}  appended; the caller has the lease
 -- Again with the same nonce: the same reply, nothing more is changed.
 
+-- Alarms ring a little late: whoever set a deadline acts on it by itself, and the others then find nothing to do.
+local ALARM_DELAY_MS = 100
+
 local node, nonce, now = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local c = redis.call('HMGET', KEYS[1],
     'format', 'holder', 'due_at', 'fence', 'nonce', 'first', 'next', 'state', 'outbox')
@@ -42,5 +45,5 @@ local fence, until_ = math.max(tonumber(c[4] or 0) + 1, now), now + tonumber(ARG
 redis.call('HSET', KEYS[1], 'e' .. next_, ARGV[3], 'first', first, 'next', next_ + 1,
     'holder', node, 'due_at', until_, 'fence', fence, 'nonce', nonce)
 redis.call('ZADD', KEYS[3], until_, ARGV[1])
-redis.call('SET', KEYS[4], '', 'PX', ARGV[7])
+redis.call('SET', KEYS[4], '', 'PX', ARGV[7] + ALARM_DELAY_MS)
 return held(fence, ARGV[3])

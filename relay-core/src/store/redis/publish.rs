@@ -26,7 +26,7 @@ impl Publisher {
     /// Publish to the deployment `namespace` on the server at `url`. Connects in the background, for as long as it takes.
     pub fn open(url: &str, namespace: &str) -> Result<Self, OpenError> {
         let server = Server::parse(url, namespace)?;
-        Ok(Self { keys: Keys::new(namespace), connection: server.connect("reports") })
+        Ok(Self { keys: Keys::new(namespace), connection: server.connect() })
     }
 
     /// Append a report to its conversation's mailbox, durably, and wake a relay. At least once: after an error it may be

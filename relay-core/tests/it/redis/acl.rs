@@ -7,7 +7,6 @@ use std::net::TcpStream;
 use std::process::Command;
 
 use relay_core::id::ConversationId;
-use relay_core::store::Store;
 use relay_core::store::redis::publish::Publisher;
 use relay_core::store::redis::{RedisStore, acl, keys};
 use relay_core::testing::conformance;
