@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
 use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, NodeId, RunId};
 use relay_core::machine::{Event, Rules};
-use relay_core::store::{Held, Ingest, Ingested, Store};
+use relay_core::store::{Held, Ingest, Ingested, Store, StoreError};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
 use tokio::sync::mpsc;
@@ -21,6 +21,15 @@ use crate::config::Config;
 use crate::error::RequestError;
 use crate::http::under;
 use crate::vm::VmClient;
+
+/// A caller is refused while it still listens: a webhook's sender then turns to its fallback.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_800);
+
+/// The store's answer to what a caller waits for. Too late an answer is none: the call may have been carried out.
+pub async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = |_| StoreError::Unavailable("no answer in time".into());
+    tokio::time::timeout(ANSWER_TIMEOUT, answer).await.map_err(late)?
+}
 
 /// A conversation that this process holds.
 pub struct Holding {
@@ -97,10 +106,18 @@ impl App {
     /// Record an event. What is returned is held by this process and must be given to [`App::take_turn`].
     pub async fn record(&self, conversation: ConversationId, event: Event) -> Result<Option<Holding>, RequestError> {
         let id = event.id().ok_or(RequestError::Malformed("an event without an id"))?;
-        let ingest =
-            Ingest { conversation, id, event, node: self.node.clone(), nonce: clock::nonce(), now: clock::now() };
         let leased = Instant::now();
-        match self.store.ingest(ingest).await? {
+        let ingested = in_time(async {
+            clock::ensure(&*self.store).await?;
+            let (node, nonce, now) = (self.node.clone(), clock::nonce(), clock::now());
+            let ingest = Ingest { conversation, id, event, node, nonce, now };
+            match self.store.ingest(ingest.clone()).await {
+                // If only the answer was lost, this one says that the lease is ours; nobody else would know before it ends.
+                Err(StoreError::Unavailable(_)) => self.store.ingest(ingest).await,
+                answer => answer,
+            }
+        });
+        match ingested.await? {
             Ingested::Held(held) => Ok(Some(Holding { held: *held, leased })),
             Ingested::Queued | Ingested::Duplicate => Ok(None),
             Ingested::Full => Err(RequestError::InboxFull),

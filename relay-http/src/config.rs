@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use relay_core::machine::Rules;
 use relay_core::settings::{Environment, Fault, Reader};
+use relay_core::store::redis::check_address;
+use relay_core::store::redis::keys::{Keys, NAMESPACE};
 use secrecy::SecretString;
 use url::Url;
 
@@ -25,8 +27,8 @@ pub struct Config {
     pub bind: SocketAddr,
     /// `PUBLIC_URL`: how the world reaches this relay. Signatures and picture addresses are built on it.
     pub public_url: PublicUrl,
-    /// `STATE_STORE`: `sqlite:PATH` or `sqlite::memory:`.
-    pub state_store: StateStore,
+    /// Where the state is.
+    pub store: StoreConfig,
     /// `RELAY_SECRET`: names conversations and pictures. Another one makes every conversation start anew.
     pub relay_secret: SecretString,
     /// `VM_URL`: where the VM's agent answers.
@@ -61,13 +63,43 @@ impl PublicUrl {
     }
 }
 
+/// Where the state is: what a relay and an operator's commands have to agree on.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// `STATE_STORE`: `sqlite:PATH`, `sqlite::memory:`, `redis://…` or `rediss://…`.
+    pub state_store: StateStore,
+    /// `RELAY_NAMESPACE`: tells deployments apart that share a Redis.
+    pub namespace: String,
+}
+
 /// Which store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum StateStore {
     /// A SQLite file.
     SqliteFile(PathBuf),
     /// SQLite in memory: gone with the process.
     SqliteMemory,
+    /// Redis, by its address, which may hold a password.
+    Redis(SecretString),
+}
+
+impl StateStore {
+    /// What kind of store it is, for people.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::SqliteFile(_) | Self::SqliteMemory => "sqlite",
+            Self::Redis(_) => "redis",
+        }
+    }
+}
+
+/// What an operator's commands are told from outside: of a relay's settings, those that they need.
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    /// Where the state is.
+    pub store: StoreConfig,
+    /// `RELAY_SECRET`: needed to find a person's conversation by address.
+    pub relay_secret: Option<SecretString>,
 }
 
 /// How the log is written.
@@ -109,6 +141,17 @@ impl Config {
     }
 }
 
+impl AdminConfig {
+    /// Read all of it, or list everything that is wrong with it.
+    pub fn read(environment: &impl Environment) -> Result<Self, Vec<Fault>> {
+        Reader::read(environment, |reader| {
+            let store = store(reader);
+            let relay_secret = optional_secret(reader, "RELAY_SECRET");
+            Some(Self { store: store?, relay_secret: relay_secret? })
+        })
+    }
+}
+
 /// Every setting is read before the first missing one makes an end of it.
 fn config(reader: &mut Reader) -> Option<Config> {
     let bind = reader.parsed("RELAY_BIND", BIND);
@@ -116,15 +159,12 @@ fn config(reader: &mut Reader) -> Option<Config> {
     // Twilio signs the address that it was given; nobody can guess that.
     let given = reader.value("PUBLIC_URL").unwrap_or_else(|| LOCAL_URL.to_owned()).trim_end_matches('/').to_owned();
     let public_url = reader.url("PUBLIC_URL", if with_twilio { None } else { Some(LOCAL_URL) });
-    let state_store = state_store(reader);
+    let store = store(reader);
     let relay_secret = reader.secret("RELAY_SECRET");
     let vm_url = reader.url("VM_URL", None);
     let vm_secret = reader.secret("VM_SECRET");
     let twilio = if with_twilio { twilio(reader).map(Some) } else { Some(None) };
-    let console_token = match reader.value("CONSOLE_TOKEN") {
-        Some(_) => reader.secret("CONSOLE_TOKEN").map(Some),
-        None => Some(None),
-    };
+    let console_token = optional_secret(reader, "CONSOLE_TOKEN");
     let rules = rules(reader);
     let shutdown_grace = reader.millis("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE);
     let log_format = match reader.value("LOG_FORMAT").as_deref() {
@@ -135,7 +175,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
     Some(Config {
         bind: bind?,
         public_url: PublicUrl { given, url: public_url? },
-        state_store: state_store?,
+        store: store?,
         relay_secret: relay_secret?,
         vm_url: vm_url?,
         vm_secret: vm_secret?,
@@ -176,12 +216,34 @@ fn rules(reader: &mut Reader) -> Option<Rules> {
     Some(Rules { approval_timeout: approval_timeout?, vm_patience: vm_patience?, queue_max: queue_max?, ..default })
 }
 
+fn optional_secret(reader: &mut Reader, name: &'static str) -> Option<Option<SecretString>> {
+    match reader.value(name) {
+        Some(_) => reader.secret(name).map(Some),
+        None => Some(None),
+    }
+}
+
+fn store(reader: &mut Reader) -> Option<StoreConfig> {
+    let state_store = state_store(reader);
+    let namespace = reader.value("RELAY_NAMESPACE").unwrap_or_else(|| NAMESPACE.to_owned());
+    let namespace = match Keys::is_namespace(&namespace) {
+        true => Some(namespace),
+        false => reader.fault("RELAY_NAMESPACE", "must be of lower-case letters, digits and dashes, and not long"),
+    };
+    Some(StoreConfig { state_store: state_store?, namespace: namespace? })
+}
+
 fn state_store(reader: &mut Reader) -> Option<StateStore> {
     let value = reader.value("STATE_STORE").unwrap_or_else(|| STATE_STORE.to_owned());
     match value.strip_prefix("sqlite:") {
         Some(":memory:") => Some(StateStore::SqliteMemory),
         Some(path) if !path.is_empty() => Some(StateStore::SqliteFile(PathBuf::from(path))),
-        _ => reader.fault("STATE_STORE", "must be sqlite:PATH or sqlite::memory:"),
+        None if value.starts_with("redis") => match check_address(&value) {
+            Ok(()) => Some(StateStore::Redis(value.into())),
+            Err(error) => reader.fault("STATE_STORE", error.to_string()),
+        },
+        // What was given is not repeated: it may hold a password.
+        _ => reader.fault("STATE_STORE", "must be sqlite:PATH, sqlite::memory:, or redis[s]://…"),
     }
 }
 
@@ -206,7 +268,8 @@ mod tests {
         let config = Config::read(&minimal()).unwrap();
         assert!(config.twilio.is_none());
         assert_eq!(config.rules, Rules::default());
-        assert_eq!(config.state_store, StateStore::SqliteFile("textslash.db".into()));
+        assert!(matches!(config.store.state_store, StateStore::SqliteFile(path) if path == *"textslash.db"));
+        assert_eq!(config.store.namespace, "textslash");
     }
 
     #[test]
@@ -217,6 +280,7 @@ mod tests {
             ("RELAY_BIND", "nowhere"),
             ("RELAY_SECRET", "short"),
             ("STATE_STORE", "postgres://x"),
+            ("RELAY_NAMESPACE", "Text}slash"),
             ("QUEUE_MAX", "many"),
             ("LOG_FORMAT", "xml"),
             ("TWILIO_ACCOUNT_SID", "AC1"),
@@ -228,6 +292,7 @@ mod tests {
                 "RELAY_BIND",
                 "PUBLIC_URL",
                 "STATE_STORE",
+                "RELAY_NAMESPACE",
                 "RELAY_SECRET",
                 "TWILIO_AUTH_TOKEN",
                 "TWILIO_FROM",
@@ -255,7 +320,31 @@ mod tests {
     }
 
     #[test]
+    fn a_store_is_a_file_memory_or_redis() {
+        let read = |value: &'static str| {
+            AdminConfig::read(&HashMap::from([("STATE_STORE", value)])).map(|config| config.store.state_store.kind())
+        };
+        for (value, kind) in [
+            ("sqlite:/data/relay.db", "sqlite"),
+            ("sqlite::memory:", "sqlite"),
+            ("redis://localhost", "redis"),
+            ("redis://relay:hunter2@redis.internal:6379/3", "redis"),
+            ("rediss://default:p%40ss@eu1-redis.upstash.io:6379", "redis"),
+        ] {
+            assert_eq!(read(value), Ok(kind), "{value}");
+        }
+        for value in ["sqlite:", "relay.db", "redis:", "redis://", "http://localhost", "redis://:hunter2@host/main"] {
+            let faults = read(value).unwrap_err();
+            assert_eq!(faults[0].name, "STATE_STORE", "{value}");
+            assert!(!faults[0].problem.contains("hunter2"));
+        }
+    }
+
+    #[test]
     fn secrets_do_not_print() {
-        assert!(!format!("{:?}", Config::read(&minimal()).unwrap()).contains(SECRET));
+        let mut variables = minimal();
+        variables.insert("STATE_STORE", "redis://relay:hunter2@localhost");
+        let printed = format!("{:?}", Config::read(&variables).unwrap());
+        assert!(!printed.contains(SECRET) && !printed.contains("hunter2"), "{printed}");
     }
 }

@@ -1,4 +1,4 @@
-//! The only place where a failure becomes an HTTP status. What went wrong inside is logged here, once; the caller is told
+//! The only place where a failure becomes an HTTP status. Why a request was refused is logged here, once; the caller is told
 //! what it can act on.
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -46,10 +46,8 @@ impl IntoResponse for RequestError {
             Self::InboxFull | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         match &self {
-            Self::Store(error) => {
-                let cause = std::error::Error::source(error).map(ToString::to_string);
-                tracing::error!(%error, cause, "request failed: the store is unwell");
-            }
+            // What ails the store is logged where it is called, once and not for each request.
+            Self::Store(error) => tracing::debug!(%error, "request failed: the store is unwell"),
             Self::NotFound | Self::SignInFirst => {}
             other => tracing::warn!(status = status.as_u16(), reason = %other, "request refused"),
         }

@@ -1,5 +1,6 @@
 //! The relay process: takes webhooks in, drives conversations, carries effects out.
 
+pub mod admin;
 pub mod app;
 pub mod channels;
 pub mod clock;
@@ -8,6 +9,7 @@ pub mod error;
 pub mod http;
 pub mod router;
 pub mod routes;
+pub mod store;
 pub mod telemetry;
 pub mod vm;
 pub mod worker;
@@ -16,10 +18,8 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::Context;
-use config::{Config, StateStore};
+use config::Config;
 use relay_core::store::Store;
-use relay_core::store::sqlite::SqliteStore;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -29,17 +29,6 @@ use app::App;
 
 /// Held conversations that may wait for the worker; one more waits for its lease to run out.
 const TURNS_WAITING_MAX: usize = 1024;
-
-/// Open the store that the configuration names.
-pub fn open_store(config: &StateStore) -> anyhow::Result<Arc<dyn Store>> {
-    let store = match config {
-        StateStore::SqliteFile(path) => {
-            SqliteStore::open(path).with_context(|| format!("STATE_STORE: can't open {}", path.display()))?
-        }
-        StateStore::SqliteMemory => SqliteStore::in_memory()?,
-    };
-    Ok(Arc::new(store))
-}
 
 /// Serve on `listener` until `shutdown` completes, then give everything back within the grace period: first the requests in
 /// flight are answered, then the turns end.

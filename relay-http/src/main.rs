@@ -1,18 +1,43 @@
-//! The relay's program.
+//! The relay's program: `relay` runs one, `relay admin` looks into what relays keep.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::{Parser, Subcommand};
 use relay_core::settings::Fault;
-use relay_http::config::{Config, ProcessEnvironment};
-use relay_http::{open_store, run, telemetry};
+use relay_http::admin::{self, Admin};
+use relay_http::config::{AdminConfig, Config, ProcessEnvironment};
+use relay_http::{run, store, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// `EX_USAGE`: the environment is not one to run in.
 const BAD_CONFIG: u8 = 64;
 
+/// Runs a relay of Textslash. Its settings are environment variables; README.md lists them.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Look into the store, and mend what is stuck. Needs STATE_STORE and RELAY_NAMESPACE as the relays have them.
+    #[command(subcommand)]
+    Admin(Admin),
+}
+
 fn main() -> ExitCode {
+    match Arguments::parse().command {
+        None => run_relay(),
+        Some(Command::Admin(command)) => run_admin(command),
+    }
+}
+
+fn run_relay() -> ExitCode {
     let config = match Config::read(&ProcessEnvironment) {
         Ok(config) => config,
         Err(faults) => return refuse(&faults),
@@ -28,8 +53,28 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
+async fn run_admin(command: Admin) -> ExitCode {
+    let config = match AdminConfig::read(&ProcessEnvironment) {
+        Ok(config) => config,
+        Err(faults) => return refuse(&faults),
+    };
+    match admin::run(command, &config).await {
+        Ok(report) => {
+            // Whoever has read enough may close the pipe.
+            let _ = std::io::stderr().write_all(report.aside.as_bytes());
+            let _ = std::io::stdout().write_all(report.text.as_bytes());
+            if report.is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let store = open_store(&config.state_store)?;
+    let opened = store::open(&config.store)?;
     let listener =
         TcpListener::bind(config.bind).await.with_context(|| format!("RELAY_BIND: can't listen on {}", config.bind))?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -40,7 +85,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    run(config, store, listener, shutdown).await
+    run(config, opened.store.clone(), listener, shutdown).await
 }
 
 #[expect(clippy::print_stderr, reason = "there is no log yet, and a person is looking")]

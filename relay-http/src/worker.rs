@@ -1,9 +1,9 @@
-//! Everything that the relay does by itself: it owns the tasks that take turns and the loop that finds what is due, and
-//! ends them all when it is told to drain.
+//! Everything that the relay does by itself: it owns the tasks that take turns, the loop that finds what is due and the
+//! store's hints to it, and ends them all when it is told to drain.
 
 use std::sync::Arc;
 
-use relay_core::time::Timestamp;
+use relay_core::store::StoreError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -12,41 +12,52 @@ use crate::app::{App, Holding};
 
 mod deadlines;
 mod perform;
+mod timers;
 mod turns;
+
+pub use perform::kind;
 
 /// Turns taken at the same time at most; the others wait in the channel.
 const TURNS_MAX: usize = 256;
 
+/// Releases that may wait to be taken note of; one more is found in the store.
+const DEADLINES_WAITING_MAX: usize = 1024;
+/// Hints that may wait.
+const HINTS_WAITING_MAX: usize = 1024;
+
 /// Run until `drain` is cancelled and every turn has given its conversation back. An error when the loop that finds what is
-/// due has ended by itself: a relay without deadlines must not go on looking healthy.
-pub async fn run(
-    app: Arc<App>,
-    mut held: mpsc::Receiver<Holding>,
-    drain: CancellationToken,
-) -> Result<(), DeadlinesEnded> {
-    let (deadlines, set_deadlines) = mpsc::channel::<Timestamp>(TURNS_MAX);
-    let mut finding = JoinSet::new();
-    finding.spawn(deadlines::run(Arc::clone(&app), set_deadlines, drain.clone()));
-    let mut turns = JoinSet::new();
+/// due, or what tells it, has ended by itself: a relay without deadlines must not go on looking healthy.
+pub async fn run(app: Arc<App>, mut held: mpsc::Receiver<Holding>, drain: CancellationToken) -> Result<(), Ended> {
+    let (deadlines, set_deadlines) = mpsc::channel(DEADLINES_WAITING_MAX);
+    let (hints, given_hints) = mpsc::channel(HINTS_WAITING_MAX);
+    let (mut finding, mut hinting, mut turns) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+    finding.spawn(deadlines::run(Arc::clone(&app), set_deadlines, given_hints, drain.clone()));
+    let store = Arc::clone(&app.store);
+    hinting.spawn(async move { store.watch(hints).await });
     loop {
         tokio::select! {
+            // In this order: what ends because of the drain has not ended by itself.
+            biased;
+            () = drain.cancelled() => break,
+            Some(ended) = finding.join_next() => {
+                log_panic(ended);
+                return Err(Ended::Deadlines);
+            }
+            Some(ended) = hinting.join_next() => {
+                return Err(Ended::Hints(ended.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into()))).err()));
+            }
+            Some(ended) = turns.join_next() => log_panic(ended),
             // A conversation is taken only when there is room for it: what waits in the channel has its lease running.
             Some(holding) = held.recv(), if turns.len() < TURNS_MAX => {
                 let (app, deadlines, drain) = (Arc::clone(&app), deadlines.clone(), drain.clone());
                 turns.spawn(async move { turns::take(&app, holding, &deadlines, &drain).await });
             }
-            Some(ended) = turns.join_next() => log_panic(ended),
-            ended = finding.join_next() => match drain.is_cancelled() {
-                true => break,
-                false => {
-                    tracing::error!(?ended, "the loop that finds what is due has ended");
-                    return Err(DeadlinesEnded);
-                }
-            },
-            () = drain.cancelled() => break,
         }
     }
-    // What was handed over before the drain began still has to be given back.
+    // The loop ends first: what it claims last is given back too, like all that was handed over before the drain began.
+    while let Some(ended) = finding.join_next().await {
+        log_panic(ended);
+    }
     while let Ok(holding) = held.try_recv() {
         turns::take(&app, holding, &deadlines, &drain).await;
     }
@@ -56,13 +67,22 @@ pub async fn run(
     Ok(())
 }
 
-/// The loop that finds what is due has ended without being told to.
+/// A part without which the relay is no use has ended without being told to.
 #[derive(Debug, thiserror::Error)]
-#[error("the loop that finds what is due has ended")]
-pub struct DeadlinesEnded;
+pub enum Ended {
+    /// The loop that finds what is due.
+    #[error("the loop that finds what is due has ended")]
+    Deadlines,
+    /// What the store tells of what other relays do.
+    #[error("the store gives no more hints")]
+    Hints(#[source] Option<StoreError>),
+}
 
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a task ended badly; its conversation is taken over when the lease runs out");
     }
 }
+
+#[cfg(test)]
+mod tests;

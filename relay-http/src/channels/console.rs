@@ -14,7 +14,7 @@ use crate::channels::{Channel, Outgoing};
 /// The console, outgoing, and the feed that its page follows.
 pub struct ConsoleChannel {
     store: Arc<dyn Store>,
-    /// Counts appends by this process, so that its viewers need not wait for their next look.
+    /// Counts what this process knows to be appended, so that its viewers need not wait for their next look.
     appended: watch::Sender<u64>,
 }
 
@@ -67,15 +67,20 @@ impl ConsoleChannel {
         self.append(conversation, &format!("person:{id}"), &Entry::Person { id, text }).await
     }
 
-    /// Changes whenever this process has appended to a feed.
+    /// Changes whenever a feed may have grown.
     pub fn appended(&self) -> watch::Receiver<u64> {
         self.appended.subscribe()
+    }
+
+    /// Have the viewers look: another relay may have appended to a feed.
+    pub fn look(&self) {
+        self.appended.send_modify(|count| *count += 1);
     }
 
     async fn append(&self, conversation: &ConversationId, key: &str, entry: &Entry<'_>) -> Result<(), StoreError> {
         let entry = serde_json::to_string(entry).expect("plain data with text keys");
         self.store.append_feed(conversation, key, &entry).await?;
-        self.appended.send_modify(|count| *count += 1);
+        self.look();
         Ok(())
     }
 }

@@ -37,8 +37,9 @@ const SIGN_IN: &str = include_str!("../../static/sign-in.html");
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const COOKIE: &str = "textslash_console";
-/// What another relay appended is looked for this often; what this one appended is seen at once.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// What this relay appended is seen at once, and so is what another one did: the store tells. This often it is looked for in
+/// case that was lost; seldom, because each look of each viewer is a call to the store, and hosted Redis bills calls.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 /// Entries sent in one go.
 const BATCH: usize = 200;
 

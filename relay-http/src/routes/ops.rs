@@ -7,21 +7,25 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::app::App;
-use crate::clock;
+use crate::app::{App, in_time};
+use crate::store::reason;
 
 /// 200 as long as the process answers.
 pub async fn health() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// 200 when the store answers, else 503.
+/// 200 when the store answers, with what could be better about it; else 503, with the reason.
 pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
-    match app.store.stats(clock::now()).await {
-        Ok(stats) => (StatusCode::OK, Json(json!({ "status": "ok", "store": stats }))),
+    let kind = app.config.store.state_store.kind();
+    match in_time(app.store.health()).await {
+        Ok(health) => {
+            let store = json!({ "kind": kind, "concerns": health.concerns });
+            (StatusCode::OK, Json(json!({ "status": "ok", "store": store })))
+        }
         Err(error) => {
-            tracing::warn!(%error, "not ready");
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unavailable", "store": error.to_string() })))
+            let store = json!({ "kind": kind, "reason": reason(&error) });
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unavailable", "store": store })))
         }
     }
 }

@@ -79,9 +79,9 @@ async fn keep_image(app: &App, run: &RunId, name: &str) -> Result<Outcome, CallE
     }
 }
 
-/// One line per try: what kind of effect, never what it says.
-fn log(performance: &Performance, outcome: Option<&Outcome>, took: Duration) {
-    let effect = match &performance.queued.effect {
+/// What kind of effect it is, for logs and operators: never what it says.
+pub fn kind(effect: &Effect) -> &'static str {
+    match effect {
         Effect::Say(_) => "say",
         Effect::StartRun { .. } => "start_run",
         Effect::Decide { .. } => "decide",
@@ -89,7 +89,12 @@ fn log(performance: &Performance, outcome: Option<&Outcome>, took: Duration) {
         Effect::Ask { .. } => "ask",
         Effect::Probe { .. } => "probe",
         Effect::KeepImage { .. } => "keep_image",
-    };
+    }
+}
+
+/// One line per try.
+fn log(performance: &Performance, outcome: Option<&Outcome>, took: Duration) {
+    let effect = kind(&performance.queued.effect);
     let outcome = match outcome {
         None => "fenced",
         Some(Outcome::NoAnswer { .. }) => "no_answer",

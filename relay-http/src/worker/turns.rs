@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use relay_core::store::{Commit, Committed, LEASE, StoreError};
-use relay_core::time::Timestamp;
 use relay_core::turn::{Move, Performance, Turn};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::perform::{self, Performed};
+use super::timers::Deadline;
 use crate::app::{App, Holding};
 use crate::clock;
 
@@ -16,8 +16,8 @@ use crate::clock;
 const COMMIT_ATTEMPTS_MAX: u32 = 3;
 const COMMIT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Work on one conversation until it is given back or lost. New deadlines are told to `deadlines`.
-pub(super) async fn take(app: &App, holding: Holding, deadlines: &mpsc::Sender<Timestamp>, drain: &CancellationToken) {
+/// Work on one conversation until it is given back or lost. When it is due then is told to `deadlines`.
+pub(super) async fn take(app: &App, holding: Holding, deadlines: &mpsc::Sender<Deadline>, drain: &CancellationToken) {
     let Holding { held, mut leased } = holding;
     let conversation = held.conversation.id.clone();
     let mut turn = Turn::begin(app.rules.clone(), held);
@@ -27,20 +27,19 @@ pub(super) async fn take(app: &App, holding: Holding, deadlines: &mpsc::Sender<T
         }
         match turn.next(clock::now(), clock::nonce()) {
             Move::Commit(commit) => {
-                let deadline = commit.deadline;
+                let at = commit.deadline;
                 let asked = Instant::now();
                 match commit_surely(app, *commit).await {
                     Ok(answer) => {
-                        if let (Committed::Released, Some(deadline)) = (&answer, deadline) {
-                            // A full channel only means that the sweep finds the deadline, a little later.
-                            let _ = deadlines.try_send(deadline);
+                        if let Committed::Released = answer {
+                            // A full channel only means that the deadline is found in the store, a little later.
+                            let _ = deadlines.try_send(Deadline { conversation: conversation.clone(), at });
                         }
                         turn.committed(answer);
                         leased = asked;
                     }
                     Err(error) => {
-                        let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::error!(%conversation, %error, cause, "turn abandoned; it goes on when the lease runs out");
+                        tracing::warn!(%conversation, %error, "turn abandoned; it goes on when the lease runs out");
                         return;
                     }
                 }

@@ -1,0 +1,170 @@
+//! `relay admin`: what an operator can see of the store, and mend. Called by `main`; everything is returned as text.
+//!
+//! It works beside running relays and takes no lease. Message bodies, diffs and phone numbers are shown only when they are
+//! asked for.
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, Subcommand};
+use relay_core::id::{Address, ChannelKind, ConversationId};
+use relay_core::store::{Store, StoreError};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::clock;
+use crate::config::{AdminConfig, StateStore};
+use crate::store::{connect, reason};
+
+mod access;
+mod check;
+mod conversations;
+mod letters;
+mod table;
+
+/// What can be asked for.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Admin {
+    /// Conversations, those that are due or will be soonest first, and counts over everything.
+    Conversations {
+        /// How many conversations to show.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The state of one conversation.
+    Show {
+        /// The conversation's id, or a person's address: whatsapp:+15551230000, +15551230000, console:main. Addresses need
+        /// RELAY_SECRET.
+        user: String,
+        /// Show what people wrote, too, and their address.
+        #[arg(long)]
+        bodies: bool,
+    },
+    /// Chat messages that were given up, the oldest first.
+    DeadLetters {
+        /// How many to show.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+        /// Show what they say, too.
+        #[arg(long)]
+        bodies: bool,
+    },
+    /// Put dead letters back, to be sent again.
+    Redrive(Redrive),
+    /// Whether the store is fit for relays, and how to mend it. Ends with 1 if anything is wrong.
+    Check,
+    /// The rule for a VM's own Redis user, which may publish what its runs report and nothing else.
+    VmAcl {
+        /// The user's name.
+        #[arg(long, default_value = "vm", value_parser = access::parse_name)]
+        name: String,
+        /// Whose VM it is, as for `show`. Nobody: one that serves everybody.
+        users: Vec<String>,
+    },
+}
+
+/// Which letters.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Redrive {
+    /// The letter's number.
+    letter: Option<u64>,
+    /// All that there are now.
+    #[arg(long)]
+    all: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What was asked for; for standard output.
+    pub text: String,
+    /// What is to be known beside it; for standard error.
+    pub aside: String,
+    /// Whether all is well.
+    pub is_well: bool,
+}
+
+impl Report {
+    fn of(text: String) -> Self {
+        Self { text, aside: String::new(), is_well: true }
+    }
+}
+
+/// Do what was asked for.
+pub async fn run(command: Admin, config: &AdminConfig) -> anyhow::Result<Report> {
+    match command {
+        Admin::Conversations { limit, json } => {
+            let listing = conversations::Listing::read(&*open(config).await?, limit).await;
+            let listing = listing.map_err(explain)?;
+            Ok(Report::of(if json { listing.json() } else { listing.text(clock::now()) }))
+        }
+        Admin::Show { user, bodies } => {
+            let id = conversation(&user, config.relay_secret.as_ref())?;
+            let store = open(config).await?;
+            let overview = store.overview(&id).await.map_err(explain)?;
+            let overview = overview.with_context(|| format!("there is no conversation {id}"))?;
+            let state = store.conversation(&id).await.map_err(explain)?;
+            Ok(Report::of(conversations::show(&overview, state.as_ref(), bodies, clock::now())))
+        }
+        Admin::DeadLetters { limit, json, bodies } => {
+            let letters = open(config).await?.dead_letters(limit).await.map_err(explain)?;
+            Ok(Report::of(if json {
+                letters::json(&letters, bodies)
+            } else {
+                letters::text(&letters, bodies, clock::now())
+            }))
+        }
+        Admin::Redrive(Redrive { letter, .. }) => letters::redrive(&*open(config).await?, letter).await,
+        Admin::Check => Ok(check::report(&check::findings(config).await)),
+        Admin::VmAcl { name, users } => {
+            let conversations: Result<Vec<_>, _> =
+                users.iter().map(|user| conversation(user, config.relay_secret.as_ref())).collect();
+            Ok(access::report(&config.store, &name, &conversations?, &clock::password()))
+        }
+    }
+}
+
+/// The store, and its clock; for looking, so nothing is made where there is nothing.
+async fn open(config: &AdminConfig) -> anyhow::Result<Arc<dyn Store>> {
+    match &config.store.state_store {
+        StateStore::SqliteFile(path) if !path.exists() => {
+            bail!("STATE_STORE: there is no {}; set it as the relay has it", path.display())
+        }
+        StateStore::SqliteMemory => bail!("STATE_STORE: what is in a relay's memory can't be looked into"),
+        _ => {}
+    }
+    let store = connect(&config.store)?;
+    clock::follow(&*store).await.map_err(explain)?;
+    Ok(store)
+}
+
+fn explain(error: StoreError) -> anyhow::Error {
+    match &error {
+        StoreError::Unavailable(_) => anyhow!("the store is unavailable: {}", reason(&error)),
+        StoreError::Unreadable(_) => anyhow!(error),
+    }
+}
+
+/// Which conversation `user` names: by its id, or by a person's address.
+fn conversation(user: &str, relay_secret: Option<&SecretString>) -> anyhow::Result<ConversationId> {
+    let channel = match user.split_once(':') {
+        Some(("whatsapp", _)) => ChannelKind::Twilio,
+        Some(("console", _)) => ChannelKind::Console,
+        None if user.starts_with('+') => ChannelKind::Twilio,
+        None => return ConversationId::parse(user).context("neither a conversation's id nor an address"),
+        Some(_) => bail!("an address begins with whatsapp: or console:"),
+    };
+    let secret =
+        relay_secret.context("RELAY_SECRET is needed to find a conversation by address; set it, or give the id")?;
+    let name = if user.starts_with('+') { format!("whatsapp:{user}") } else { user.to_owned() };
+    Ok(Address { channel, name }.conversation(secret.expose_secret().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests;
