@@ -141,7 +141,7 @@ async fn the_console_is_for_this_machine_alone_unless_there_is_a_token() {
 #[tokio::test]
 async fn a_bad_configuration_names_every_fault_and_exits_64() {
     for (program, least) in
-        [("relay", ["RELAY_SECRET", "VM_URL", "VM_SECRET"]), ("vm-agent", ["VM_SECRET", "RELAY_URL", "AGENT_DRIVER"])]
+        [("relay", ["RELAY_SECRET", "VM_URL", "VM_SECRET"]), ("vm-agent", ["VM_SECRET", "EVENTS_URL", "AGENT_DRIVER"])]
     {
         let mut process = Process::start(&binary(program), &[], &[("RUST_LOG", "info"), ("DATA_DIR", "/nonexistent")]);
         let status = process.exited(BOUND).await;

@@ -2,8 +2,12 @@
 
 mod anthropic;
 mod browser;
+mod fake_vm;
+mod fleet;
 mod github;
+mod haproxy;
 mod process;
+mod redis;
 mod twilio;
 
 use std::time::Duration;

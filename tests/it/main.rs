@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod browser_loop;
+mod chaos;
 mod claude;
 mod common;
 mod conversation;
@@ -9,6 +10,7 @@ mod fakes;
 mod kills;
 mod phone;
 mod pull_request;
+mod redis;
 mod signature;
 mod tidy;
 mod whatsapp;

@@ -1,9 +1,11 @@
 //! A person on WhatsApp: a stack that is set up for Twilio, with a fake of it.
 
 use reqwest::Client;
+use system_tests::process::binary;
 use system_tests::stack::{BOUND, Plan, Stack};
 use system_tests::twilio::{FakeTwilio, Sent, signed_webhook};
 use system_tests::wait::wait_for;
+use tokio::process::Command;
 
 /// The Twilio account.
 pub(crate) const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
@@ -83,10 +85,17 @@ impl Phone {
         .await
     }
 
-    /// One of the relay's own counts.
+    /// One of the counts that an operator can see.
     pub(crate) async fn count(&self, name: &str) -> i64 {
-        let ready = Client::new().get(format!("{}/ready", self.stack.relay_url())).send().await.expect("an answer");
-        let ready: serde_json::Value = ready.json().await.expect("JSON");
-        ready["store"][name].as_i64().unwrap_or_else(|| panic!("{name} is not in {ready}"))
+        let output = Command::new(binary("relay"))
+            .args(["admin", "conversations", "--json"])
+            .env_clear()
+            .env("STATE_STORE", format!("sqlite:{}", self.stack.database().display()))
+            .output()
+            .await
+            .expect("the relay's program starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let listing: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        listing["stats"][name].as_i64().unwrap_or_else(|| panic!("{name} is not in {listing}"))
     }
 }

@@ -2,13 +2,20 @@
 //! talks to, and programs by others to compare with. Used by the tests in `it/` alone. Nothing here may depend on how
 //! the relay or the VM agent is built inside: only on what they show on the wire, on disk and in the process table.
 
+pub mod bench;
 pub mod browser;
+pub mod chaos;
 pub mod console;
+pub mod cut;
 pub mod fake_anthropic;
 pub mod fake_github;
+pub mod fake_vm;
+pub mod fleet;
 pub mod gate;
+pub mod haproxy;
 pub mod peers;
 pub mod process;
+pub mod redis;
 pub mod server;
 pub mod stack;
 pub mod twilio;

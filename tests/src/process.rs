@@ -19,16 +19,16 @@ use crate::wait::wait_for;
 /// How many lines of output are kept for searching and for failure messages.
 const LINES_MAX: usize = 10_000;
 
-/// The binary `name` of this workspace, as built beside the running test.
+/// The binary `name` of this workspace, as built beside the running test or program.
 ///
 /// # Panics
 /// When it is not built: tests never use a binary from elsewhere.
 pub fn binary(name: &str) -> PathBuf {
-    let test = current_exe().expect("a running test has a path");
-    let profile_dir = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
-    let path = profile_dir.join(name);
-    assert!(path.is_file(), "{} is not built: run ./dev test, or `cargo build --bins` first", path.display());
-    path
+    let own = current_exe().expect("a running program has a path");
+    // Programs lie in target/<profile>, tests in target/<profile>/deps.
+    let mut places = own.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    let path = places.find(|path| path.is_file());
+    path.unwrap_or_else(|| panic!("{name} is not built: run ./dev test, or `cargo build --bins` first"))
 }
 
 /// A running child; killed when dropped.

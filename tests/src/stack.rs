@@ -136,7 +136,7 @@ impl Stack {
             ("RUST_LOG", "info".to_owned()),
             ("VM_BIND", self.vm_address.to_string()),
             ("VM_SECRET", SECRET.to_owned()),
-            ("RELAY_URL", self.to_relay.url()),
+            ("EVENTS_URL", self.to_relay.url()),
             ("DATA_DIR", self.path("vm")),
             ("REPO_URL", repo_url),
             ("AGENT_DRIVER", "demo".to_owned()),
@@ -264,7 +264,7 @@ pub fn git(directory: &Path, args: &[&str]) -> String {
 }
 
 /// A bare repository at `origin` with a few files on `main`.
-fn sample_origin(origin: &Path) {
+pub(crate) fn sample_origin(origin: &Path) {
     let work = tempfile::tempdir().expect("a temporary directory");
     git(work.path(), &["init", "--quiet", "--initial-branch=main"]);
     fs::write(work.path().join("README.md"), "# scratch\n\nA repository for tests.\n").expect("a file is written");

@@ -2,15 +2,17 @@
 //! signature here is this crate's own reading of Twilio's documentation, shares no code with the relay, and is held
 //! against vectors made by Twilio's own library.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
+use rand::RngExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha1::Sha1;
@@ -35,6 +37,21 @@ pub struct Sent {
     pub media_urls: Vec<String>,
     /// All parameters as they came.
     pub params: Vec<(String, String)>,
+    /// Whose credentials it came with: the account's, or the API key's name.
+    pub by: String,
+    /// When it was accepted.
+    pub at: Instant,
+}
+
+/// What the way to Twilio is like. The default is a fine day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weather {
+    /// A request takes up to this long, half of it before the message is accepted and half of it after.
+    pub delay_max: Duration,
+    /// Of a thousand requests, so many are answered 503 and not accepted.
+    pub refused_per_mille: u32,
+    /// Of a thousand requests, so many are accepted, and the reply is lost.
+    pub lost_per_mille: u32,
 }
 
 /// The fake, until dropped.
@@ -47,10 +64,15 @@ pub struct FakeTwilio {
 #[derive(Debug)]
 struct Account {
     sid: String,
-    authorization: String,
+    /// `Authorization`, and whose it is.
+    keys: Mutex<BTreeMap<String, String>>,
     sent: Mutex<Vec<Sent>>,
     numbers: AtomicUsize,
     faults: Faults<()>,
+    weather: Mutex<Weather>,
+    /// Recipients for whom a request is being served, with whose it is.
+    in_flight: Mutex<Vec<(String, String)>>,
+    overlaps: Mutex<Vec<String>>,
 }
 
 impl FakeTwilio {
@@ -58,11 +80,15 @@ impl FakeTwilio {
     pub async fn start(account_sid: &str, auth_token: &str) -> Self {
         let account = Arc::new(Account {
             sid: account_sid.to_owned(),
-            authorization: format!("Basic {}", STANDARD.encode(format!("{account_sid}:{auth_token}"))),
+            keys: Mutex::default(),
             sent: Mutex::default(),
             numbers: AtomicUsize::new(1),
             faults: Faults::default(),
+            weather: Mutex::default(),
+            in_flight: Mutex::default(),
+            overlaps: Mutex::default(),
         });
+        account.add_key(account_sid, auth_token);
         let serving = account.clone();
         let server = Server::start(move |request| {
             let account = serving.clone();
@@ -80,6 +106,28 @@ impl FakeTwilio {
     /// Every message that was accepted, in order; also one whose reply was dropped.
     pub fn sent(&self) -> Vec<Sent> {
         self.account.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The messages after the first `seen`, in order.
+    pub fn sent_after(&self, seen: usize) -> Vec<Sent> {
+        let sent = self.account.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.get(seen..).unwrap_or_default().to_vec()
+    }
+
+    /// Also take requests with this API key.
+    pub fn add_key(&self, key: &str, secret: &str) {
+        self.account.add_key(key, secret);
+    }
+
+    /// From now on.
+    pub fn set_weather(&self, weather: Weather) {
+        *self.account.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+    }
+
+    /// One line for each request that arrived while one with other credentials was being served for the same recipient: two
+    /// senders at work for one person.
+    pub fn overlaps(&self) -> Vec<String> {
+        self.account.overlaps.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Every request, in order, accepted or not.
@@ -102,18 +150,40 @@ impl FakeTwilio {
 }
 
 impl Account {
+    fn add_key(&self, key: &str, secret: &str) {
+        let authorization = format!("Basic {}", STANDARD.encode(format!("{key}:{secret}")));
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(authorization, key.to_owned());
+    }
+
+    fn key(&self, request: &Received) -> Option<String> {
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.get(request.header("authorization")?).cloned()
+    }
+
     async fn answer(&self, request: &Received) -> Response {
         let path = format!("/2010-04-01/Accounts/{}/Messages.json", self.sid);
-        if request.header("authorization") != Some(self.authorization.as_str()) {
+        let Some(by) = self.key(request) else {
             return refuse(401, 20003, "Authenticate");
-        }
+        };
         if request.method != Method::POST || request.path != path {
             return refuse(404, 20404, &format!("The requested resource {} was not found", request.path));
         }
-        self.faults.around((), async { self.create(request) }).await
+        let _in_flight = InFlight::enter(self, request, &by);
+        let weather = *self.weather.lock().unwrap_or_else(PoisonError::into_inner);
+        let delay = weather.delay_max.mul_f64(rand::rng().random_range(0.0..=0.5));
+        let dice = rand::rng().random_range(0..1000);
+        tokio::time::sleep(delay).await;
+        if dice < weather.refused_per_mille {
+            self.faults.push((), Fault::Answer(StatusCode::SERVICE_UNAVAILABLE, json!({})));
+        } else if dice < weather.refused_per_mille + weather.lost_per_mille {
+            self.faults.push((), Fault::DropReply);
+        }
+        let answer = self.faults.around((), async { self.create(request, by) }).await;
+        tokio::time::sleep(delay).await;
+        answer
     }
 
-    fn create(&self, request: &Received) -> Response {
+    fn create(&self, request: &Received, by: String) -> Response {
         let params = request.form();
         let all = |name: &str| params.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();
         let first = |name: &str| all(name).into_iter().next().unwrap_or_default();
@@ -144,8 +214,38 @@ impl Account {
             "date_created": "Sun, 22 Nov 2026 12:00:00 +0000", "date_updated": "Sun, 22 Nov 2026 12:00:00 +0000", "date_sent": null,
             "uri": format!("/2010-04-01/Accounts/{}/Messages/{sid}.json", self.sid), "subresource_uris": {},
         });
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(Sent { sid, to, from, body, media_urls, params });
+        let accepted = Sent { sid, to, from, body, media_urls, params, by, at: Instant::now() };
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(accepted);
         server::json(201, answer)
+    }
+}
+
+/// A request that is being served; over when dropped, also because the caller is gone.
+struct InFlight<'a> {
+    account: &'a Account,
+    entry: (String, String),
+}
+
+impl<'a> InFlight<'a> {
+    fn enter(account: &'a Account, request: &Received, by: &str) -> Self {
+        let to = request.form().into_iter().find_map(|(name, value)| (name == "To").then_some(value));
+        let entry = (to.unwrap_or_default(), by.to_owned());
+        let mut in_flight = account.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((to, other)) = in_flight.iter().find(|(to, other)| *to == entry.0 && *other != entry.1) {
+            let line = format!("{by} sends to {to} while {other} does");
+            account.overlaps.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+        in_flight.push(entry.clone());
+        Self { account, entry }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let mut in_flight = self.account.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = in_flight.iter().position(|entry| *entry == self.entry) {
+            in_flight.swap_remove(found);
+        }
     }
 }
 

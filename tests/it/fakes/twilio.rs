@@ -2,9 +2,10 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use system_tests::peers::{SigningCase, signatures_by_twilio};
 use system_tests::server::Fault;
-use system_tests::twilio::{FakeTwilio, signature, signed_webhook, vectors};
+use system_tests::twilio::{FakeTwilio, Weather, signature, signed_webhook, vectors};
+use system_tests::wait::wait_until;
 
-use super::client;
+use super::{BOUND, client};
 
 const ACCOUNT: &str = "ACa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -96,4 +97,37 @@ async fn faults_come_in_the_order_they_were_asked_for() {
     assert!(lost.is_err());
     assert_eq!(twilio.sent().len(), 1, "a dropped reply does not undo the message");
     assert_eq!(send(&twilio, TOKEN, &message).await.0, 201);
+}
+
+#[tokio::test]
+async fn two_senders_at_work_for_one_person_are_noticed() {
+    let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
+    twilio.add_key("SK1", TOKEN);
+    let by = |key: &'static str| {
+        let url = format!("{}/2010-04-01/Accounts/{ACCOUNT}/Messages.json", twilio.url());
+        client().post(url).basic_auth(key, Some(TOKEN)).form(&[TO, FROM, ("Body", "x")]).send()
+    };
+    by(ACCOUNT).await.expect("an answer");
+    by("SK1").await.expect("an answer");
+    assert_eq!(twilio.overlaps(), Vec::<String>::new(), "one after the other");
+    assert_eq!(twilio.sent_after(1)[0].by, "SK1");
+    twilio.inject(Fault::BlackHole);
+    let stuck = tokio::spawn(by(ACCOUNT));
+    wait_until("the first to be at work", BOUND, async || twilio.requests().len() == 3).await;
+    by("SK1").await.expect("an answer");
+    assert_eq!(twilio.overlaps().len(), 1);
+    stuck.abort();
+}
+
+#[tokio::test]
+async fn bad_weather_refuses_some_and_loses_the_reply_to_others() {
+    let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
+    let message = [TO, FROM, ("Body", "x")];
+    twilio.set_weather(Weather { refused_per_mille: 1_000, ..Weather::default() });
+    assert_eq!(send(&twilio, TOKEN, &message).await.0, 503);
+    assert_eq!(twilio.sent(), []);
+    twilio.set_weather(Weather { lost_per_mille: 1_000, ..Weather::default() });
+    let url = format!("{}/2010-04-01/Accounts/{ACCOUNT}/Messages.json", twilio.url());
+    assert!(client().post(url).basic_auth(ACCOUNT, Some(TOKEN)).form(&message).send().await.is_err());
+    assert_eq!(twilio.sent().len(), 1);
 }
