@@ -10,7 +10,7 @@ use relay_core::machine::{Event, Rules};
 use relay_core::store::{Held, Ingest, Ingested, Store, StoreError};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -30,6 +30,10 @@ pub async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> 
     let late = |_| StoreError::Unavailable("no answer in time".into());
     tokio::time::timeout(ANSWER_TIMEOUT, answer).await.map_err(late)?
 }
+
+/// Chat messages on their way at the same time at most: taking messages in comes before sending, and Twilio refuses callers
+/// with too many requests at once (error 20429).
+const SENDS_MAX: usize = 64;
 
 /// A conversation that this process holds.
 pub struct Holding {
@@ -59,6 +63,8 @@ pub struct App {
     pub stopping: CancellationToken,
     /// Messages from people who may not write, since the start.
     unknown_senders: AtomicU64,
+    /// Places for chat messages on their way.
+    pub sends: Semaphore,
     /// Conversations that this process holds and whose turn is to be taken.
     pub turns: mpsc::Sender<Holding>,
 }
@@ -76,6 +82,7 @@ impl App {
             twilio,
             stopping: CancellationToken::new(),
             unknown_senders: AtomicU64::new(0),
+            sends: Semaphore::new(SENDS_MAX),
             store,
             turns,
             config,

@@ -1,5 +1,6 @@
 //! What the environment says, parsed once and whole: a bad configuration is reported with all its faults.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use relay_core::store::redis::check_address;
 use relay_core::store::redis::keys::{Keys, NAMESPACE};
 use secrecy::SecretString;
 use url::Url;
+
+use crate::channels::twilio::inbound::bare;
 
 /// The process environment.
 pub struct ProcessEnvironment;
@@ -124,8 +127,9 @@ pub struct TwilioConfig {
     pub from: String,
     /// `TWILIO_API_URL`
     pub api_url: Url,
-    /// `ALLOWED_PHONE_NUMBERS`: who may write, with commas; `+…` or `whatsapp:…`.
-    pub allowed: Vec<String>,
+    /// `ALLOWED_PHONE_NUMBERS`: who may write, with commas; `+…` or `whatsapp:…`; kept without the
+    /// channel.
+    pub allowed: HashSet<String>,
 }
 
 const BIND: &str = "[::]:3000";
@@ -204,7 +208,7 @@ fn twilio(reader: &mut Reader) -> Option<TwilioConfig> {
         api_key: api_key?,
         from: from?,
         api_url: api_url?,
-        allowed: allowed?,
+        allowed: allowed?.iter().map(|name| bare(name).to_owned()).collect(),
     })
 }
 
@@ -316,7 +320,7 @@ mod tests {
         ]);
         let twilio = Config::read(&variables).unwrap().twilio.unwrap();
         assert_eq!(twilio.auth_tokens.len(), 2);
-        assert_eq!(twilio.allowed, ["+15551230000", "whatsapp:US.abc"]);
+        assert_eq!(twilio.allowed, HashSet::from(["+15551230000".to_owned(), "US.abc".to_owned()]));
     }
 
     #[test]

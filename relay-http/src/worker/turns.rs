@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use relay_core::machine::Lane;
 use relay_core::store::{Commit, Committed, LEASE, StoreError};
 use relay_core::turn::{Move, Performance, Turn};
-use tokio::sync::mpsc;
+use tokio::sync::{SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::perform::{self, Performed};
@@ -44,27 +45,34 @@ pub(super) async fn take(app: &App, holding: Holding, deadlines: &mpsc::Sender<D
                     }
                 }
             }
-            // Whoever was frozen for longer than a lease must not send what its successor has sent.
-            Move::Perform(performance) if !outlasts(leased, &performance) => {
-                tracing::warn!(%conversation, "held for too long; it goes on when the lease runs out");
-                return;
-            }
-            Move::Perform(performance) => match perform::perform(app, &performance).await {
-                Performed::Outcome(outcome) => turn.performed(performance.queued, outcome, clock::now()),
-                Performed::Fenced => {
-                    tracing::info!(%conversation, "another relay has taken over");
+            Move::Perform(performance) => {
+                let Some(_place) = place(app, leased, &performance).await else {
+                    tracing::warn!(%conversation, "held for too long; it goes on when the lease runs out");
                     return;
+                };
+                match perform::perform(app, &performance).await {
+                    Performed::Outcome(outcome) => turn.performed(performance.queued, outcome, clock::now()),
+                    Performed::Fenced => {
+                        tracing::info!(%conversation, "another relay has taken over");
+                        return;
+                    }
                 }
-            },
+            }
             Move::Over => return,
         }
     }
 }
 
-/// Whether the lease lasts longer than the effect can.
-fn outlasts(leased: Instant, performance: &Performance) -> bool {
-    let timeout = performance.queued.effect.timeout(performance.attempt);
-    leased.elapsed() + timeout < LEASE
+/// A place among those who carry something out, while the lease lasts longer than the effect can take. Whoever was frozen for
+/// longer must not send what its successor has sent.
+async fn place<'a>(app: &'a App, leased: Instant, performance: &Performance) -> Option<Option<SemaphorePermit<'a>>> {
+    let effect = &performance.queued.effect;
+    let timeout = effect.timeout(performance.attempt);
+    let left = LEASE.checked_sub(timeout + leased.elapsed()).filter(|left| !left.is_zero())?;
+    match effect.lane() {
+        Lane::Chat => tokio::time::timeout(left, app.sends.acquire()).await.ok()?.ok().map(Some),
+        Lane::Vm | Lane::Stop => Some(None),
+    }
 }
 
 async fn commit_surely(app: &App, commit: Commit) -> Result<Committed, StoreError> {

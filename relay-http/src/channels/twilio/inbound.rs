@@ -1,5 +1,7 @@
 //! A webhook's form as a message. Parameter names are Twilio's (docs, "Twilio's request to your incoming message webhook").
 
+use std::collections::HashSet;
+
 use relay_core::id::{Address, ChannelKind, MessageId};
 use relay_core::machine::{Content, Message};
 
@@ -14,8 +16,8 @@ pub enum Inbound {
     NotAMessage,
 }
 
-/// Read the form. `allowed` names who may write, with or without the `whatsapp:` prefix. An error says what is missing.
-pub fn parse(params: &[(String, String)], allowed: &[String]) -> Result<Inbound, &'static str> {
+/// Read the form. `allowed` names who may write, as [`bare`] does. An error says what is missing.
+pub fn parse(params: &[(String, String)], allowed: &HashSet<String>) -> Result<Inbound, &'static str> {
     let param = |name: &str| params.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
     if !param("MessageStatus").is_empty() {
         return Ok(Inbound::NotAMessage);
@@ -25,7 +27,7 @@ pub fn parse(params: &[(String, String)], allowed: &[String]) -> Result<Inbound,
         return Err("From is missing");
     }
     let id = MessageId::parse(param("MessageSid")).map_err(|_| "MessageSid is missing or malformed")?;
-    let is_allowed = |who: &str| !who.is_empty() && allowed.iter().any(|name| bare(name) == bare(who));
+    let is_allowed = |who: &str| !who.is_empty() && allowed.contains(bare(who));
     if !is_allowed(from) && !is_allowed(param("ExternalUserId")) {
         return Ok(Inbound::UnknownSender);
     }
@@ -40,7 +42,8 @@ pub fn parse(params: &[(String, String)], allowed: &[String]) -> Result<Inbound,
     Ok(Inbound::Message(Message { id, from, content }))
 }
 
-fn bare(name: &str) -> &str {
+/// A name without the channel before it: `+15551230000`, `US.abc`.
+pub fn bare(name: &str) -> &str {
     name.strip_prefix("whatsapp:").unwrap_or(name)
 }
 
@@ -68,7 +71,7 @@ mod tests {
         let mut params = vec![("From", "whatsapp:+15551230000"), ("MessageSid", "SM1")];
         params.extend(pairs);
         let params: Vec<_> = params.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        parse(&params, &["+15551230000".to_owned()])
+        parse(&params, &HashSet::from(["+15551230000".to_owned()]))
     }
 
     fn content(pairs: &[(&str, &str)]) -> Content {

@@ -5,8 +5,6 @@
 //! another one. Of a repeated name, each distinct value counts once, in order, as Twilio's Python and Node libraries have it.
 //! Twilio is known to sign some URLs with the scheme's default port and some without any, so both forms are accepted.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -41,18 +39,10 @@ fn mac(key: &[u8], url: &str, form: &str) -> Vec<u8> {
 }
 
 fn canonical(params: &[(String, String)]) -> String {
-    let mut sorted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (name, value) in params {
-        sorted.entry(name).or_default().insert(value);
-    }
-    let mut form = String::new();
-    for (name, values) in sorted {
-        for value in values {
-            form.push_str(name);
-            form.push_str(value);
-        }
-    }
-    form
+    let mut sorted: Vec<&(String, String)> = params.iter().collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    sorted.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).collect()
 }
 
 /// The URL without a port, and with the given or the scheme's default one. Cut by hand: a URL parser would normalise.
