@@ -48,7 +48,8 @@ pub trait Store: Send + Sync {
     /// the dead letters, write the state, extend or release the lease. All of it or nothing.
     ///
     /// Released only if `release` is asked and the inbox is empty, so that no event is left without somebody who
-    /// will process it; a released conversation is due at `deadline`. The same nonce again changes nothing and answers the same.
+    /// will process it; a released conversation is due at `deadline`. The same nonce again changes nothing and answers the same;
+    /// a call that arrives after a later one of the same lease is [`Committed::Fenced`].
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
     /// Take the lease of a conversation that is due: its deadline has passed, its holder's lease has run out, or its VM has
@@ -163,6 +164,8 @@ pub struct Held {
     pub conversation: Conversation,
     /// This lease's fence.
     pub fence: Fence,
+    /// Names the call that took it.
+    pub nonce: Nonce,
     /// Events not yet consumed, in order.
     pub inbox: Vec<Event>,
     /// Effects not yet acknowledged, in order.
@@ -176,6 +179,8 @@ pub struct Commit {
     pub fence: Fence,
     /// Names this call.
     pub nonce: Nonce,
+    /// Names the call before it under the same lease: the one that took it, or the last commit.
+    pub previous: Nonce,
     /// The caller's clock.
     pub now: Timestamp,
     /// How many events, from the first, are dealt with.
@@ -204,7 +209,7 @@ pub enum Committed {
         /// All events not yet consumed, in order.
         inbox: Vec<Event>,
     },
-    /// Somebody else holds the conversation; nothing was changed.
+    /// Somebody else holds the conversation, or a later commit was carried out; nothing was changed.
     Fenced,
 }
 

@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 pub struct Turn {
     rules: Rules,
     fence: Fence,
+    /// Names the latest call under this lease.
+    nonce: Nonce,
     conversation: Conversation,
     inbox: Vec<Event>,
     outbox: VecDeque<Queued>,
@@ -76,6 +78,7 @@ impl Turn {
         Self {
             rules,
             fence: held.fence,
+            nonce: held.nonce,
             conversation: held.conversation,
             inbox: held.inbox,
             outbox: held.outbox.into(),
@@ -170,9 +173,10 @@ impl Turn {
         }
     }
 
-    fn commit(&self, unsaved: Unsaved, release: bool, now: Timestamp, nonce: Nonce) -> Commit {
+    fn commit(&mut self, unsaved: Unsaved, release: bool, now: Timestamp, nonce: Nonce) -> Commit {
         Commit {
             fence: self.fence,
+            previous: std::mem::replace(&mut self.nonce, nonce.clone()),
             nonce,
             now,
             consumed: unsaved.consumed,
@@ -209,7 +213,8 @@ mod tests {
         let content = Content::Text { text: "fix the bug".into() };
         let inbox = vec![Event::Message(Message { id: MessageId::parse("M1").unwrap(), from, content })];
         let conversation = Conversation::new(id.clone());
-        let held = Held { conversation, fence: Fence(1), inbox, outbox: Vec::new() };
+        let nonce = Nonce::parse("ingest").unwrap();
+        let held = Held { conversation, fence: Fence(1), nonce, inbox, outbox: Vec::new() };
         let mut turn = Turn::begin(Rules::default(), held);
         commit(&mut turn);
 

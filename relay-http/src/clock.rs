@@ -40,12 +40,14 @@ pub async fn follow(store: &dyn Store) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether the store's clock was ever measured.
+pub fn is_known() -> bool {
+    OFFSET_MS.load(Ordering::Relaxed) != UNKNOWN
+}
+
 /// [`follow`], if that was never done.
 pub async fn ensure(store: &dyn Store) -> Result<(), StoreError> {
-    match OFFSET_MS.load(Ordering::Relaxed) {
-        UNKNOWN => follow(store).await,
-        _ => Ok(()),
-    }
+    if is_known() { Ok(()) } else { follow(store).await }
 }
 
 /// What is to be added to this machine's time to get the store's, in milliseconds.
@@ -78,7 +80,8 @@ fn shifted(time: Timestamp, offset_ms: i64) -> Timestamp {
     }
 }
 
-fn machine() -> Timestamp {
+/// This machine's own time: for signatures, which the other side checks by its own.
+pub fn machine() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

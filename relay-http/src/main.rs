@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use mimalloc::MiMalloc;
 use relay_core::settings::Fault;
 use relay_http::admin::{self, Admin};
 use relay_http::config::{AdminConfig, Config, ProcessEnvironment};
@@ -15,10 +14,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// `EX_USAGE`: the environment is not one to run in.
 const BAD_CONFIG: u8 = 64;
-
-/// A tenth of the work of taking a message in is memory, which this one hands out faster than the system's.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Runs a relay of Textslash. Its settings are environment variables; README.md lists them.
 #[derive(Parser)]

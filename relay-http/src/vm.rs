@@ -128,8 +128,13 @@ impl VmClient {
         bytes_max: usize,
     ) -> Result<(StatusCode, Bytes), CallError> {
         let url = under(&self.base, path);
-        let signature =
-            signature::sign(self.secret.expose_secret().as_bytes(), clock::now(), method.as_str(), url.path(), &body);
+        let signature = signature::sign(
+            self.secret.expose_secret().as_bytes(),
+            clock::machine(),
+            method.as_str(),
+            url.path(),
+            &body,
+        );
         let request = self.http.request(method, url).header(signature::HEADER, signature);
         let request =
             if body.is_empty() { request } else { request.header("content-type", "application/json").body(body) };

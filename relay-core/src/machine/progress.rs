@@ -3,8 +3,11 @@
 //! Progress is never sent in the step that it came in. It waits for [`Timer::Progress`], which may be due at once; and
 //! as deadlines are acted on after the whole inbox, lines that came together become one message.
 
+use std::collections::VecDeque;
+
 use crate::machine::conversation::Verbosity;
-use crate::machine::{Phase, Step, Timer, text};
+use crate::machine::{Phase, Step, Timer, split, text};
+use crate::protocol::PROGRESS_CHARS_MAX;
 
 /// Lines that wait where progress is gathered; the oldest make way. Elsewhere they wait for the end of the inbox only,
 /// which has a bound of its own.
@@ -13,7 +16,7 @@ const GATHERED_LINES_MAX: usize = 12;
 impl Step<'_> {
     pub(super) fn progress(&mut self, line: String) {
         if matches!(self.conversation.phase, Phase::Working { .. }) {
-            self.conversation.progress.lines.push_back(line);
+            self.conversation.progress.lines.push_back(line.chars().take(PROGRESS_CHARS_MAX).collect());
             self.schedule_progress();
         }
     }
@@ -60,10 +63,17 @@ impl Step<'_> {
     /// Send what waits, as one message.
     pub(super) fn flush_progress(&mut self) {
         self.clear(&[Timer::Progress]);
-        let lines: Vec<String> = self.conversation.progress.lines.drain(..).collect();
+        let limits = self.conversation.address.as_ref().map(|address| address.channel.limits());
+        let mut lines: VecDeque<String> = std::mem::take(&mut self.conversation.progress.lines);
+        if let Some(limits) = limits.filter(|limits| limits.paid) {
+            // One message, whatever it costs in old lines.
+            while lines.len() > 1 && split::units(&joined(&lines)) > limits.text_units_max {
+                lines.pop_front();
+            }
+        }
         if !lines.is_empty() {
             self.conversation.progress.sent_at = Some(self.now);
-            self.say_passing(lines.join("\n"));
+            self.say_passing(joined(&lines));
         }
     }
 
@@ -79,4 +89,8 @@ impl Step<'_> {
         self.conversation.progress.lines.clear();
         self.clear(&[Timer::Progress]);
     }
+}
+
+fn joined(lines: &VecDeque<String>) -> String {
+    lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
 }

@@ -12,7 +12,7 @@ use fred::clients::Client;
 use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, SortedSetsInterface};
 use tokio::sync::{OnceCell, mpsc};
 
-use crate::id::{BlobId, ConversationId};
+use crate::id::{BlobId, ConversationId, Nonce};
 use crate::machine::Conversation;
 use crate::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Held, Hint, Ingest, Ingested,
@@ -102,9 +102,9 @@ impl RedisStore {
     }
 
     /// What was taken, or, when it can't be read, the lease given back until somebody may be able to read it.
-    async fn held(&self, id: &ConversationId, taken: Taken, now: Timestamp) -> Result<Held, StoreError> {
+    async fn held(&self, id: &ConversationId, taken: Taken, nonce: Nonce, now: Timestamp) -> Result<Held, StoreError> {
         let fence = taken.fence;
-        let held = pack::held(id, taken);
+        let held = pack::held(id, taken, nonce);
         if matches!(held, Err(StoreError::Unreadable(_))) {
             let until = now + UNREADABLE_PAUSE;
             self.scripts.put_off(self.mailbox.ready().await?, &self.keys, id, fence, until).await?;
@@ -137,7 +137,7 @@ impl Store for RedisStore {
             IngestReply::Duplicate => Ingested::Duplicate,
             IngestReply::Full => Ingested::Full,
             IngestReply::Queued => Ingested::Queued,
-            IngestReply::Held(taken) => match self.held(&ingest.conversation, taken, ingest.now).await {
+            IngestReply::Held(taken) => match self.held(&ingest.conversation, taken, ingest.nonce, ingest.now).await {
                 Ok(held) => Ingested::Held(Box::new(held)),
                 // The event is kept, for a program that can read what it belongs to.
                 Err(StoreError::Unreadable(_)) => Ingested::Queued,
@@ -159,7 +159,7 @@ impl Store for RedisStore {
             ClaimReply::Newer(format) => Claimed::Unreadable(format!("a conversation of format {format}")),
             ClaimReply::Taken => Claimed::Taken,
             ClaimReply::NotDue => Claimed::NotDue,
-            ClaimReply::Held(taken) => match self.held(&claim.conversation, taken, claim.now).await {
+            ClaimReply::Held(taken) => match self.held(&claim.conversation, taken, claim.nonce, claim.now).await {
                 Ok(held) => Claimed::Held(Box::new(held)),
                 Err(StoreError::Unreadable(reason)) => Claimed::Unreadable(reason),
                 Err(error) => return Err(error),

@@ -24,6 +24,7 @@ pub async fn all<S: Store, F: Future<Output = S>>(fresh: impl Fn() -> F) {
     a_full_inbox_refuses_and_remembers_nothing(&fresh().await).await;
     a_commit_is_all_or_nothing_and_read_back_whole(&fresh().await).await;
     a_commit_carried_out_twice_is_one(&fresh().await).await;
+    a_commit_that_arrives_late_changes_nothing(&fresh().await).await;
     no_event_slips_between_commit_and_release(&fresh().await).await;
     a_stale_fence_changes_nothing(&fresh().await).await;
     a_dead_holder_is_replaced_when_its_lease_ends(&fresh().await).await;
@@ -123,6 +124,18 @@ async fn a_commit_carried_out_twice_is_one(store: &dyn Store) {
     assert!(matches!(store.commit(release).await.unwrap(), Committed::Released));
 }
 
+async fn a_commit_that_arrives_late_changes_nothing(store: &dyn Store) {
+    let held = take(store, "a", 1).await;
+    let first = Commit { effects: vec![say(1, "one")], ..commit(&held, "c1", 1) };
+    still_held(store.commit(first.clone()).await.unwrap());
+    still_held(store.commit(Commit { acked: vec![EffectSeq(1)], ..commit(&held, "c2", 0) }).await.unwrap());
+    store.ingest(ingest("a", 2, "two")).await.unwrap();
+    // The bytes of a connection that was given up may still be on their way.
+    assert!(matches!(store.commit(first).await.unwrap(), Committed::Fenced));
+    let stats = store.stats(T0).await.unwrap();
+    assert_eq!((stats.inbox, stats.outbox), (1, 0));
+}
+
 async fn no_event_slips_between_commit_and_release(store: &dyn Store) {
     let held = take(store, "a", 1).await;
     store.ingest(ingest("a", 2, "two")).await.unwrap();
@@ -187,7 +200,7 @@ async fn fences_grow_and_never_fall_behind_the_clock(store: &dyn Store) {
         };
         assert!(held.fence > last && held.fence.0 >= now.as_millis(), "{:?} after {last:?}", held.fence);
         last = held.fence;
-        let release = Commit { release: true, now, ..commit(&held, &format!("c{round}"), 1) };
+        let release = Commit { release: true, now, ..commit(&held, &format!("r{round}"), 1) };
         assert!(matches!(store.commit(release).await.unwrap(), Committed::Released));
         // A clock that stands still or goes back must not stop fences from growing.
         now = if round == 2 { now - Duration::from_secs(60) } else { now };
@@ -217,7 +230,7 @@ async fn a_released_conversation_is_due_at_its_deadline(store: &dyn Store) {
     assert!(matches!(store.claim(claim("a", "two", deadline)).await.unwrap(), Claimed::Taken), "once");
     // Without a deadline nothing is due.
     let held = take(store, "b", 2).await;
-    store.commit(Commit { release: true, ..commit(&held, "c2", 1) }).await.unwrap();
+    store.commit(Commit { release: true, ..commit(&held, "b1", 1) }).await.unwrap();
     let century = T0 + Duration::from_secs(100 * 365 * 24 * 3600);
     assert!(!store.due(century, 10).await.unwrap().conversations.contains(&conversation("b")));
 }
@@ -326,10 +339,12 @@ fn claim(name: &str, nonce: &str, now: Timestamp) -> Claim {
     }
 }
 
+/// A commit right after the lease was taken; `c2` comes after `c1`.
 fn commit(held: &Held, nonce: &str, consumed: usize) -> Commit {
     Commit {
         fence: held.fence,
         nonce: Nonce::parse(nonce).unwrap(),
+        previous: if nonce == "c2" { Nonce::parse("c1").unwrap() } else { held.nonce.clone() },
         now: T0,
         consumed,
         acked: Vec::new(),

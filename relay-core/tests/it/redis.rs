@@ -78,13 +78,15 @@ impl Drop for Server {
     }
 }
 
-/// Its hints, once it listens.
+/// Its hints, once it listens and has set the server up; that this one keeps nothing on disk is always a concern then.
 async fn watching(store: &RedisStore) -> mpsc::Receiver<Hint> {
     let (hints, mut received) = mpsc::channel(16);
-    let store = store.clone();
-    tokio::spawn(async move { store.watch(hints).await });
+    let watched = store.clone();
+    tokio::spawn(async move { watched.watch(hints).await });
     let first = tokio::time::timeout(BOUND, received.recv()).await.expect("it listens");
     assert_eq!(first, Some(Hint::Missed));
+    let set_up = async { while store.health().await.unwrap().concerns.is_empty() {} };
+    tokio::time::timeout(BOUND, set_up).await.expect("it has set the server up");
     received
 }
 
@@ -129,6 +131,7 @@ fn release(held: &Held) -> Commit {
     Commit {
         fence: held.fence,
         nonce: Nonce::parse("release").unwrap(),
+        previous: held.nonce.clone(),
         now: NOW,
         consumed: 0,
         acked: Vec::new(),
@@ -250,4 +253,57 @@ async fn two_messages_at_once_have_one_holder() {
         let held = [one.unwrap(), two.unwrap()].iter().filter(|answer| matches!(answer, Ingested::Held(_))).count();
         assert_eq!(held, 1, "round {round}");
     }
+}
+
+#[tokio::test]
+async fn whatever_a_vm_publishes_its_conversation_can_still_be_taken() {
+    let server = Server::start();
+    let store = server.fresh().await;
+    let id = released(&store).await;
+    let key = format!("{{test-0}}:v1:reports:{id}");
+    let script = "redis.call('RPUSH', KEYS[1], string.char(255, 254), string.rep('x', 300000), '')";
+    redis_cli(&server, &["eval", script, "1", &key]);
+    let Claimed::Held(held) = store.claim(claim(&id, "woken")).await.unwrap() else { panic!("reports make it due") };
+    assert_eq!(held.inbox, [Event::Garbled, Event::Garbled, Event::Garbled]);
+}
+
+#[tokio::test]
+async fn large_reports_come_a_few_at_a_time_and_none_is_lost() {
+    let server = Server::start();
+    let store = server.fresh().await;
+    let id = released(&store).await;
+    let key = format!("{{test-0}}:v1:reports:{id}");
+    redis_cli(
+        &server,
+        &["eval", "for i = 1, 20 do redis.call('RPUSH', KEYS[1], string.rep('x', 200000)) end", "1", &key],
+    );
+    let Claimed::Held(held) = store.claim(claim(&id, "woken")).await.unwrap() else { panic!("reports make it due") };
+    let (mut seen, mut previous) = (held.inbox.len(), held.nonce.clone());
+    assert!(seen < 10, "{seen} at once");
+    let mut consumed = seen;
+    for round in 0.. {
+        let nonce = Nonce::parse(format!("round-{round}")).unwrap();
+        let commit = Commit { consumed, nonce: nonce.clone(), previous, ..release(&held) };
+        let Committed::Held { inbox } = store.commit(commit).await.unwrap() else { break };
+        (consumed, previous) = (inbox.len(), nonce);
+        seen += consumed;
+    }
+    assert_eq!(seen, 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wake_up_popped_by_a_relay_that_is_leaving_goes_back() {
+    let server = Server::start();
+    let store = server.fresh().await;
+    drop(watching(&store).await);
+    let waiting = async {
+        while !redis_cli(&server, &["client", "list"]).contains("cmd=blpop") {
+            tokio::task::yield_now().await;
+        }
+        redis_cli(&server, &["rpush", "{test-0}:v1:wake", "c"]);
+        while redis_cli(&server, &["llen", "{test-0}:v1:wake"]) != "1" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(BOUND, waiting).await.expect("it is there for another relay");
 }

@@ -51,6 +51,7 @@ async fn with_a_dead_letter(folder: &std::path::Path) -> AdminConfig {
     let commit = Commit {
         fence: held.fence,
         nonce: clock::nonce(),
+        previous: held.nonce,
         now,
         consumed: 1,
         acked: Vec::new(),

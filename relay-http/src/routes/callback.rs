@@ -27,7 +27,7 @@ pub async fn receive(
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     let claimed = headers.get(signature::HEADER).and_then(|value| value.to_str().ok());
     let secret = app.config.vm_secret.expose_secret().as_bytes();
-    signature::verify(secret, clock::now(), "POST", path, &body, claimed)?;
+    signature::verify(secret, clock::machine(), "POST", path, &body, claimed)?;
     let report: Report =
         serde_json::from_slice(&body).map_err(|_| RequestError::Malformed("the body is not a report"))?;
     // A run's name begins with its conversation's: a VM can't report into a conversation that the run is not of.

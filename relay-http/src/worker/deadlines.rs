@@ -94,10 +94,13 @@ impl Finder {
     /// Do all that is due.
     async fn act(&mut self) {
         if self.clock_at <= Instant::now() {
-            if let Err(error) = clock::follow(&*self.app.store).await {
-                return self.rest(&error);
-            }
-            self.clock_at = Instant::now() + spread(CLOCK_INTERVAL);
+            let interval = match clock::follow(&*self.app.store).await {
+                Ok(()) => CLOCK_INTERVAL,
+                // What was measured before is still better than standing still.
+                Err(_) if clock::is_known() => SWEEP_INTERVAL,
+                Err(error) => return self.rest(&error),
+            };
+            self.clock_at = Instant::now() + spread(interval);
         }
         let due = self.timers.take_due(clock::now(), BATCH);
         self.claim_all(due).await;
@@ -173,6 +176,9 @@ impl Finder {
                     Ok(Claiming::Held) => held += 1,
                     Ok(Claiming::NotToBeHad) => {}
                     Ok(Claiming::NoRoom) => left.push(conversation.clone()),
+                    Err(StoreError::Unreadable(reason)) => {
+                        tracing::error!(%conversation, reason, "a conversation can't be read");
+                    }
                     Err(error) => {
                         self.rest(&error);
                         left.push(conversation.clone());
@@ -216,7 +222,12 @@ async fn claim(app: &App, conversation: &ConversationId) -> Result<Claiming, Sto
     let (conversation, leased) = (conversation.clone(), std::time::Instant::now());
     let claim = Claim { conversation, node: app.node.clone(), nonce: clock::nonce(), now: clock::now() };
     let conversation = claim.conversation.clone();
-    match app.store.claim(claim).await? {
+    let answer = match app.store.claim(claim.clone()).await {
+        // If only the answer was lost, this one says that the lease is ours.
+        Err(StoreError::Unavailable(_)) => app.store.claim(claim).await?,
+        answer => answer?,
+    };
+    match answer {
         Claimed::Held(held) => {
             place.send(Holding { held: *held, leased });
             Ok(Claiming::Held)

@@ -84,6 +84,7 @@ impl Spy {
         let commit = Commit {
             fence: held.fence,
             nonce: clock::nonce(),
+            previous: held.nonce,
             now: clock::now(),
             consumed: 1,
             acked: Vec::new(),

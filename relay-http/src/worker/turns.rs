@@ -26,10 +26,11 @@ pub(super) async fn take(app: &App, holding: Holding, deadlines: &mpsc::Sender<D
         if drain.is_cancelled() {
             turn.drain();
         }
+        // Read before the clock is: a lease must not seem to run for longer than the store has it.
+        let asked = Instant::now();
         match turn.next(clock::now(), clock::nonce()) {
             Move::Commit(commit) => {
                 let at = commit.deadline;
-                let asked = Instant::now();
                 match commit_surely(app, *commit).await {
                     Ok(answer) => {
                         if let Committed::Released = answer {

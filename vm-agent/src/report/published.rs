@@ -48,7 +48,7 @@ impl Published {
     pub(super) async fn deliver(&mut self, report: &Report) -> Delivery {
         match self.publisher.publish(report).await {
             Ok(()) => {
-                if is_last(&report.event) {
+                if is_awaited(&report.event) {
                     self.untaken.insert(report.conversation.clone(), Look::first(Instant::now()));
                 }
                 Delivery::Delivered
@@ -106,9 +106,9 @@ impl Look {
     }
 }
 
-/// Whether the run is silent after this, until somebody asks something of it.
-fn is_last(event: &VmEvent) -> bool {
-    matches!(event, VmEvent::Finished { .. } | VmEvent::Decided { .. })
+/// Whether somebody waits for it, or the run is silent after this. Of any other report the next one wakes a relay as well.
+fn is_awaited(event: &VmEvent) -> bool {
+    matches!(event, VmEvent::Finished { .. } | VmEvent::Decided { .. } | VmEvent::Image { .. })
 }
 
 /// The error with its causes.

@@ -77,7 +77,7 @@ impl RedisStore {
         let mut findings = vec![latency_finding(latency), self.layout_finding().await, self.write_finding().await];
         if let Ok(client) = self.mailbox.ready().await {
             findings.extend(setup(&info(client).await));
-            findings.push(match Notifications::read(client).await.concern() {
+            findings.push(match Notifications::read(client).await.unwrap_or(Notifications::Unknown).concern() {
                 None => Finding::good("keyspace notifications are on"),
                 Some(concern) => Finding { ok: false, what: concern, mend: None },
             });

@@ -47,18 +47,24 @@ if tonumber(c[1] or 0) > tonumber(ARGV[6]) then
 end
 if c[5] == nonce and holder == node then return held(tonumber(c[4])) end
 if holder ~= '' and due_at > now then return later('taken') end
-local reports = redis.call('LRANGE', KEYS[4], 0, ARGV[8] - 1)
+-- Few and small enough that nobody else waits long for this script and its reply.
+local reports = {}
+if first == next_ then reports = redis.call('LRANGE', KEYS[4], 0, ARGV[8] - 1) end
 if (not due_at or due_at > now) and #reports == 0 then return later('notdue') end
 
 local fence, until_ = math.max(tonumber(c[4]) + 1, now), now + tonumber(ARGV[5])
 local set = {'holder', node, 'due_at', until_, 'fence', fence, 'nonce', nonce}
+local bytes, moved = 0, 0
 for _, report in ipairs(reports) do
     if #report > tonumber(ARGV[9]) then report = '' end
+    bytes = bytes + #report
+    if bytes > tonumber(ARGV[9]) * 4 and moved > 0 then break end
+    moved = moved + 1
     set[#set + 1] = 'e' .. next_
     set[#set + 1] = 'r' .. report
     next_ = next_ + 1
 end
-if #reports > 0 then redis.call('LTRIM', KEYS[4], #reports, -1) end
+if moved > 0 then redis.call('LTRIM', KEYS[4], moved, -1) end
 set[#set + 1] = 'next'
 set[#set + 1] = next_
 redis.call('HSET', KEYS[1], unpack(set))

@@ -3,10 +3,11 @@
 -- KEYS  1 conversation  2 due  3 alarm  4 reports  5 dead letters  6 letters
 -- ARGV  1 conversation id  2 fence  3 nonce  4 now  5 lease in ms  6 format  7 state  8 consumed
 --       9 '1' to release  10 deadline or ''  11 reports_max  12 report_bytes_max
---       13 count, and so many places of effects that leave the outbox
+--       13 the nonce of the call before it under the same lease
+--       14 count, and so many places of effects that leave the outbox
 --       then count, and so many pairs of place and effect to append to it
 --       then count, and so many dead letters
--- Reply {'fenced'}          the lease is not the caller's; nothing was changed
+-- Reply {'fenced'}          the lease is not the caller's, or a later commit was carried out; nothing was changed
 --       {'released'}        the lease is given back, the conversation is due at the deadline
 --       {'held', event...}  the lease is extended; these events wait
 -- Again with the same nonce: the same reply, nothing more is changed.
@@ -17,7 +18,7 @@ local ALARM_DELAY_MS = 100
 local nonce, now = ARGV[3], tonumber(ARGV[4])
 local c = redis.call('HMGET', KEYS[1], 'fence', 'holder', 'nonce', 'first', 'next', 'outbox', 'waiting')
 local repeated = c[3] == nonce
-if c[1] ~= ARGV[2] then return {'fenced'} end
+if c[1] ~= ARGV[2] or not (repeated or c[3] == ARGV[13]) then return {'fenced'} end
 if (c[2] or '') == '' then return {repeated and 'released' or 'fenced'} end
 
 local first, next_ = tonumber(c[4]), tonumber(c[5])
@@ -38,7 +39,7 @@ local function without(outbox, gone)
 end
 
 if not repeated then
-    local at = 13
+    local at = 14
     local function list()
         local from, count = at + 1, tonumber(ARGV[at])
         at = from + count
@@ -85,8 +86,11 @@ if first < next_ then
 end
 if ARGV[9] == '1' and #waiting == 0 then
     -- What a VM published counts as part of the inbox from here on.
+    local bytes = 0
     for _, report in ipairs(redis.call('LRANGE', KEYS[4], 0, ARGV[11] - 1)) do
         if #report > tonumber(ARGV[12]) then report = '' end
+        bytes = bytes + #report
+        if bytes > tonumber(ARGV[12]) * 4 and #waiting > 0 then break end
         put('e' .. next_, 'r' .. report)
         waiting[#waiting + 1] = 'r' .. report
         next_ = next_ + 1

@@ -2,6 +2,7 @@
 //! works as well, a little later.
 
 use fred::clients::Client;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::ConfigInterface;
 use fred::types::Value;
 
@@ -19,22 +20,23 @@ pub(super) enum Notifications {
 }
 
 impl Notifications {
-    pub(super) async fn read(client: &Client) -> Self {
-        match flags(client).await {
+    /// An error when the server did not answer at all.
+    pub(super) async fn read(client: &Client) -> Result<Self, Error> {
+        Ok(match flags(client).await? {
             Some(flags) if tells_of_expired_keys(&flags) => Self::On,
             Some(_) => Self::Off,
             None => Self::Unknown,
-        }
+        })
     }
 
     /// Turn them on, beside whatever else is on, where the server lets us.
-    pub(super) async fn turn_on(client: &Client) -> Self {
-        let before = flags(client).await.unwrap_or_default();
-        if tells_of_expired_keys(&before) {
-            return Self::On;
+    pub(super) async fn turn_on(client: &Client) -> Result<Self, Error> {
+        if let Some(before) = flags(client).await?
+            && !tells_of_expired_keys(&before)
+        {
+            // A server that refuses shows it below.
+            let _: Result<(), _> = client.config_set(SETTING, format!("{before}{NEEDED}")).await;
         }
-        // A server that refuses says so again below.
-        let _: Result<(), _> = client.config_set(SETTING, format!("{before}{NEEDED}")).await;
         Self::read(client).await
     }
 
@@ -56,14 +58,21 @@ fn tells_of_expired_keys(flags: &str) -> bool {
     flags.contains('E') && flags.contains(['x', 'A'])
 }
 
-async fn flags(client: &Client) -> Option<String> {
-    let answer: Value = client.config_get(SETTING).await.ok()?;
+/// Nothing when the server refuses to say.
+async fn flags(client: &Client) -> Result<Option<String>, Error> {
+    let answer: Value = match client.config_get(SETTING).await {
+        Ok(answer) => answer,
+        Err(error) if matches!(error.kind(), ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled) => {
+            return Err(error);
+        }
+        Err(_) => return Ok(None),
+    };
     let flags = match answer {
         Value::Map(map) => map.inner().into_values().next(),
         Value::Array(pair) => pair.into_iter().nth(1),
         _ => None,
     };
-    flags?.into_string()
+    Ok(flags.and_then(Value::into_string))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::scripts::Taken;
-use crate::id::{ConversationId, EffectSeq};
+use crate::id::{ConversationId, EffectSeq, Nonce};
 use crate::machine::{Conversation, Dead, Effect, Event, Queued};
 use crate::protocol::Report;
 use crate::store::{DeadLetter, Held, StoreError};
@@ -37,12 +37,18 @@ pub(super) fn letter(member: &str) -> Result<DeadLetter, StoreError> {
     Ok(DeadLetter { letter, conversation, effect, reason, at })
 }
 
-pub(super) fn held(id: &ConversationId, taken: Taken) -> Result<Held, StoreError> {
+pub(super) fn held(id: &ConversationId, taken: Taken, nonce: Nonce) -> Result<Held, StoreError> {
     let conversation = match taken.state.as_str() {
         "" => Conversation::new(id.clone()),
         state => decode(state)?,
     };
-    Ok(Held { conversation, fence: taken.fence, inbox: events(id, &taken.events)?, outbox: outbox(&taken.outbox)? })
+    Ok(Held {
+        conversation,
+        fence: taken.fence,
+        nonce,
+        inbox: events(id, &taken.events)?,
+        outbox: outbox(&taken.outbox)?,
+    })
 }
 
 pub(super) fn events(id: &ConversationId, packed: &[String]) -> Result<Vec<Event>, StoreError> {
@@ -118,7 +124,7 @@ mod tests {
         };
         assert!(matches!(event(&own, &report("own")).unwrap(), Event::Report { seq: 3, .. }));
         assert_eq!(event(&other, &report("own")).unwrap(), Event::Garbled);
-        for garbled in ["r", "r{}", r#"r{"type":"due"}"#] {
+        for garbled in ["r", "r{}", r#"r{"type":"due"}"#, "r\u{fffd}"] {
             assert_eq!(event(&own, garbled).unwrap(), Event::Garbled);
         }
         assert!(event(&own, r#"{"type":"of the future"}"#).is_err(), "what relays wrote is never dropped");

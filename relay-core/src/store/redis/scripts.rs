@@ -1,7 +1,7 @@
 //! The Lua scripts, one typed function each. Each file begins with its contract; nothing here knows more than that.
 
 use fred::clients::Client;
-use fred::error::{Error, ErrorKind};
+use fred::error::Error;
 use fred::interfaces::LuaInterface;
 use fred::types::Value;
 use fred::types::scripts::Script;
@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 /// Upstash then locks the keys of the script alone; any other Redis refuses the line.
 const UPSTASH_SHEBANG: &str = "#!lua flags=allow-key-locking\n";
 /// Reports that are moved into an inbox in one step.
-const REPORTS_MAX: usize = 100;
+const REPORTS_MAX: usize = 64;
 
 /// All scripts, with their names by content.
 #[derive(Clone, Debug)]
@@ -119,6 +119,7 @@ impl Scripts {
             call.deadline.map_or_else(|| text(""), millis),
             number(REPORTS_MAX as u64),
             number(BODY_BYTES_MAX as u64),
+            text(call.previous.as_str()),
         ];
         args.push(number(call.acked.len() as u64));
         args.extend(call.acked.iter().map(|seq| number(seq.0)));
@@ -229,7 +230,7 @@ impl Reply {
     }
 
     fn rest(self) -> Result<Vec<String>, StoreError> {
-        self.0.map(|value| value.into_string().ok_or_else(|| unexpected("not a text"))).collect()
+        self.0.map(lossy).collect()
     }
 
     fn taken(mut self) -> Result<Taken, StoreError> {
@@ -239,12 +240,20 @@ impl Reply {
     }
 }
 
+/// As a text, whatever it is: what a VM publishes may be no text at all, and is then garbled.
+fn lossy(value: Value) -> Result<String, StoreError> {
+    match value {
+        Value::Bytes(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        value => value.into_string().ok_or_else(|| unexpected("not a text")),
+    }
+}
+
 fn yes(value: Value) -> Result<bool, StoreError> {
     value.as_i64().map(|number| number != 0).ok_or_else(|| unexpected("not a number"))
 }
 
 fn unexpected(what: &str) -> StoreError {
-    StoreError::Unavailable(Box::new(Error::new(ErrorKind::Protocol, format!("a script answered: {what}"))))
+    StoreError::Unreadable(format!("a script answered: {what}"))
 }
 
 fn text(text: &str) -> Value {

@@ -112,7 +112,7 @@ pub(super) async fn feed(
 ) -> Result<Vec<FeedEntry>, StoreError> {
     let page = Some((0, i64::try_from(limit).unwrap_or(i64::MAX)));
     let members: Vec<String> =
-        client.zrangebyscore(keys.feed(id), score(cursor + 1), f64::INFINITY, false, page).await?;
+        client.zrangebyscore(keys.feed(id), score(cursor.saturating_add(1)), f64::INFINITY, false, page).await?;
     members
         .into_iter()
         .map(|member| {

@@ -4,33 +4,34 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::FredResult;
 use fred::interfaces::{ClientLike, EventInterface, ListInterface, PubsubInterface};
 use fred::prelude::Options;
-use fred::types::{KeyspaceEvent, Message};
+use fred::types::{KeyspaceEvent, Message, Value};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::connection::keep_alive;
 use super::notifications::Notifications;
-use super::{RedisStore, check, keys::Keys};
+use super::{RedisStore, check};
 use crate::id::ConversationId;
 use crate::store::{Hint, StoreError};
 
 /// How long a wake-up is waited for in one call: shorter than hosted Redis lets a silent connection live, and few calls a
 /// day, because each is billed.
 const WAKE_WAIT: Duration = Duration::from_secs(240);
-/// After that call has failed.
+/// After a part of listening has failed.
+const SETUP_PAUSE: Duration = Duration::from_secs(1);
+/// After waiting for a wake-up has failed.
 const WAKE_PAUSE: Duration = Duration::from_millis(500);
 const EXPIRED: &str = "expired";
 
 pub(super) async fn run(store: &RedisStore, hints: mpsc::Sender<Hint>) -> Result<(), StoreError> {
-    let waking = wake_ups(store.server.blocking_client(), &store.keys, &hints);
+    #[expect(clippy::disallowed_methods, reason = "it outlives this call by the one wake-up that it may still pop")]
+    tokio::spawn(wake_ups(store.clone(), hints.clone()));
     tokio::select! {
         ended = subscriptions(store, &hints) => ended,
-        () = waking => Ok(()),
         () = hints.closed() => Ok(()),
     }
 }
@@ -42,18 +43,17 @@ async fn subscriptions(store: &RedisStore, hints: &mpsc::Sender<Hint>) -> Result
     let mut messages = client.message_rx();
     let mut connection = client.connect();
     keep_alive(client.clone());
+    let mut is_set_up = true;
     loop {
         tokio::select! {
             server = connected.recv() => {
                 if let Err(RecvError::Closed) = server {
                     return Err(ended());
                 }
-                // A subscription that fails comes with another connection, which is told of here again.
-                if subscribe(store, &client).await.is_ok() {
-                    recheck_layout(store).await?;
-                    tell(hints, Hint::Missed).await;
-                }
+                is_set_up = set_up(store, &client, hints).await?;
             }
+            // The other connection may not be there yet.
+            () = pause(SETUP_PAUSE), if !is_set_up => is_set_up = set_up(store, &client, hints).await?,
             event = expired.recv() => match event {
                 Ok(KeyspaceEvent { operation, key, .. }) if operation == EXPIRED => {
                     if let Some(conversation) = key.as_str().and_then(|key| store.keys.rung(key)) {
@@ -73,12 +73,25 @@ async fn subscriptions(store: &RedisStore, hints: &mpsc::Sender<Hint>) -> Result
     }
 }
 
-/// Listen, and see to it that there is something to hear.
-async fn subscribe(store: &RedisStore, client: &impl PubsubInterface) -> FredResult<()> {
+/// Listen, tell that something may have been missed before, and see to it that there is something to hear. Whether all of it
+/// was done; a newer layout is an error.
+async fn set_up(
+    store: &RedisStore,
+    client: &impl PubsubInterface,
+    hints: &mpsc::Sender<Hint>,
+) -> Result<bool, StoreError> {
     let expired = format!("__keyevent@{}__:{EXPIRED}", store.server.database);
-    client.subscribe(vec![expired, store.keys.fed()]).await?;
+    if client.subscribe(vec![expired, store.keys.fed()]).await.is_err() {
+        return Ok(false);
+    }
+    tell(hints, Hint::Missed).await;
+    recheck_layout(store).await?;
+    Ok(note_concerns(store).await.is_ok())
+}
+
+async fn note_concerns(store: &RedisStore) -> FredResult<()> {
     let server = store.mailbox.ready().await?;
-    let mut concerns: Vec<String> = Notifications::turn_on(server).await.concern().into_iter().collect();
+    let mut concerns: Vec<String> = Notifications::turn_on(server).await?.concern().into_iter().collect();
     concerns.extend(check::faults_of_setup(server).await.iter().map(ToString::to_string));
     let mut known = store.concerns.lock().unwrap_or_else(PoisonError::into_inner);
     for concern in concerns.iter().filter(|concern| !known.contains(concern)) {
@@ -97,25 +110,43 @@ async fn recheck_layout(store: &RedisStore) -> Result<(), StoreError> {
     }
 }
 
-async fn wake_ups(client: Client, keys: &Keys, hints: &mpsc::Sender<Hint>) {
-    let patient = client.with_options(&Options { timeout: Some(WAKE_WAIT + WAKE_PAUSE), ..Options::default() });
-    loop {
-        let popped: FredResult<Option<(String, String)>> = patient.blpop(keys.wake(), WAKE_WAIT.as_secs_f64()).await;
+/// Pop wake-ups until nobody wants to hear of them; the one too many goes back.
+async fn wake_ups(store: RedisStore, hints: mpsc::Sender<Hint>) {
+    let options = Options { timeout: Some(WAKE_WAIT + WAKE_PAUSE), ..Options::default() };
+    let patient = store.server.blocking_client().with_options(&options);
+    while !hints.is_closed() {
+        let popped: FredResult<Option<(Value, Value)>> =
+            patient.blpop(store.keys.wake(), WAKE_WAIT.as_secs_f64()).await;
         match popped {
             Ok(Some((_, id))) => {
                 // Whoever may wake may write anything here.
-                if let Ok(conversation) = ConversationId::parse(id) {
-                    tell(hints, Hint::Due(conversation)).await;
+                let Some(conversation) = id.into_string().and_then(|id| ConversationId::parse(id).ok()) else {
+                    continue;
+                };
+                if hints.send(Hint::Due(conversation.clone())).await.is_err() {
+                    give_back(&store, &conversation).await;
                 }
             }
             Ok(None) => {}
             Err(error) => {
                 tracing::debug!(%error, "waiting for wake-ups failed");
-                #[expect(clippy::disallowed_methods, reason = "a call that fails at once is not made again at once")]
-                tokio::time::sleep(WAKE_PAUSE).await;
+                pause(WAKE_PAUSE).await;
             }
         }
     }
+}
+
+async fn give_back(store: &RedisStore, conversation: &ConversationId) {
+    let Ok(client) = store.mailbox.ready().await else { return };
+    let pushed: FredResult<()> = client.rpush(store.keys.wake(), conversation.as_str()).await;
+    if let Err(error) = pushed {
+        tracing::debug!(%error, "a wake-up is lost; the VM sends another");
+    }
+}
+
+async fn pause(pause: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "what failed at once is not tried again at once")]
+    tokio::time::sleep(pause).await;
 }
 
 /// A receiver that is gone is noticed by [`run`].

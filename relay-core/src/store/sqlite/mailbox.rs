@@ -38,7 +38,7 @@ pub(super) fn ingest(db: &Transaction, ingest: &Ingest) -> Result<Ingested, Stor
     db.prepare_cached("INSERT OR IGNORE INTO conversations (id) VALUES (?1)")?.execute([id.as_str()])?;
     let lease = lease(db, id)?.ok_or_else(|| StoreError::Unreadable("a row vanished in its transaction".into()))?;
     if lease.is_repeat(&ingest.nonce, &ingest.node) {
-        return Ok(Ingested::Held(Box::new(held(db, id, lease.fence)?)));
+        return Ok(Ingested::Held(Box::new(held(db, id, lease.fence, &ingest.nonce)?)));
     }
     let waiting: i64 = db
         .prepare_cached("SELECT count(*) FROM inbox WHERE conversation = ?1")?
@@ -61,7 +61,7 @@ pub(super) fn ingest(db: &Transaction, ingest: &Ingest) -> Result<Ingested, Stor
         return Ok(Ingested::Queued);
     }
     let fence = take(db, id, &lease, &ingest.node, &ingest.nonce, ingest.now)?;
-    Ok(Ingested::Held(Box::new(held(db, id, fence)?)))
+    Ok(Ingested::Held(Box::new(held(db, id, fence, &ingest.nonce)?)))
 }
 
 pub(super) fn commit(db: &Transaction, commit: &Commit) -> Result<Committed, StoreError> {
@@ -70,6 +70,9 @@ pub(super) fn commit(db: &Transaction, commit: &Commit) -> Result<Committed, Sto
         return Ok(Committed::Fenced);
     };
     let repeated = lease.nonce == commit.nonce.as_str();
+    if !repeated && lease.nonce != commit.previous.as_str() {
+        return Ok(Committed::Fenced);
+    }
     if lease.holder.is_none() {
         // Given back already: by this very call, or by an earlier one of a holder that has lost count.
         return Ok(if repeated { Committed::Released } else { Committed::Fenced });
@@ -119,7 +122,7 @@ pub(super) fn claim(db: &Transaction, claim: &Claim) -> Result<Claimed, StoreErr
         return Ok(Claimed::NotDue);
     };
     if lease.is_repeat(&claim.nonce, &claim.node) {
-        return Ok(Claimed::Held(Box::new(held(db, id, lease.fence)?)));
+        return Ok(Claimed::Held(Box::new(held(db, id, lease.fence, &claim.nonce)?)));
     }
     if lease.is_held(claim.now) {
         return Ok(Claimed::Taken);
@@ -128,7 +131,7 @@ pub(super) fn claim(db: &Transaction, claim: &Claim) -> Result<Claimed, StoreErr
         return Ok(Claimed::NotDue);
     }
     // Read first: what can't be read is not taken.
-    match held(db, id, lease.fence) {
+    match held(db, id, lease.fence, &claim.nonce) {
         Ok(found) => {
             let fence = take(db, id, &lease, &claim.node, &claim.nonce, claim.now)?;
             Ok(Claimed::Held(Box::new(Held { fence, ..found })))
@@ -216,9 +219,9 @@ fn take(
     Ok(fence)
 }
 
-fn held(db: &Transaction, id: &ConversationId, fence: Fence) -> Result<Held, StoreError> {
+fn held(db: &Transaction, id: &ConversationId, fence: Fence, nonce: &Nonce) -> Result<Held, StoreError> {
     let conversation = conversation(db, id)?.unwrap_or_else(|| Conversation::new(id.clone()));
-    Ok(Held { conversation, fence, inbox: inbox(db, id)?, outbox: outbox(db, id)? })
+    Ok(Held { conversation, fence, nonce: nonce.clone(), inbox: inbox(db, id)?, outbox: outbox(db, id)? })
 }
 
 fn inbox(db: &Transaction, id: &ConversationId) -> Result<Vec<Event>, StoreError> {
