@@ -59,6 +59,8 @@ pub struct FleetPlan {
     pub clock_offsets_s: Vec<i64>,
     /// Settings of every relay beyond those that it needs; they win over those.
     pub relay: Vec<(String, String)>,
+    /// Settings of the real VM beyond those that it needs; they win over those.
+    pub vm_settings: Vec<(String, String)>,
     /// Arguments of redis-server beyond its own; they win over those.
     pub redis: Vec<String>,
 }
@@ -74,6 +76,7 @@ impl Default for FleetPlan {
             balance: Balance::default(),
             clock_offsets_s: Vec::new(),
             relay: Vec::new(),
+            vm_settings: Vec::new(),
             redis: Vec::new(),
         }
     }
@@ -135,7 +138,7 @@ impl Fleet {
         let events_url = if plan.published { cut.url() } else { edge.url() };
         let (vm_url, vm, fake_vm) = match plan.vm {
             VmKind::Real => {
-                let (url, vm) = real_vm(&folder, &events_url).await;
+                let (url, vm) = real_vm(&folder, &events_url, &plan.vm_settings).await;
                 (url, Some(vm), None)
             }
             VmKind::Fake(pace) => {
@@ -287,13 +290,13 @@ impl Fleet {
     }
 }
 
-async fn real_vm(folder: &TempDir, events_url: &str) -> (String, Process) {
+async fn real_vm(folder: &TempDir, events_url: &str, more: &[(String, String)]) -> (String, Process) {
     let origin = folder.path().join("origin.git");
     sample_origin(&origin);
     let (origin, data) = (origin.display().to_string(), folder.path().join("vm").display().to_string());
     let address = free_address();
     let bind = address.to_string();
-    let vars = [
+    let mut vars = vec![
         ("PATH", "/usr/local/bin:/usr/bin:/bin"),
         ("RUST_LOG", "info"),
         ("VM_BIND", &bind),
@@ -303,6 +306,7 @@ async fn real_vm(folder: &TempDir, events_url: &str) -> (String, Process) {
         ("REPO_URL", &origin),
         ("AGENT_DRIVER", "demo"),
     ];
+    vars.extend(more.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let mut vm = Process::start(&binary("vm-agent"), &[], &vars);
     vm.wait_for_line("listening on", START_TIMEOUT).await;
     (format!("http://{address}"), vm)

@@ -4,31 +4,41 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use relay_core::protocol::{Decision, RunState};
+use system_tests::fake_github::FakeGithub;
 use system_tests::fleet::{Fleet, FleetPlan, VmKind, person};
 use system_tests::haproxy::Balance;
-use system_tests::stack::git;
 use system_tests::wait::wait_for;
 
 use super::{BOUND, counts, everybody_reads};
-use crate::common::pushed;
 
+const GITHUB_TOKEN: &str = "ghp_for_tests_only";
 const TASK: &str = "add a line to hello.txt";
 
 /// Where the second of two machines once broke every approval.
 #[tokio::test]
 async fn a_task_through_one_relay_is_approved_through_the_other() {
-    let fleet = Fleet::start(FleetPlan { vm: VmKind::Real, ..FleetPlan::default() }).await;
+    let github = FakeGithub::start(GITHUB_TOKEN).await;
+    github.add_repository("octo/demo").await;
+    let vm_settings = [
+        ("GITHUB_TOKEN", GITHUB_TOKEN.to_owned()),
+        ("GITHUB_API_URL", github.api_url()),
+        ("GITHUB_URL", github.url()),
+        ("REPO_URL", github.clone_url("octo/demo")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value));
+    let plan = FleetPlan { vm: VmKind::Real, vm_settings: vm_settings.to_vec(), ..FleetPlan::default() };
+    let fleet = Fleet::start(plan).await;
     let someone = person(0);
     assert_eq!(fleet.write_via(0, &someone, "SM1", TASK).await, Some(200));
     fleet.reads(&someone, "*approve* opens", BOUND).await;
     assert_eq!(fleet.write_via(1, &someone, "SM2", "approve").await, Some(200));
-    fleet.reads(&someone, "is pushed as branch", BOUND).await;
-    let origin = fleet.folder().join("origin.git");
-    let (branch, _) = pushed(&origin).expect("the origin has the branch");
-    assert!(git(&origin, &["ls-tree", "--name-only", &branch]).contains("hello.txt"));
+    let told = fleet.reads(&someone, "is a pull request", BOUND).await;
+    let pulls = github.pulls();
+    assert_eq!(pulls.len(), 1, "{pulls:#?}");
+    assert!(told.body.contains(&format!("/pull/{}", pulls[0].number)), "{}", told.body);
     // And the other way round, with the next task.
     assert_eq!(fleet.write_via(1, &someone, "SM3", "something slow").await, Some(200));
-    fleet.reads(&someone, "Working slowly", BOUND).await;
+    fleet.reads(&someone, "Working on it: run 2", BOUND).await;
     assert_eq!(fleet.write_via(0, &someone, "SM4", "cancel").await, Some(200));
     fleet.reads(&someone, "Run 2 is stopped", BOUND).await;
 }
