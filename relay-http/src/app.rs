@@ -33,7 +33,7 @@ pub async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> 
 
 /// Chat messages on their way at the same time at most: taking messages in comes before sending, and Twilio refuses callers
 /// with too many requests at once (error 20429).
-const SENDS_MAX: usize = 64;
+const SENDS_MAX: usize = 32;
 
 /// A conversation that this process holds.
 pub struct Holding {
