@@ -2,20 +2,25 @@
 //!
 //! Nothing here asks for the time, for chance, for the environment or for a socket, so everything that can happen to a
 //! conversation can be tested by the thousand. The states are in [`conversation`], the inputs in [`event`], the outputs
-//! in [`effect`], the sentences for people in [`text`]. The arms of [`step`] are spread over four files by what came in:
-//! `messages`, `reports`, `performed`, `timers`. How much of it the person hears is in `progress`.
+//! in [`effect`], the sentences for people in [`text`]. The arms of [`step`] are spread over files by what came in:
+//! `messages`, `files`, `reports`, `performed`, `timers`. How much of it the person hears is in `progress`, how it is cut into
+//! messages in `shape`, and how these reach the person in [`delivery`].
 
 use std::time::Duration;
 
 pub mod conversation;
+pub mod delivery;
 pub mod effect;
 pub mod event;
+mod files;
+pub mod markup;
 mod messages;
 mod performed;
 mod progress;
 mod reports;
 pub mod retry;
 pub mod rules;
+pub mod shape;
 pub mod split;
 pub mod text;
 mod timers;
@@ -26,8 +31,8 @@ mod tests;
 
 pub use conversation::{Conversation, Ending, Pending, Phase, Timer, Verbosity};
 pub use effect::{Choice, Effect, Lane, Queued, Say};
-pub use event::{Content, Event, Message, Outcome};
-pub use rules::Rules;
+pub use event::{Attachment, Content, Event, Failure, Message, Outcome, Receipt};
+pub use rules::{Capabilities, Rules};
 
 use crate::id::{EffectSeq, RunId};
 use crate::protocol::{Decision, Task};
@@ -62,6 +67,8 @@ pub fn step(rules: &Rules, conversation: Conversation, event: Event, now: Timest
         Event::Message(message) => step.message(message),
         Event::Report { run, seq, event } => step.report(&run, seq, event),
         Event::Performed { effect, outcome } => step.performed(effect, outcome),
+        Event::Receipt { effect, message, receipt } => step.receipt(effect, &message, receipt),
+        Event::Transcript { message, part, text } => step.transcribed(&message, part, text),
         Event::Due => step.due(),
         Event::Redriven { effect } => step.redriven(effect),
         Event::Garbled => {}
@@ -101,7 +108,10 @@ impl Step<'_> {
             Effect::Say(say) => say.choice.clone(),
             _ => None,
         };
-        let seq = self.emit(effect);
+        let seq = match effect {
+            Effect::Say(say) => self.emit_say(say),
+            effect => self.emit(effect),
+        };
         if let (Some(choice), Phase::AwaitingApproval(pending)) = (choice, &mut self.conversation.phase)
             && pending.run == choice.run
             && pending.tree == choice.tree
@@ -133,34 +143,16 @@ impl Step<'_> {
         self.say_all(Say { text: text.as_ref().to_owned(), passing: true, ..Say::default() });
     }
 
-    /// Send a message, cut to what the channel carries: first its text, then its code, the choice with the last part.
-    /// The place of that last part, which tells when all of it was handed over.
+    /// Send a message, in as many as the channel needs for it. The place of the last, which tells when all of it was handed
+    /// over.
     fn say_all(&mut self, say: Say) -> Option<EffectSeq> {
-        let limits = self.conversation.address.as_ref()?.channel.limits();
-        let units_max = limits.text_units_max;
-        let code_units = say.code.as_deref().map_or(0, |code| split::units(code) + FENCE_UNITS);
-        if split::units(&say.text) + code_units <= units_max {
-            return Some(self.emit(Effect::Say(say)));
-        }
-        let mut parts: Vec<Say> =
-            split::split(&say.text, units_max).into_iter().map(|text| Say { text, ..Say::default() }).collect();
-        let code = say.code.as_deref().unwrap_or_default();
-        let code_parts = split::split(code, units_max - FENCE_UNITS);
-        let cut = code_parts.len() > limits.code_parts_max;
-        parts.extend(
-            code_parts.into_iter().take(limits.code_parts_max).map(|code| Say { code: Some(code), ..Say::default() }),
-        );
-        if cut {
-            parts.push(Say { text: text::CODE_CUT.to_owned(), ..Say::default() });
-        }
-        let last = parts.len().checked_sub(1)?;
-        parts[0].picture = say.picture;
-        parts[last].choice = say.choice;
-        let mut place = None;
-        for part in parts {
-            place = Some(self.emit(Effect::Say(Say { passing: say.passing, ..part })));
-        }
-        place
+        let channel = *self.capabilities()?;
+        shape::shape(say, &channel).into_iter().map(|part| self.emit_say(part)).last()
+    }
+
+    /// What the person's channel can carry; nothing before they have written.
+    fn capabilities(&self) -> Option<&Capabilities> {
+        self.conversation.address.as_ref().map(|address| self.rules.capabilities(address.channel))
     }
 
     fn set(&mut self, timer: Timer, timeout: Duration) {
@@ -237,6 +229,3 @@ impl Step<'_> {
         }
     }
 }
-
-/// What a channel without monospace of its own needs around code: two fences and their line breaks.
-const FENCE_UNITS: usize = 10;

@@ -1,6 +1,7 @@
 //! The wire between relay and vm-agent: every JSON body, and the signature that each request carries.
 //!
-//! The relay calls the VM (`/command`, `/approve`, `/cancel`, `/runs/{id}`, `/images/{name}`; `/health` is for probes); the VM
+//! The relay calls the VM (`/command`, `/approve`, `/cancel`, `/runs/{id}`, `/files/{id}`, `/images/{name}`; `/health` is for
+//! probes); the VM
 //! reports by `POST /callback/{run}`. `docs/protocol.md` tells the story; the types here are the definition. All of it is
 //! idempotent: a command by its run id, an approval by run id and decision, a report by run id and sequence number.
 
@@ -8,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ConversationId, Fence, RunId, TreeHash};
+use crate::id::{BlobId, ConversationId, Fence, RunId, TreeHash};
 use crate::time::Timestamp;
 
 pub mod signature;
@@ -50,6 +51,9 @@ pub enum Task {
     Prompt {
         /// The person's words, unchanged.
         text: String,
+        /// Files that came with them, which the VM was given before by `PUT /files/{id}`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        files: Vec<File>,
     },
     /// Clone a repository and make it the current one.
     Clone {
@@ -61,6 +65,26 @@ pub enum Task {
         /// The run whose work was parked.
         parked: RunId,
     },
+}
+
+/// A file that a person sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// Its name in the relay's store and on the VM.
+    pub id: BlobId,
+    /// What the agent is to know it as; letters, digits, dashes and one dot.
+    pub name: String,
+    /// Its media type, as its first bytes show it.
+    pub content_type: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+impl Task {
+    /// A task for the agent, in words alone.
+    pub fn prompt(text: impl Into<String>) -> Self {
+        Self::Prompt { text: text.into(), files: Vec::new() }
+    }
 }
 
 /// What a VM answers without a run.
@@ -369,13 +393,17 @@ pub enum DecisionResult {
 }
 
 /// Characters of an agent's summary, an answer or a failure reason at most.
-pub const ANSWER_CHARS_MAX: usize = 6_000;
+pub const ANSWER_CHARS_MAX: usize = 48_000;
 /// Characters of one progress report at most.
 pub const PROGRESS_CHARS_MAX: usize = 600;
 /// Bytes of a diff or file sent to the relay at most.
 pub const DIFF_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of any JSON body between relay and VM at most; a diff that would not fit is cut.
-pub const BODY_BYTES_MAX: usize = 256 * 1024;
+pub const BODY_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of a file given to a VM at most; below what managed stores of relays take in one request.
+pub const FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Files that one message may bring.
+pub const FILES_MAX: usize = 10;
 /// Bytes of a picture fetched from a VM at most.
 pub const IMAGE_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// A working VM reports at least this often, in milliseconds.

@@ -89,6 +89,26 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<FeedEntry>, StoreError>;
 
+    /// Reserve `count` turns of a line that all who share the store stand in, one turn each `interval`, if the first of them
+    /// comes within `wait_max`: how long it is until then. Otherwise nothing is reserved.
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError>;
+
+    /// Keep a short text under a name, for ever or until another is.
+    async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError>;
+
+    /// The text kept under that name.
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError>;
+
+    /// Erase a conversation: its state, what waits in it, its feed, its dead letters, and the blobs and notes named. Whoever
+    /// holds it commits to it no more. Event ids are still remembered, so that a repeat does not bring it back. Whether
+    /// there was one.
+    async fn forget(
+        &self,
+        conversation: &ConversationId,
+        blobs: &[BlobId],
+        notes: &[String],
+    ) -> Result<bool, StoreError>;
+
     /// Delete what has expired: pictures, remembered event ids.
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
 
@@ -170,6 +190,9 @@ pub struct Held {
     pub inbox: Vec<Event>,
     /// Effects not yet acknowledged, in order.
     pub outbox: Vec<Queued>,
+    /// Whether the holder before did not give the conversation back: it died or was cut off, and what it was about to do it
+    /// may have done.
+    pub abandoned: bool,
 }
 
 /// A call of [`Store::commit`].
@@ -247,6 +270,30 @@ pub struct Due {
     pub conversations: Vec<ConversationId>,
     /// The earliest instant after `now` at which another one will be.
     pub next: Option<Timestamp>,
+}
+
+/// A call of [`Store::reserve`].
+#[derive(Clone, Debug)]
+pub struct Reserve {
+    /// Which line.
+    pub line: String,
+    /// Turns.
+    pub count: u32,
+    /// From one turn to the next.
+    pub interval: Duration,
+    /// The first of them must come within this time.
+    pub wait_max: Duration,
+    /// The caller's clock.
+    pub now: Timestamp,
+}
+
+/// Answer of [`Store::reserve`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// The first turn is in so long.
+    In(Duration),
+    /// Nothing is reserved; a turn is to be had in so long.
+    Later(Duration),
 }
 
 /// An effect that was given up.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::id::{EffectSeq, Fence, Nonce};
-use crate::machine::{self, Conversation, Dead, Effect, Event, Outcome, Queued, Rules, Say, Transition};
+use crate::machine::{self, Conversation, Dead, Effect, Event, Lane, Outcome, Queued, Rules, Say, Transition};
 use crate::store::{Commit, Committed, Held};
 use crate::time::Timestamp;
 
@@ -75,13 +75,21 @@ pub struct Performance {
 impl Turn {
     /// Begin with what the store handed over.
     pub fn begin(rules: Rules, held: Held) -> Self {
+        let (mut conversation, outbox) = (held.conversation, VecDeque::from(held.outbox));
+        if held.abandoned {
+            let next = outbox.iter().find_map(|queued| match &queued.effect {
+                Effect::Say(say) => Some((queued.seq, say)),
+                _ => None,
+            });
+            conversation.delivery.taken_over(next);
+        }
         Self {
             rules,
             fence: held.fence,
             nonce: held.nonce,
-            conversation: held.conversation,
+            conversation,
             inbox: held.inbox,
-            outbox: held.outbox.into(),
+            outbox,
             unsaved: None,
             shown: None,
             draining: false,
@@ -130,7 +138,7 @@ impl Turn {
     /// Take in what came of the effect that was to be carried out.
     pub fn performed(&mut self, effect: Queued, outcome: Outcome, now: Timestamp) {
         match (&effect.effect, &outcome) {
-            (Effect::Say(Say { choice: Some(_), .. }), Outcome::Done) => {
+            (Effect::Say(Say { choice: Some(_), .. }), Outcome::Done | Outcome::Sent { .. }) => {
                 self.shown = Some(Shown { effect, outcome, looked: false });
             }
             _ => self.apply(Event::Performed { effect, outcome }, now),
@@ -143,13 +151,16 @@ impl Turn {
     }
 
     fn apply(&mut self, event: Event, now: Timestamp) {
-        let Transition { conversation, effects, acked, dead } =
-            machine::step(&self.rules, self.conversation.clone(), event, now);
+        let empty = Conversation::new(self.conversation.id.clone());
+        let conversation = std::mem::replace(&mut self.conversation, empty);
+        let Transition { conversation, effects, acked, dead } = machine::step(&self.rules, conversation, event, now);
         self.conversation = conversation;
         let unsaved = self.unsaved.get_or_insert_default();
-        // An effect that was asked for and withdrawn since the last commit was never in the outbox.
+        // An effect that was asked for and withdrawn since the last commit was never in the outbox. One that is asked for
+        // again has its old place.
         self.outbox.extend(effects.iter().cloned());
         self.outbox.retain(|queued| !acked.contains(&queued.seq));
+        self.outbox.make_contiguous().sort_by_key(|queued| queued.seq);
         unsaved.effects.extend(effects);
         unsaved.effects.retain(|queued| !acked.contains(&queued.seq));
         unsaved.acked.extend(acked);
@@ -158,8 +169,15 @@ impl Turn {
 
     /// The place in the outbox of the first effect whose lane does not wait for a retry.
     fn ready(&self, now: Timestamp) -> Option<usize> {
-        let waits = |lane| self.conversation.retries.get(&lane).is_some_and(|retry| retry.next_at > now);
-        self.outbox.iter().position(|queued| !waits(queued.effect.lane()))
+        let is_ready = |lane| self.conversation.ready_at(lane, &self.rules).is_some_and(|at| at <= now);
+        self.outbox.iter().position(|queued| is_ready(queued.effect.lane()))
+    }
+
+    /// The next instant at which something has to happen without an event from outside.
+    fn deadline(&self) -> Option<Timestamp> {
+        let says = self.outbox.iter().any(|queued| queued.effect.lane() == Lane::Chat);
+        let chat = says.then(|| self.conversation.ready_at(Lane::Chat, &self.rules)).flatten();
+        self.conversation.deadline().into_iter().chain(chat).min()
     }
 
     fn performance(&self, at: usize) -> Performance {
@@ -184,7 +202,7 @@ impl Turn {
             effects: unsaved.effects,
             dead: unsaved.dead,
             conversation: self.conversation.clone(),
-            deadline: if release && self.ready(now).is_some() { Some(now) } else { self.conversation.deadline() },
+            deadline: if release && self.ready(now).is_some() { Some(now) } else { self.deadline() },
             release,
         }
     }
@@ -211,10 +229,10 @@ mod tests {
         let id = ConversationId::parse("c0ffee").unwrap();
         let from = Address { channel: ChannelKind::Twilio, name: "someone".into() };
         let content = Content::Text { text: "fix the bug".into() };
-        let inbox = vec![Event::Message(Message { id: MessageId::parse("M1").unwrap(), from, content })];
+        let inbox = vec![Event::Message(Message::new(MessageId::parse("M1").unwrap(), from, content))];
         let conversation = Conversation::new(id.clone());
         let nonce = Nonce::parse("ingest").unwrap();
-        let held = Held { conversation, fence: Fence(1), nonce, inbox, outbox: Vec::new() };
+        let held = Held { conversation, fence: Fence(1), nonce, inbox, outbox: Vec::new(), abandoned: false };
         let mut turn = Turn::begin(Rules::default(), held);
         commit(&mut turn);
 

@@ -4,6 +4,7 @@
 //! asked for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -18,8 +19,10 @@ use crate::store::{connect, reason};
 mod access;
 mod check;
 mod conversations;
+mod forget;
 mod letters;
 mod table;
+mod twilio;
 
 /// What can be asked for.
 #[derive(Clone, Debug, Subcommand)]
@@ -56,6 +59,23 @@ pub enum Admin {
     },
     /// Put dead letters back, to be sent again.
     Redrive(Redrive),
+    /// Take in what people wrote to us at Twilio and no relay ever got: safe to run at any time. Needs the relays' settings for
+    /// Twilio, and RELAY_SECRET.
+    Reconcile {
+        /// How far back to look: 90s, 15m, 2h, 3d.
+        #[arg(long, value_parser = twilio::parse_span)]
+        since: Duration,
+    },
+    /// Make the template with the buttons at Twilio, and print its name for TWILIO_APPROVAL_CONTENT_SID.
+    TwilioTemplate,
+    /// Erase a person: their conversation, its files, pictures and dead letters. What their VM has is left alone.
+    Forget {
+        /// As for `show`.
+        user: String,
+        /// At Twilio as well: the words and files of all messages with them.
+        #[arg(long)]
+        twilio: bool,
+    },
     /// Whether the store is fit for relays, and how to mend it. Ends with 1 if anything is wrong.
     Check,
     /// The rule for a VM's own Redis user, which may publish what its runs report and nothing else.
@@ -121,6 +141,9 @@ pub async fn run(command: Admin, config: &AdminConfig) -> anyhow::Result<Report>
             }))
         }
         Admin::Redrive(Redrive { letter, .. }) => letters::redrive(&*open(config).await?, letter).await,
+        Admin::Reconcile { since } => twilio::reconcile(config, since).await,
+        Admin::TwilioTemplate => twilio::template(config).await,
+        Admin::Forget { user, twilio } => forget::forget(config, &user, twilio).await,
         Admin::Check => Ok(check::report(&check::findings(config).await)),
         Admin::VmAcl { name, users } => {
             let conversations: Result<Vec<_>, _> =
@@ -153,17 +176,25 @@ fn explain(error: StoreError) -> anyhow::Error {
 
 /// Which conversation `user` names: by its id, or by a person's address.
 fn conversation(user: &str, relay_secret: Option<&SecretString>) -> anyhow::Result<ConversationId> {
+    let Some(address) = address(user)? else {
+        return ConversationId::parse(user).context("neither a conversation's id nor an address");
+    };
+    let secret =
+        relay_secret.context("RELAY_SECRET is needed to find a conversation by address; set it, or give the id")?;
+    Ok(address.conversation(secret.expose_secret().as_bytes()))
+}
+
+/// The address that `user` is, if it is one.
+fn address(user: &str) -> anyhow::Result<Option<Address>> {
     let channel = match user.split_once(':') {
         Some(("whatsapp", _)) => ChannelKind::Twilio,
         Some(("console", _)) => ChannelKind::Console,
         None if user.starts_with('+') => ChannelKind::Twilio,
-        None => return ConversationId::parse(user).context("neither a conversation's id nor an address"),
+        None => return Ok(None),
         Some(_) => bail!("an address begins with whatsapp: or console:"),
     };
-    let secret =
-        relay_secret.context("RELAY_SECRET is needed to find a conversation by address; set it, or give the id")?;
     let name = if user.starts_with('+') { format!("whatsapp:{user}") } else { user.to_owned() };
-    Ok(Address { channel, name }.conversation(secret.expose_secret().as_bytes()))
+    Ok(Some(Address { channel, name }))
 }
 
 #[cfg(test)]

@@ -1,26 +1,30 @@
 //! What every route and every turn shares.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
-use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, NodeId, RunId};
-use relay_core::machine::{Event, Rules};
+use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, NodeId, RunId};
+use relay_core::machine::{Event, Message, Rules};
 use relay_core::store::{Held, Ingest, Ingested, Store, StoreError};
-use secrecy::ExposeSecret;
+use relay_core::time::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::channels::console::ConsoleChannel;
-use crate::channels::{Channel, twilio::TwilioChannel};
+use crate::channels::{Channel, twilio, twilio::TwilioChannel};
 use crate::clock;
 use crate::config::Config;
+use crate::counts::Counts;
 use crate::error::RequestError;
 use crate::http::under;
+use crate::transcription::Transcription;
 use crate::vm::VmClient;
+use crate::worker::Lines;
 
 /// A caller is refused while it still listens: a webhook's sender then turns to its fallback.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_800);
@@ -35,12 +39,86 @@ pub async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> 
 /// with too many requests at once (error 20429).
 const SENDS_MAX: usize = 32;
 
+/// Commits on their way at the same time at most, for the same reason: what waits longer is worked on in fewer steps.
+const COMMITS_MAX: usize = 4;
+
+/// With so many events being taken in at once, those that came are worked on a little later, and then together.
+const CROWD: usize = 32;
+const GIVE_WAY: Duration = Duration::from_secs(2);
+
+/// Something that the store keeps for a while.
+#[derive(Clone, Copy, Debug)]
+pub enum Kept<'a> {
+    /// A picture that a run made.
+    Picture {
+        /// The run.
+        run: &'a RunId,
+        /// What the VM calls it.
+        name: &'a str,
+    },
+    /// A text that a message shows in part.
+    Page {
+        /// Whose message.
+        conversation: &'a ConversationId,
+        /// The effect that asks for it.
+        effect: EffectSeq,
+    },
+    /// A file that a person sent.
+    File {
+        /// Whose.
+        conversation: &'a ConversationId,
+        /// With which message.
+        message: &'a MessageId,
+        /// Which of its files.
+        part: usize,
+    },
+}
+
+impl Kept<'_> {
+    /// The name under which it is kept, under a deployment's secret.
+    pub fn id(&self, secret: &SecretString) -> BlobId {
+        let name = match self {
+            Kept::Picture { run, name } => format!("picture\0{run}\0{name}"),
+            Kept::Page { conversation, effect } => format!("page\0{conversation}\0{}", effect.0),
+            Kept::File { conversation, message, part } => format!("file\0{conversation}\0{message}\0{part}"),
+        };
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).expect("HMAC takes a key of any length");
+        mac.update(name.as_bytes());
+        BlobId::parse(hex::encode(&mac.finalize().into_bytes()[..24])).expect("hex within the bound")
+    }
+}
+
+/// The note that tells which conversation somebody has who is called otherwise in it; `alias` is the one that they would have.
+pub fn alias_note(alias: &ConversationId) -> String {
+    format!("alias:{alias}")
+}
+
 /// A conversation that this process holds.
 pub struct Holding {
     /// What the store handed over.
     pub held: Held,
     /// When it was asked for, by a clock that nobody sets: the lease runs from then.
     pub leased: Instant,
+}
+
+/// What came of an event.
+enum Recorded {
+    /// This process holds its conversation.
+    Held(Box<Holding>),
+    /// Somebody else does, and will see it.
+    Queued,
+    /// It was there before.
+    Duplicate,
+}
+
+/// Counts down when dropped, also when whoever called is gone.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// One relay process.
@@ -61,10 +139,20 @@ pub struct App {
     pub twilio: Option<TwilioChannel>,
     /// Cancelled when this process begins to stop: streams to viewers end.
     pub stopping: CancellationToken,
-    /// Messages from people who may not write, since the start.
-    unknown_senders: AtomicU64,
+    /// Voice notes are written down there, if anywhere.
+    pub transcription: Option<Transcription>,
+    /// What was counted since the start.
+    pub counts: Counts,
+    /// This relay's place in the lines of the channels.
+    pub lines: Lines,
     /// Places for chat messages on their way.
     pub sends: Semaphore,
+    /// Places for commits on their way.
+    pub commits: Semaphore,
+    /// Events being taken in right now.
+    taking_in: AtomicUsize,
+    /// Since when people may have written in vain, because the store did not take their messages.
+    pub deaf_since: Mutex<Option<Timestamp>>,
     /// Conversations that this process holds and whose turn is to be taken.
     pub turns: mpsc::Sender<Holding>,
 }
@@ -73,16 +161,29 @@ impl App {
     /// A relay over `store` that hands the conversations it takes to `turns`.
     pub fn new(config: Config, store: Arc<dyn Store>, turns: mpsc::Sender<Holding>) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-        let twilio = config.twilio.clone().map(|twilio| TwilioChannel::new(http.clone(), twilio)).transpose()?;
+        let public_url = config.public_url.given.clone();
+        let twilio = config.twilio.clone().map(|twilio| TwilioChannel::new(http.clone(), twilio, public_url));
+        let console = ConsoleChannel::new(Arc::clone(&store));
+        let rules = Rules {
+            console: console.capabilities(),
+            twilio: twilio.as_ref().map_or(config.rules.twilio, TwilioChannel::capabilities),
+            ..config.rules
+        };
+        let transcription = config.transcription.clone();
         Ok(Self {
             node: clock::node(),
-            rules: config.rules.clone(),
+            rules,
+            transcription: transcription.map(|config| Transcription::new(http.clone(), config)),
             vm: VmClient::new(http, config.vm_url.clone(), config.vm_secret.clone()),
-            console: ConsoleChannel::new(Arc::clone(&store)),
+            console,
             twilio,
             stopping: CancellationToken::new(),
-            unknown_senders: AtomicU64::new(0),
+            counts: Counts::default(),
+            lines: Lines::default(),
             sends: Semaphore::new(SENDS_MAX),
+            commits: Semaphore::new(COMMITS_MAX),
+            taking_in: AtomicUsize::new(0),
+            deaf_since: Mutex::new(None),
             store,
             turns,
             config,
@@ -92,6 +193,16 @@ impl App {
     /// The conversation with this address.
     pub fn conversation(&self, address: &Address) -> ConversationId {
         address.conversation(self.config.relay_secret.expose_secret().as_bytes())
+    }
+
+    /// The conversation that a message belongs to: of its sender, or of the person known to be called so as well.
+    pub async fn conversation_of(&self, message: &Message) -> Result<ConversationId, RequestError> {
+        let conversation = self.conversation(&message.from);
+        if !twilio::inbound::is_scoped(&message.from.name) {
+            return Ok(conversation);
+        }
+        let known = in_time(self.store.note(&alias_note(&conversation))).await?;
+        Ok(known.and_then(|known| ConversationId::parse(known).ok()).unwrap_or(conversation))
     }
 
     /// The service that carries messages of this kind, if it is configured.
@@ -104,14 +215,39 @@ impl App {
 
     /// Record an event and see to it. When this returns, the event will be processed, whatever becomes of this process.
     pub async fn accept(&self, conversation: ConversationId, event: Event) -> Result<(), RequestError> {
-        if let Some(held) = self.record(conversation, event).await? {
-            self.take_turn(held);
-        }
-        Ok(())
+        self.take_in(conversation, event).await.map(drop)
+    }
+
+    /// As [`App::accept`]; whether the event was new.
+    pub async fn take_in(&self, conversation: ConversationId, event: Event) -> Result<bool, RequestError> {
+        Ok(match self.ingest(conversation, event).await? {
+            Recorded::Held(holding) => {
+                self.take_turn(*holding);
+                true
+            }
+            Recorded::Queued => true,
+            Recorded::Duplicate => false,
+        })
     }
 
     /// Record an event. What is returned is held by this process and must be given to [`App::take_turn`].
     pub async fn record(&self, conversation: ConversationId, event: Event) -> Result<Option<Holding>, RequestError> {
+        Ok(match self.ingest(conversation, event).await? {
+            Recorded::Held(holding) => Some(*holding),
+            Recorded::Queued | Recorded::Duplicate => None,
+        })
+    }
+
+    /// Let those who wait for an answer to their webhook go first, if they are many.
+    pub async fn give_way(&self) {
+        if self.taking_in.load(Ordering::Relaxed) >= CROWD {
+            tokio::time::sleep(GIVE_WAY).await;
+        }
+    }
+
+    async fn ingest(&self, conversation: ConversationId, event: Event) -> Result<Recorded, RequestError> {
+        self.taking_in.fetch_add(1, Ordering::Relaxed);
+        let _counted = Counted(&self.taking_in);
         let id = event.id().ok_or(RequestError::Malformed("an event without an id"))?;
         let leased = Instant::now();
         let ingested = in_time(async {
@@ -124,9 +260,13 @@ impl App {
                 answer => answer,
             }
         });
-        match ingested.await? {
-            Ingested::Held(held) => Ok(Some(Holding { held: *held, leased })),
-            Ingested::Queued | Ingested::Duplicate => Ok(None),
+        let ingested = ingested.await.inspect_err(|_| {
+            self.deaf_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(clock::now);
+        });
+        match ingested? {
+            Ingested::Held(held) => Ok(Recorded::Held(Box::new(Holding { held: *held, leased }))),
+            Ingested::Queued => Ok(Recorded::Queued),
+            Ingested::Duplicate => Ok(Recorded::Duplicate),
             Ingested::Full => Err(RequestError::InboxFull),
         }
     }
@@ -141,20 +281,22 @@ impl App {
 
     /// Note that somebody wrote who may not: a count, never who.
     pub fn count_unknown_sender(&self) {
-        let count = self.unknown_senders.fetch_add(1, Ordering::Relaxed) + 1;
+        let count = self.counts.unknown_senders.add();
         tracing::warn!(count, "ignored a message from a sender who is not in ALLOWED_PHONE_NUMBERS");
     }
 
-    /// The name under which a run's picture is kept: nobody can guess it.
-    pub fn blob_id(&self, run: &RunId, name: &str) -> BlobId {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.config.relay_secret.expose_secret().as_bytes())
-            .expect("HMAC takes a key of any length");
-        mac.update(format!("picture\0{run}\0{name}").as_bytes());
-        BlobId::parse(hex::encode(&mac.finalize().into_bytes()[..24])).expect("hex within the bound")
+    /// The name under which something is kept: nobody can guess it, and it is the same each time it is kept.
+    pub fn blob_id(&self, kept: Kept<'_>) -> BlobId {
+        kept.id(&self.config.relay_secret)
     }
 
     /// Where anyone who knows the address can fetch a kept picture.
     pub fn picture_url(&self, blob: &BlobId) -> Url {
         under(&self.config.public_url.url, &format!("/images/{blob}"))
+    }
+
+    /// Where anyone who knows the address can read a kept page.
+    pub fn page_url(&self, blob: &BlobId) -> Url {
+        under(&self.config.public_url.url, &format!("/pages/{blob}"))
     }
 }

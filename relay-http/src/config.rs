@@ -1,6 +1,5 @@
 //! What the environment says, parsed once and whole: a bad configuration is reported with all its faults.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +11,9 @@ use relay_core::store::redis::keys::{Keys, NAMESPACE};
 use secrecy::SecretString;
 use url::Url;
 
-use crate::channels::twilio::inbound::bare;
+pub mod twilio;
+
+pub use twilio::{TranscriptionConfig, TwilioConfig};
 
 /// The process environment.
 pub struct ProcessEnvironment;
@@ -40,6 +41,8 @@ pub struct Config {
     pub vm_secret: SecretString,
     /// Present when `TWILIO_ACCOUNT_SID` is set.
     pub twilio: Option<TwilioConfig>,
+    /// Present when `TRANSCRIPTION_URL` is set: voice notes are written down there.
+    pub transcription: Option<TranscriptionConfig>,
     /// `CONSOLE_TOKEN`: opens the console to other machines than this one.
     pub console_token: Option<SecretString>,
     /// `APPROVAL_TIMEOUT_MS`, `QUEUE_MAX`, `VM_PATIENCE_MS`: the machine's limits.
@@ -103,6 +106,8 @@ pub struct AdminConfig {
     pub store: StoreConfig,
     /// `RELAY_SECRET`: needed to find a person's conversation by address.
     pub relay_secret: Option<SecretString>,
+    /// Present when `TWILIO_ACCOUNT_SID` is set: needed for what asks Twilio.
+    pub twilio: Option<TwilioConfig>,
 }
 
 /// How the log is written.
@@ -114,28 +119,10 @@ pub enum LogFormat {
     Json,
 }
 
-/// WhatsApp by way of Twilio.
-#[derive(Clone, Debug)]
-pub struct TwilioConfig {
-    /// `TWILIO_ACCOUNT_SID`
-    pub account_sid: String,
-    /// `TWILIO_AUTH_TOKEN`: one, or several with commas while one is being replaced; any of them may sign a webhook.
-    pub auth_tokens: Vec<SecretString>,
-    /// `TWILIO_API_KEY` and `TWILIO_API_SECRET`: used for sending instead of the auth token.
-    pub api_key: Option<(String, SecretString)>,
-    /// `TWILIO_FROM`: our sender, `whatsapp:+…`.
-    pub from: String,
-    /// `TWILIO_API_URL`
-    pub api_url: Url,
-    /// `ALLOWED_PHONE_NUMBERS`: who may write, with commas; `+…` or `whatsapp:…`; kept without the
-    /// channel.
-    pub allowed: HashSet<String>,
-}
-
 const BIND: &str = "[::]:3000";
 const LOCAL_URL: &str = "http://localhost:3000";
 const STATE_STORE: &str = "sqlite:textslash.db";
-const TWILIO_API_URL: &str = "https://api.twilio.com";
+const PUBLIC_URL_CHARS_MAX: usize = 200;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 
 impl Config {
@@ -151,7 +138,9 @@ impl AdminConfig {
         Reader::read(environment, |reader| {
             let store = store(reader);
             let relay_secret = optional_secret(reader, "RELAY_SECRET");
-            Some(Self { store: store?, relay_secret: relay_secret? })
+            let with_twilio = reader.value("TWILIO_ACCOUNT_SID").is_some();
+            let twilio = if with_twilio { twilio::read(reader).map(Some) } else { Some(None) };
+            Some(Self { store: store?, relay_secret: relay_secret?, twilio: twilio? })
         })
     }
 }
@@ -163,11 +152,17 @@ fn config(reader: &mut Reader) -> Option<Config> {
     // Twilio signs the address that it was given; nobody can guess that.
     let given = reader.value("PUBLIC_URL").unwrap_or_else(|| LOCAL_URL.to_owned()).trim_end_matches('/').to_owned();
     let public_url = reader.url("PUBLIC_URL", if with_twilio { None } else { Some(LOCAL_URL) });
+    // Addresses of pages end chat messages, which leave room for so much.
+    let public_url = match public_url {
+        Some(url) if url.as_str().len() > PUBLIC_URL_CHARS_MAX => reader.fault("PUBLIC_URL", "is too long"),
+        url => url,
+    };
     let store = store(reader);
     let relay_secret = reader.secret("RELAY_SECRET");
     let vm_url = reader.url("VM_URL", None);
     let vm_secret = reader.secret("VM_SECRET");
-    let twilio = if with_twilio { twilio(reader).map(Some) } else { Some(None) };
+    let twilio = if with_twilio { twilio::read(reader).map(Some) } else { Some(None) };
+    let transcription = twilio::read_transcription(reader);
     let console_token = optional_secret(reader, "CONSOLE_TOKEN");
     let rules = rules(reader);
     let shutdown_grace = reader.millis("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE);
@@ -184,31 +179,11 @@ fn config(reader: &mut Reader) -> Option<Config> {
         vm_url: vm_url?,
         vm_secret: vm_secret?,
         twilio: twilio?,
+        transcription: transcription?,
         console_token: console_token?,
         rules: rules?,
         shutdown_grace: shutdown_grace?,
         log_format: log_format?,
-    })
-}
-
-fn twilio(reader: &mut Reader) -> Option<TwilioConfig> {
-    let account_sid = reader.required("TWILIO_ACCOUNT_SID");
-    let auth_tokens = reader.list("TWILIO_AUTH_TOKEN");
-    let from = reader.required("TWILIO_FROM");
-    let allowed = reader.list("ALLOWED_PHONE_NUMBERS");
-    let api_url = reader.url("TWILIO_API_URL", Some(TWILIO_API_URL));
-    let api_key = match (reader.value("TWILIO_API_KEY"), reader.value("TWILIO_API_SECRET")) {
-        (Some(key), Some(secret)) => Some(Some((key, SecretString::from(secret)))),
-        (None, None) => Some(None),
-        _ => reader.fault("TWILIO_API_KEY", "goes with TWILIO_API_SECRET: set both or neither"),
-    };
-    Some(TwilioConfig {
-        account_sid: account_sid?,
-        auth_tokens: auth_tokens?.into_iter().map(SecretString::from).collect(),
-        api_key: api_key?,
-        from: from?,
-        api_url: api_url?,
-        allowed: allowed?.iter().map(|name| bare(name).to_owned()).collect(),
     })
 }
 
@@ -217,7 +192,14 @@ fn rules(reader: &mut Reader) -> Option<Rules> {
     let approval_timeout = reader.millis("APPROVAL_TIMEOUT_MS", default.approval_timeout);
     let vm_patience = reader.millis("VM_PATIENCE_MS", default.vm_patience);
     let queue_max = reader.parsed("QUEUE_MAX", &default.queue_max.to_string());
-    Some(Rules { approval_timeout: approval_timeout?, vm_patience: vm_patience?, queue_max: queue_max?, ..default })
+    let transcription = reader.value("TRANSCRIPTION_URL").is_some();
+    Some(Rules {
+        approval_timeout: approval_timeout?,
+        vm_patience: vm_patience?,
+        queue_max: queue_max?,
+        transcription,
+        ..default
+    })
 }
 
 fn optional_secret(reader: &mut Reader, name: &'static str) -> Option<Option<SecretString>> {
@@ -253,7 +235,7 @@ fn state_store(reader: &mut Reader) -> Option<StateStore> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use super::*;
 

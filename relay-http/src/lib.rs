@@ -5,12 +5,14 @@ pub mod app;
 pub mod channels;
 pub mod clock;
 pub mod config;
+pub mod counts;
 pub mod error;
 pub mod http;
 pub mod router;
 pub mod routes;
 pub mod store;
 pub mod telemetry;
+pub mod transcription;
 pub mod vm;
 pub mod worker;
 

@@ -12,7 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
-use crate::routes::{callback, console, images, ops, webhook};
+use crate::routes::{callback, console, images, ops, pages, webhook};
 
 /// A webhook is a short form; Twilio's own limit for a text is far below.
 const WEBHOOK_BYTES_MAX: usize = 32 * 1024;
@@ -25,8 +25,14 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub fn router(app: Arc<App>) -> Router {
     let bounded = Router::new()
         .route("/webhook", post(webhook::receive).layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX)))
+        .route(
+            "/receipt/{conversation}/{effect}",
+            post(webhook::receipt).layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX)),
+        )
         .route("/callback/{run}", post(callback::receive).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)))
         .route("/images/{blob}", get(images::serve))
+        .route("/pages/{blob}", get(pages::serve))
+        .route("/metrics", get(ops::metrics))
         .route("/console", get(console::page))
         .route("/console/app.css", get(console::css))
         .route("/console/app.js", get(console::js))

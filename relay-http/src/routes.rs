@@ -11,6 +11,7 @@ pub mod callback;
 pub mod console;
 pub mod images;
 pub mod ops;
+pub mod pages;
 pub mod webhook;
 
 /// The raw body, or why it was not read.

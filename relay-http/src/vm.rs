@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use relay_core::id::RunId;
+use relay_core::id::{BlobId, RunId};
 use relay_core::machine::Outcome;
 use relay_core::protocol::{
     Answer, ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, IMAGE_BYTES_MAX, Refusal,
@@ -102,6 +102,11 @@ impl VmClient {
             Err(CallError::Refused { reason: RefusalReason::NotFound, .. }) => Ok(Outcome::Probed { status: None }),
             Err(error) => Err(error),
         }
+    }
+
+    /// `PUT /files/{id}`: a file for a task that is to be started.
+    pub async fn give(&self, id: &BlobId, bytes: Vec<u8>) -> Result<(), CallError> {
+        self.call(Method::PUT, &format!("/files/{id}"), Bytes::from(bytes), BODY_BYTES_MAX).await.map(drop)
     }
 
     /// `GET /images/{name}`: the picture's bytes, of a type that the bytes themselves show.

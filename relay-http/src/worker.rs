@@ -1,5 +1,5 @@
 //! Everything that the relay does by itself: it owns the tasks that take turns, the loop that finds what is due and the
-//! store's hints to it, and ends them all when it is told to drain.
+//! store's hints to it, and the one that catches up with what was missed; and it ends them all when it is told to drain.
 
 use std::sync::Arc;
 
@@ -10,11 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Holding};
 
+mod catch_up;
 mod deadlines;
+mod lines;
 mod perform;
+mod say;
 mod timers;
 mod turns;
 
+pub use lines::Lines;
 pub use perform::kind;
 
 /// Turns taken at the same time at most; the others wait in the channel.
@@ -31,7 +35,17 @@ pub async fn run(app: Arc<App>, mut held: mpsc::Receiver<Holding>, drain: Cancel
     let (deadlines, set_deadlines) = mpsc::channel(DEADLINES_WAITING_MAX);
     let (hints, given_hints) = mpsc::channel(HINTS_WAITING_MAX);
     let (mut finding, mut hinting, mut turns) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+    let mut catching_up = JoinSet::new();
+    catching_up.spawn(catch_up::run(Arc::clone(&app), drain.clone()));
     finding.spawn(deadlines::run(Arc::clone(&app), set_deadlines, given_hints, drain.clone()));
+    if app.twilio.is_some() {
+        let app = Arc::clone(&app);
+        catching_up.spawn(async move {
+            if let Some(twilio) = &app.twilio {
+                twilio.check().await;
+            }
+        });
+    }
     let store = Arc::clone(&app.store);
     hinting.spawn(async move { store.watch(hints).await });
     loop {
@@ -46,6 +60,7 @@ pub async fn run(app: Arc<App>, mut held: mpsc::Receiver<Holding>, drain: Cancel
             Some(ended) = hinting.join_next() => {
                 return Err(Ended::Hints(ended.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into()))).err()));
             }
+            Some(ended) = catching_up.join_next() => log_panic(ended),
             Some(ended) = turns.join_next() => log_panic(ended),
             // A conversation is taken only when there is room for it: what waits in the channel has its lease running.
             Some(holding) = held.recv(), if turns.len() < TURNS_MAX => {
@@ -62,6 +77,9 @@ pub async fn run(app: Arc<App>, mut held: mpsc::Receiver<Holding>, drain: Cancel
         turns::take(&app, holding, &deadlines, &drain).await;
     }
     while let Some(ended) = turns.join_next().await {
+        log_panic(ended);
+    }
+    while let Some(ended) = catching_up.join_next().await {
         log_panic(ended);
     }
     Ok(())

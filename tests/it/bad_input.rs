@@ -53,7 +53,7 @@ async fn an_unknown_sender_is_counted_and_gets_no_answer() {
     let line = relay.wait_for_line("ignored a message from a sender", BOUND).await;
     assert!(line.contains("count=1"), "{line}");
     assert!(!phone.stack.logs().contains("5559999999"), "a phone number is in a log");
-    assert!(phone.twilio.requests().is_empty());
+    assert!(phone.twilio.requests().iter().all(|request| request.method == "GET"), "nothing is sent");
 }
 
 #[tokio::test]
@@ -73,18 +73,15 @@ async fn empty_and_unsupported_messages_get_one_clear_line_each() {
     for (number, extra) in messages.iter().enumerate() {
         phone.write(&format!("SM{number}"), extra).await;
     }
-    wait_until("four answers", BOUND, async || phone.twilio.sent().len() == 4).await;
-    let bodies: Vec<String> = phone.twilio.sent().into_iter().map(|sent| sent.body).collect();
-    for (body, says) in
-        bodies.iter().zip(["empty", "A voice note can't", "A location can't", "I don't know that button"])
-    {
-        assert!(body.contains(says), "{says:?} is not in {body:?}");
+    for says in ["message was empty", "can't listen to voice notes", "A location can't", "I don't know that button"] {
+        phone.reads(says).await;
     }
     // The same webhook again, as after a lost answer.
     phone.write("SM0", messages[0]).await;
     phone.write("SM9", &[("Body", "queue")]).await;
     phone.reads("Nothing is waiting").await;
-    assert_eq!(phone.twilio.sent().len(), 5, "a repeat is not answered again");
+    let told: String = phone.twilio.sent().into_iter().map(|sent| sent.body).collect();
+    assert_eq!(told.matches("message was empty").count(), 1, "a repeat is not answered again");
     assert!(!phone.stack.logs().contains("5551230000"), "a phone number is in a log");
 }
 

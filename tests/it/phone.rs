@@ -30,7 +30,36 @@ pub(crate) struct Answered {
 impl Phone {
     /// Start everything. A second auth token stands first, as while one is being replaced; an API key is used for sending.
     pub(crate) async fn ready() -> Self {
+        Self::ready_with(|plan| plan).await
+    }
+
+    /// With more settings.
+    pub(crate) async fn ready_with(settings: impl FnOnce(Plan) -> Plan) -> Self {
         let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
+        Self::over(twilio, settings).await
+    }
+
+    /// With the template that `relay admin twilio-template` makes.
+    pub(crate) async fn with_template() -> Self {
+        let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
+        let output = Command::new(binary("relay"))
+            .args(["admin", "twilio-template"])
+            .env_clear()
+            .env("TWILIO_ACCOUNT_SID", ACCOUNT)
+            .env("TWILIO_AUTH_TOKEN", TOKEN)
+            .env("TWILIO_FROM", "whatsapp:+14155238886")
+            .env("TWILIO_CONTENT_URL", twilio.url())
+            .env("ALLOWED_PHONE_NUMBERS", "+15551230000")
+            .output()
+            .await
+            .expect("the relay's program starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let sid = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Self::over(twilio, |plan| plan.relay("TWILIO_APPROVAL_CONTENT_SID", sid)).await
+    }
+
+    /// With this fake.
+    pub(crate) async fn over(twilio: FakeTwilio, settings: impl FnOnce(Plan) -> Plan) -> Self {
         let plan = Plan::default()
             .relay("TWILIO_ACCOUNT_SID", ACCOUNT)
             .relay("TWILIO_AUTH_TOKEN", format!("a-new-token-not-yet-in-use,{TOKEN}"))
@@ -38,8 +67,12 @@ impl Phone {
             .relay("TWILIO_API_SECRET", TOKEN)
             .relay("TWILIO_FROM", "whatsapp:+14155238886")
             .relay("TWILIO_API_URL", twilio.url())
+            .relay("TWILIO_CONTENT_URL", twilio.url())
+            .relay("TWILIO_MESSAGING_URL", twilio.url())
+            .relay("TWILIO_MEDIA_HOSTS", twilio.media_host())
+            .relay("TWILIO_MESSAGES_PER_SECOND", "1000")
             .relay("ALLOWED_PHONE_NUMBERS", "+15551230000");
-        Self { stack: Stack::start(plan).await, twilio }
+        Self { stack: Stack::start(settings(plan)).await, twilio }
     }
 
     /// Where Twilio posts.

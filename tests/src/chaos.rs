@@ -34,7 +34,13 @@ const QUIET: Duration = Duration::from_secs(3);
 /// Each step of a run takes up to this long.
 const PACE: Duration = Duration::from_millis(800);
 /// As slow as Twilio is, so that whatever strikes a relay finds it sending.
-const WEATHER: Weather = Weather { delay_max: Duration::from_millis(400), refused_per_mille: 5, lost_per_mille: 5 };
+const WEATHER: Weather = Weather {
+    delay_max: Duration::from_millis(400),
+    refused_per_mille: 5,
+    busy_per_mille: 0,
+    lost_per_mille: 5,
+    black_hole_per_mille: 0,
+};
 /// The clocks of the fastest and the slowest relay are twice this apart.
 const CLOCK_OFFSET_S: i64 = 30;
 

@@ -3,7 +3,8 @@
 //!
 //! Each conversation has a worktree of its own here, as if each had a VM of its own behind one address. What a run does is
 //! chosen by its text: with `question` in it the agent answers and changes nothing, with `long` it works until it is
-//! stopped; any other text becomes a diff. The tree of the diff is named in the diff's text.
+//! stopped, with `chatty` it has much to tell for a minute, with `essay` it answers
+//! at length; any other text becomes a diff. The tree of the diff is named in the diff's text.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ mod reports;
 mod runs;
 
 pub use reports::{Publisher, Reports};
-pub use runs::Run;
+pub use runs::{ESSAY, Run};
 
 use runs::Runs;
 

@@ -163,6 +163,12 @@ impl Fleet {
             ("TWILIO_AUTH_TOKEN", TOKEN.to_owned()),
             ("TWILIO_FROM", SENDER.to_owned()),
             ("TWILIO_API_URL", twilio.url()),
+            ("TWILIO_CONTENT_URL", twilio.url()),
+            ("TWILIO_MESSAGING_URL", twilio.url()),
+            ("TWILIO_MEDIA_HOSTS", twilio.media_host()),
+            // People here are quicker than people are.
+            ("TWILIO_MESSAGES_PER_SECOND", "1000".to_owned()),
+            ("TWILIO_USER_INTERVAL_MS", "0".to_owned()),
             ("ALLOWED_PHONE_NUMBERS", people.join(",")),
         ];
         let vars: Vec<(String, String)> = common.map(|(name, value)| (name.to_owned(), value)).to_vec();
@@ -259,6 +265,25 @@ impl Fleet {
     /// Write as this person, through the edge; the status, or `None` when there was no answer.
     pub async fn write(&self, person: &str, sid: &str, body: &str) -> Option<u16> {
         self.post().write(person, sid, body).await
+    }
+
+    /// A button that this person presses, through the edge.
+    pub async fn press(&self, person: &str, sid: &str, payload: &str) -> Option<u16> {
+        self.post().press(person, sid, payload).await
+    }
+
+    /// What a relay has counted since its start, by name.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn counters(&self, relay: usize) -> std::collections::BTreeMap<String, u64> {
+        let answer = reqwest::get(format!("{}/metrics", self.relays[relay].url())).await.expect("the relay answers");
+        let text = answer.text().await.expect("a text");
+        let count = |line: &str| {
+            let (name, count) = line.split_once(' ')?;
+            Some((name.to_owned(), count.parse().ok()?))
+        };
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(count).collect()
     }
 
     /// Write as this person, at one relay.

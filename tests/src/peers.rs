@@ -8,6 +8,12 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::process::Process;
+use crate::wait::wait_until;
+
+/// Node takes a while on a busy machine.
+const START_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// The repository's `target` directory, where tests may leave what a person wants to look at.
 pub fn target_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").join("target")
@@ -78,6 +84,48 @@ pub async fn signatures_by_twilio(cases: &[SigningCase]) -> Vec<String> {
     let signatures: Vec<String> = serde_json::from_value(signatures).expect("sign.py prints a list of texts");
     assert_eq!(signatures.len(), cases.len(), "one signature for each case");
     signatures
+}
+
+/// What Twilio's own client library says of a stand-in at `base` (`peers/client.py`).
+///
+/// # Panics
+/// When the library is missing or the script fails.
+pub async fn client_by_twilio(base: &str, account: &str, token: &str) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/client.py");
+    let output = python().arg(script).args([base, account, token]).output().await.expect("starting Python");
+    assert!(output.status.success(), "client.py failed: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("client.py prints JSON")
+}
+
+/// Vercel's emulator of Twilio, with the account and number in `seed`, until dropped.
+///
+/// # Panics
+/// When it is not installed or does not start.
+pub async fn emulate(port: u16, seed: &Path) -> Process {
+    let (port, seed) = (port.to_string(), seed.display().to_string());
+    let args = ["start", "--service", "twilio", "--port", &port, "--seed", &seed];
+    start("emulate", &args, &format!("http://127.0.0.1:{port}/")).await
+}
+
+/// Prism as a proxy that holds requests and answers against Twilio's own API description, and answers what does not fit by
+/// itself. Until dropped.
+///
+/// # Panics
+/// When it is not installed or does not start.
+pub async fn prism_before(port: u16, upstream: &str) -> Process {
+    let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/twilio/messages_openapi.json");
+    let (port, spec) = (port.to_string(), spec.display().to_string());
+    let args = ["proxy", "--errors", "--host", "127.0.0.1", "--port", &port, &spec, upstream];
+    start("prism", &args, &format!("http://127.0.0.1:{port}/")).await
+}
+
+async fn start(name: &str, args: &[&str], url: &str) -> Process {
+    let program = installed(&format!("node/node_modules/.bin/{name}"));
+    let path = std::env::var("PATH").expect("a PATH");
+    let process = Process::start(&program, args, &[("PATH", &path), ("HOME", "/tmp")]);
+    let client = reqwest::Client::builder().no_proxy().build().expect("a plain client");
+    wait_until(&format!("{name} to answer"), START_TIMEOUT, async || client.get(url).send().await.is_ok()).await;
+    process
 }
 
 fn installed(path: &str) -> PathBuf {

@@ -23,6 +23,8 @@ pub struct Job {
     pub run: RunId,
     /// The person's words, unchanged.
     pub prompt: String,
+    /// Files that came with them.
+    pub files: Vec<PathBuf>,
     /// Where the agent works.
     pub worktree: PathBuf,
     /// The agent session to go on with, as an earlier job reported it.

@@ -22,3 +22,4 @@ pub mod runs;
 pub mod server;
 pub mod supervise;
 pub mod text;
+pub mod uploads;

@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use relay_core::id::RunId;
+use relay_core::id::{BlobId, RunId};
 use relay_core::protocol::{
-    ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, Health, RefusalReason, signature,
+    ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, FILE_BYTES_MAX, Health, RefusalReason,
+    signature,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -82,8 +83,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/approve", post(approve))
         .route("/cancel", post(cancel))
         .route("/runs/{id}", get(run_status))
+        .route("/files/{id}", put(file))
         .route("/images/{name}", get(image))
-        .layer(middleware::from_fn_with_state(app.clone(), only_signed));
+        .layer(middleware::from_fn_with_state(app.clone(), only_signed))
+        // The size is checked where the signature is.
+        .layer(DefaultBodyLimit::disable());
     Router::new()
         .route("/health", get(health))
         .merge(signed)
@@ -95,7 +99,8 @@ pub fn router(app: Arc<App>) -> Router {
 /// Let a request through when it is signed, with its body read up to the limit.
 async fn only_signed(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Refused::too_large())?;
+    let bytes_max = if parts.uri.path().starts_with("/files/") { FILE_BYTES_MAX } else { BODY_BYTES_MAX };
+    let body = to_bytes(body, bytes_max).await.map_err(|_| Refused::too_large())?;
     app.verify(&parts.method, &parts.uri, &parts.headers, &body)?;
     Ok(next.run(Request::from_parts(parts, Body::from(body))).await)
 }
@@ -141,6 +146,13 @@ async fn cancel(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Re
 async fn run_status(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Refused> {
     let run = RunId::parse(id).map_err(|error| Refused::not_found(error.to_string()))?;
     Ok(Json(app.runs.status(&run)?).into_response())
+}
+
+/// A file that a person sent, for a run that is to come.
+async fn file(State(app): State<Arc<App>>, Path(id): Path<String>, body: Bytes) -> Result<StatusCode, Refused> {
+    let id = BlobId::parse(id).map_err(|error| Refused::invalid(error.to_string()))?;
+    app.runs.uploads().keep(&id, &body).map_err(|error| Refused::disk(&error))?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn image(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Response, Refused> {

@@ -27,6 +27,7 @@ use crate::images::Images;
 use crate::journal::{Journal, Phase, RunLog, RunRecord};
 use crate::refusal::Refused;
 use crate::repositories::Repositories;
+use crate::uploads::Uploads;
 
 mod conclude;
 mod decide;
@@ -46,6 +47,8 @@ pub struct Surroundings {
     pub github: Option<GitHub>,
     /// Keeps pictures.
     pub images: Images,
+    /// Keeps files that people sent.
+    pub uploads: Uploads,
     /// A run that takes longer is stopped.
     pub run_timeout: Duration,
 }
@@ -239,6 +242,11 @@ impl Runs {
     pub async fn repository(&self) -> Option<String> {
         let current = self.0.surroundings.repositories.current().await;
         current.ok().flatten().map(|repository| repository.name().to_owned())
+    }
+
+    /// The files of all runs.
+    pub fn uploads(&self) -> &Uploads {
+        &self.0.surroundings.uploads
     }
 
     /// The pictures of all runs.

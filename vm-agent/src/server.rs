@@ -23,6 +23,7 @@ use crate::repositories::Repositories;
 use crate::routes::{App, LastRequest, router};
 use crate::runs::{Runs, Surroundings};
 use crate::supervise::Supervision;
+use crate::uploads::Uploads;
 
 /// How often an idle process looks at the time.
 const IDLE_POLL: Duration = Duration::from_millis(250);
@@ -85,6 +86,7 @@ fn open_runs(config: &Config) -> anyhow::Result<Runs> {
         repo_url: config.repo_url.clone(),
         github,
         images: Images::open(config.images_dir.clone()).context("cannot open IMAGES_DIR")?,
+        uploads: Uploads::open(config.data_dir.join("files")).context("cannot make a directory for files")?,
         run_timeout: config.run_timeout,
     };
     let journal = Journal::open(config.data_dir.join("runs")).context("cannot read the journal of runs")?;

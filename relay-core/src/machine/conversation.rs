@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Address, ConversationId, EffectSeq, RunId, TreeHash};
+use crate::id::{Address, BlobId, ConversationId, EffectSeq, MessageId, RunId, TreeHash};
+use crate::machine::delivery::Delivery;
 use crate::machine::effect::Lane;
-use crate::protocol::{Decision, Task};
+use crate::machine::rules::Rules;
+use crate::protocol::{Decision, File, Task};
 use crate::time::Timestamp;
 
 /// One person's conversation with one agent.
@@ -33,6 +35,21 @@ pub struct Conversation {
     /// How much the person wants to hear.
     #[serde(default)]
     pub verbosity: Verbosity,
+    /// The way of the chat messages to the person.
+    #[serde(default)]
+    pub delivery: Delivery,
+    /// What else the channel calls the person; the store knows it as a name of this conversation.
+    #[serde(default)]
+    pub alias: Option<Address>,
+    /// The person's latest message.
+    #[serde(default)]
+    pub heard: Option<MessageId>,
+    /// Messages whose files are on their way in, and those that came after them, in order; bounded as the queue is.
+    #[serde(default)]
+    pub arriving: VecDeque<Arriving>,
+    /// What the store keeps for this conversation for a while, the latest last; bounded.
+    #[serde(default)]
+    pub blobs: VecDeque<BlobId>,
     /// Runs that are over, the latest last; bounded.
     pub past: VecDeque<Past>,
     /// When the first run was asked for: a part of every run's name.
@@ -109,6 +126,9 @@ pub struct Pending {
     pub message: EffectSeq,
     /// True once that message was handed over: an answer before that cannot mean this diff.
     pub shown: bool,
+    /// When that was.
+    #[serde(default)]
+    pub shown_at: Timestamp,
     /// True once parking it was tried in vain and the person was told: it is tried again, in silence.
     pub parking_failed: bool,
 }
@@ -127,6 +147,42 @@ pub enum Timer {
     ApprovalWarning,
     /// Park the diff.
     Approval,
+    /// A voice note was not written down in time.
+    Transcript,
+}
+
+/// A message that waits for its files, or for those of one before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arriving {
+    /// Its id.
+    pub message: MessageId,
+    /// What it asks for, without its files.
+    pub task: Task,
+    /// Its files.
+    pub files: Vec<Coming>,
+}
+
+/// A file that a person sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "coming", rename_all = "snake_case")]
+pub enum Coming {
+    /// It is being fetched.
+    Fetching {
+        /// Whether it is to be written down then.
+        voice: bool,
+    },
+    /// It is being written down.
+    Listening {
+        /// The recording.
+        file: File,
+    },
+    /// It is in the store.
+    Kept {
+        /// Where.
+        file: File,
+        /// What is said in it, if it is a recording.
+        transcript: Option<String>,
+    },
 }
 
 /// An effect that waits to be tried again.
@@ -158,6 +214,9 @@ pub struct Progress {
     pub lines: VecDeque<String>,
     /// When progress was last sent.
     pub sent_at: Option<Timestamp>,
+    /// Messages of progress that this run has had.
+    #[serde(default)]
+    pub messages: u32,
 }
 
 /// How much a person wants to hear of what is going on. Answers, results, questions and problems always come.
@@ -212,10 +271,11 @@ pub enum Ending {
 }
 
 const PAST_MAX: usize = 20;
+const BLOBS_MAX: usize = 100;
 
 impl Conversation {
     /// The layout that this program writes.
-    pub const FORMAT: u32 = 1;
+    pub const FORMAT: u32 = 2;
 
     /// A conversation in which nothing has happened yet.
     pub fn new(id: ConversationId) -> Self {
@@ -230,6 +290,11 @@ impl Conversation {
             waking: None,
             progress: Progress::default(),
             verbosity: Verbosity::default(),
+            delivery: Delivery::default(),
+            alias: None,
+            heard: None,
+            arriving: VecDeque::new(),
+            blobs: VecDeque::new(),
             past: VecDeque::new(),
             origin: Timestamp::default(),
             runs: 0,
@@ -238,10 +303,22 @@ impl Conversation {
         }
     }
 
-    /// The next instant at which something has to happen without an event from outside.
+    /// The next instant at which something has to happen without an event from outside, chat messages aside: when these may
+    /// go is known only with the outbox.
     pub fn deadline(&self) -> Option<Timestamp> {
         let timers = self.timers.values().copied();
-        timers.chain(self.retries.values().map(|retry| retry.next_at)).min()
+        let retries = self.retries.iter().filter(|(lane, _)| **lane != Lane::Chat).map(|(_, retry)| retry.next_at);
+        timers.chain(retries).min()
+    }
+
+    /// When the next effect of `lane` may be carried out; `None` when that is not before the person writes.
+    pub fn ready_at(&self, lane: Lane, rules: &Rules) -> Option<Timestamp> {
+        let retry = self.retries.get(&lane).map_or(Timestamp::default(), |retry| retry.next_at);
+        if lane != Lane::Chat {
+            return Some(retry);
+        }
+        let channel = self.address.as_ref().map(|address| rules.capabilities(address.channel));
+        Some(retry.max(self.delivery.ready_at(channel.and_then(|channel| channel.pace))?))
     }
 
     /// Whether a timer has run out.
@@ -269,6 +346,14 @@ impl Conversation {
     /// The name of the `number`th run.
     pub fn run_id(&self, number: u64) -> RunId {
         RunId::of(&self.id, self.origin, number)
+    }
+
+    /// Remember what the store keeps for this conversation, so that it can be erased.
+    pub(super) fn keeps(&mut self, blob: BlobId) {
+        self.blobs.push_back(blob);
+        while self.blobs.len() > BLOBS_MAX {
+            self.blobs.pop_front();
+        }
     }
 
     /// Remember how a run ended.

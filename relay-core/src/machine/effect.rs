@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{BlobId, EffectSeq, RunId, TreeHash};
-use crate::protocol::{Decision, Question, Task};
+use crate::id::{Address, BlobId, EffectSeq, MessageId, RunId, TreeHash};
+use crate::machine::event::Attachment;
+use crate::machine::split;
+use crate::protocol::{Decision, File, Question, Task};
 
 /// What is to be done in the world.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,29 @@ pub enum Effect {
         /// Which.
         run: RunId,
     },
+    /// Have the store know another address of the person as this conversation's.
+    Introduce {
+        /// Which.
+        alias: Address,
+    },
+    /// Fetch a file that a person sent into the store.
+    FetchFile {
+        /// The message that it came with.
+        message: MessageId,
+        /// Which of its files, from 0.
+        part: usize,
+        /// Where the channel has it.
+        attachment: Attachment,
+    },
+    /// Have a voice note written down. It is enough to have begun: what came of it is an event.
+    Transcribe {
+        /// The message that it came with.
+        message: MessageId,
+        /// Which of its files, from 0.
+        part: usize,
+        /// The recording.
+        file: File,
+    },
     /// Copy a picture from the VM into the store.
     KeepImage {
         /// Whose picture.
@@ -72,6 +97,25 @@ pub struct Say {
     /// True for a line that only says what is going on; a channel may show it smaller.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub passing: bool,
+    /// All of what this message shows only in part: kept as a page, whose address ends the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
+}
+
+impl Say {
+    /// Whether it is text and nothing else.
+    pub fn is_plain(&self) -> bool {
+        self.code.is_none() && self.picture.is_none() && self.choice.is_none() && self.page.is_none()
+    }
+
+    /// This text and the next as one message, if they fit.
+    pub fn joined(&self, next: &Self, units_max: usize) -> Option<Self> {
+        // Single lines stand close together, paragraphs apart.
+        let border = if self.text.contains("\n\n") || next.text.contains('\n') { "\n\n" } else { "\n" };
+        let text = format!("{}{border}{}", self.text, next.text);
+        let passing = self.passing && next.passing;
+        (split::units(&text) <= units_max).then(|| Self { text, passing, ..Self::default() })
+    }
 }
 
 /// What a pair of buttons decides on.
@@ -100,6 +144,8 @@ pub enum Lane {
     Vm,
     /// To the VM, past whatever else waits for it: stopping does not queue.
     Stop,
+    /// Files that come in, and what else is done beside the conversation.
+    Files,
 }
 
 /// An effect with its place in the outbox.
@@ -122,6 +168,7 @@ impl Effect {
         match self {
             Self::Say(_) => Lane::Chat,
             Self::CancelRun { .. } => Lane::Stop,
+            Self::FetchFile { .. } | Self::Transcribe { .. } | Self::Introduce { .. } => Lane::Files,
             _ => Lane::Vm,
         }
     }
@@ -130,7 +177,11 @@ impl Effect {
     pub fn timeout(&self, attempt: u32) -> Duration {
         match self {
             // A question may take git a while, and is not to be asked twice for that.
-            Self::Say(_) | Self::Ask { .. } => TRY_TIMEOUT,
+            Self::Say(_)
+            | Self::Ask { .. }
+            | Self::FetchFile { .. }
+            | Self::Transcribe { .. }
+            | Self::Introduce { .. } => TRY_TIMEOUT,
             _ if attempt <= 1 => FIRST_TRY_TIMEOUT,
             _ => TRY_TIMEOUT,
         }

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Address, BlobId, EventId, MessageId, RunId};
+use crate::id::{Address, BlobId, EffectSeq, EventId, MessageId, RunId};
 use crate::machine::effect::{Effect, Queued};
-use crate::protocol::{Answer, RefusalReason, RunStatus, VmEvent};
+use crate::protocol::{Answer, File, RefusalReason, RunStatus, VmEvent};
+use crate::time::Timestamp;
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,24 @@ pub enum Event {
         /// What came of it.
         outcome: Outcome,
     },
+    /// The provider tells what became of a chat message.
+    Receipt {
+        /// The effect that asked for the message.
+        effect: EffectSeq,
+        /// The provider's name for it.
+        message: MessageId,
+        /// What became of it.
+        receipt: Receipt,
+    },
+    /// A voice note was written down, or could not be.
+    Transcript {
+        /// The message that it came with.
+        message: MessageId,
+        /// Which of its files, from 0.
+        part: usize,
+        /// What was said; `None` when that could not be made out.
+        text: Option<String>,
+    },
     /// A deadline has passed.
     Due,
     /// An operator put a dead letter back.
@@ -48,6 +67,19 @@ pub struct Message {
     pub from: Address,
     /// What it says.
     pub content: Content,
+    /// What else the channel calls them, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<Address>,
+    /// When it was sent, if it comes late: an answer counts only for what was shown by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
+}
+
+impl Message {
+    /// A message that comes in time from somebody with one name.
+    pub fn new(id: MessageId, from: Address, content: Content) -> Self {
+        Self { id, from, content, alias: None, sent_at: None }
+    }
 }
 
 /// What a message says.
@@ -64,10 +96,71 @@ pub enum Content {
         /// What the button stands for; attacker-controlled, so it is only ever compared.
         payload: String,
     },
-    /// Something that is not supported, in the words for the person: "A voice note", "A location".
+    /// Files, with what was written beside them.
+    Files {
+        /// As it was typed; may be empty.
+        text: String,
+        /// Each of them; bounded by the channel.
+        files: Vec<Attachment>,
+    },
+    /// Something that is not supported, in the words for the person: "A video", "A location".
     Unsupported {
         /// What it is.
         what: String,
+    },
+}
+
+/// A file that came with a message, where the channel has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// In terms of the channel alone.
+    pub source: String,
+    /// Whether it is a recording of speech.
+    pub voice: bool,
+}
+
+/// What became of a message that a channel took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "receipt", rename_all = "snake_case")]
+pub enum Receipt {
+    /// It is on its way.
+    Sent,
+    /// It is on the person's phone.
+    Delivered,
+    /// The person has seen it.
+    Read,
+    /// It will not arrive.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+impl Receipt {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Read => "read",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// Why a message does not arrive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "failure", rename_all = "snake_case")]
+pub enum Failure {
+    /// For a reason that passes.
+    Passing,
+    /// The channel takes nothing for this person before they write again.
+    Closed,
+    /// For good.
+    Final {
+        /// For an operator and, if they can be reached, for the person; holds no personal data.
+        reason: String,
+        /// Whether another message to this person may arrive.
+        reachable: bool,
     },
 }
 
@@ -77,6 +170,26 @@ pub enum Content {
 pub enum Outcome {
     /// The receiver has it.
     Done,
+    /// The channel took a message and will tell what becomes of it.
+    Sent {
+        /// The provider's name for it.
+        message: MessageId,
+    },
+    /// The channel did not take a message, and why.
+    Undelivered {
+        /// Why.
+        failure: Failure,
+    },
+    /// Not tried, because it was not its turn yet; that is no failed try.
+    Delayed {
+        /// How long it has to wait.
+        pause_ms: u64,
+    },
+    /// A file is in the store.
+    FileKept {
+        /// Which.
+        file: File,
+    },
     /// The VM answered a question.
     Answered {
         /// The answer.
@@ -128,6 +241,8 @@ impl Event {
         let id = match self {
             Self::Message(message) => format!("message:{}:{}", message.from.channel.name(), message.id),
             Self::Report { run, seq, .. } => format!("report:{run}:{seq}"),
+            Self::Receipt { message, receipt, .. } => format!("receipt:{message}:{}", receipt.name()),
+            Self::Transcript { message, part, .. } => format!("transcript:{message}:{part}"),
             Self::Performed { .. } | Self::Due | Self::Redriven { .. } | Self::Garbled => return None,
         };
         Some(EventId::parse(id).expect("made of identifiers and separators within the bound"))

@@ -1,24 +1,38 @@
 //! What a person wrote.
 
-use crate::id::{RunId, TreeHash};
+use crate::id::{MessageId, RunId, TreeHash};
 use crate::machine::effect::{Effect, Lane};
 use crate::machine::event::{Content, Message};
 use crate::machine::words::{Pressed, Word};
 use crate::machine::{Ending, Pending, Phase, Step, Timer, text};
 use crate::protocol::{Decision, Question, Task};
+use crate::time::Timestamp;
 
 impl Step<'_> {
     pub(super) fn message(&mut self, message: Message) {
         self.conversation.address = Some(message.from);
+        self.conversation.heard = Some(message.id.clone());
+        if let Some(alias) = message.alias
+            && self.conversation.alias.as_ref() != Some(&alias)
+        {
+            self.conversation.alias = Some(alias.clone());
+            self.emit(Effect::Introduce { alias });
+        }
+        // Whoever writes can be written to.
+        self.conversation.delivery.closed = false;
         self.stir();
         match message.content {
             Content::Text { text } if text.trim().is_empty() => self.say(text::EMPTY),
             Content::Text { text } => match Word::parse(&text) {
-                Some(word) => self.word(word),
-                None => self.task(Task::Prompt { text }),
+                Some(Word::Approve | Word::Reject) if self.is_older_than_diff(message.sent_at) => {
+                    self.say(text::ANSWER_TOO_OLD);
+                }
+                Some(word) => self.word(word, message.id),
+                None => self.take_on(message.id, Task::prompt(text)),
             },
+            Content::Files { text, files } => self.files(message.id, text, files),
             Content::Button { payload } => match Pressed::parse(&payload) {
-                Some(Pressed::Word(word)) => self.word(word),
+                Some(Pressed::Word(word)) => self.word(word, message.id),
                 Some(Pressed::Decision { decision, run, tree }) => self.pressed(decision, &run, &tree),
                 None => self.say(text::UNKNOWN_BUTTON),
             },
@@ -43,7 +57,15 @@ impl Step<'_> {
         }
     }
 
-    fn word(&mut self, word: Word) {
+    /// Whether what was sent then was sent before the diff was shown that waits for an answer.
+    fn is_older_than_diff(&self, sent_at: Option<Timestamp>) -> bool {
+        match (&self.conversation.phase, sent_at) {
+            (Phase::AwaitingApproval(pending), Some(sent_at)) => pending.shown && sent_at < pending.shown_at,
+            _ => false,
+        }
+    }
+
+    fn word(&mut self, word: Word, message: MessageId) {
         match word {
             Word::Approve => self.answer(Decision::Approve),
             Word::Reject => self.answer(Decision::Reject),
@@ -58,15 +80,15 @@ impl Step<'_> {
             Word::Clear => self.ask_when_idle(Question::Clear),
             Word::Switch(name) => self.ask_when_idle(Question::Switch { name }),
             Word::Checkout { name, create } => self.ask_when_idle(Question::Checkout { name, create }),
-            Word::Clone(url) => self.task(Task::Clone { url }),
-            Word::Resume(number) => self.resume(number),
+            Word::Clone(url) => self.take_on(message, Task::Clone { url }),
+            Word::Resume(number) => self.resume(number, message),
             Word::Verbosity(verbosity) => self.turn_to(verbosity),
             Word::Help => self.say(text::HELP),
         }
     }
 
     /// Start a task, or let it wait its turn.
-    fn task(&mut self, task: Task) {
+    pub(super) fn task(&mut self, task: Task) {
         if self.conversation.phase == Phase::Idle {
             self.start(task);
             return self.acknowledge();
@@ -110,7 +132,11 @@ impl Step<'_> {
     }
 
     fn cancel(&mut self) {
+        let arriving = self.conversation.arriving.len();
+        self.conversation.arriving.clear();
+        self.clear(&[Timer::Transcript]);
         let run = match &self.conversation.phase {
+            Phase::Idle if arriving > 0 => return self.say(text::forgotten(arriving)),
             Phase::Idle => return self.say(text::NOTHING_TO_CANCEL),
             Phase::Deciding { .. } => return self.say(text::too_late_to_cancel(&self.conversation.phase)),
             Phase::Starting { run, effect, .. } => {
@@ -125,7 +151,7 @@ impl Step<'_> {
                 return self.say(text);
             }
         };
-        let dropped = self.conversation.queue.len();
+        let dropped = self.conversation.queue.len() + arriving;
         self.conversation.queue.clear();
         self.forget_progress();
         self.clear(&[Timer::Approval, Timer::ApprovalWarning]);
@@ -173,13 +199,13 @@ impl Step<'_> {
     }
 
     /// Parked work can be brought back for ever; a run too old to be remembered is left to the VM to judge.
-    fn resume(&mut self, number: u64) {
+    fn resume(&mut self, number: u64, message: MessageId) {
         let parked = self.conversation.run_id(number);
         let known = self.conversation.ending(&parked);
         let forgotten = known.is_none() && (1..=self.conversation.runs).contains(&number);
         let current = self.conversation.run() == Some(&parked);
         if matches!(known, Some(Ending::Parked { .. })) || (forgotten && !current) {
-            self.task(Task::Resume { parked });
+            self.take_on(message, Task::Resume { parked });
         } else {
             self.say(text::not_parked(&self.conversation, &parked));
         }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use crate::id::{EffectSeq, RunId};
 use crate::machine::conversation::{Retry, Waking};
 use crate::machine::effect::{Effect, FIRST_TRY_TIMEOUT, Lane, Queued, Say};
-use crate::machine::event::Outcome;
+use crate::machine::event::{Failure, Outcome};
 use crate::machine::retry::{self, Next};
 use crate::machine::{Dead, Ending, Phase, Step, Timer, text};
 use crate::protocol::{RefusalReason, RunState, RunStatus};
 
 /// Why an effect is to be tried again.
 #[derive(Default)]
-struct Failure {
+struct Reason {
     waited: Duration,
     asked: Option<Duration>,
     message: Option<String>,
@@ -21,26 +21,33 @@ struct Failure {
 
 impl Step<'_> {
     pub(super) fn performed(&mut self, Queued { seq, effect }: Queued, outcome: Outcome) {
+        if let (Effect::Say(say), false) = (&effect, matches!(outcome, Outcome::Delayed { .. })) {
+            self.tried(seq, say, &outcome);
+        }
         let lane = effect.lane();
+        let is_call = matches!(lane, Lane::Vm | Lane::Stop);
         match outcome {
+            Outcome::Delayed { pause_ms } => self.paused(Duration::from_millis(pause_ms)),
+            Outcome::Undelivered { failure: Failure::Closed } => self.closed(),
             Outcome::NoAnswer { waited_ms } => {
                 let waited = Duration::from_millis(waited_ms);
-                if lane != Lane::Chat {
+                if is_call {
                     self.unanswered(waited);
                 }
-                self.try_again(seq, effect, Failure { waited, ..Failure::default() });
+                self.try_again(seq, effect, Reason { waited, ..Reason::default() });
             }
+            Outcome::Undelivered { failure: Failure::Passing } => self.try_again(seq, effect, Reason::default()),
             Outcome::Busy { retry_after_ms, message, in_use } => {
-                if lane != Lane::Chat {
+                if is_call {
                     self.answered();
                 }
                 let asked = retry_after_ms.map(Duration::from_millis);
-                self.try_again(seq, effect, Failure { asked, message, in_use, ..Failure::default() });
+                self.try_again(seq, effect, Reason { asked, message, in_use, ..Reason::default() });
             }
             outcome => {
                 self.acked.push(seq);
                 self.conversation.retries.remove(&lane);
-                if lane != Lane::Chat {
+                if is_call {
                     self.answered();
                 }
                 self.settled(seq, effect, outcome);
@@ -62,34 +69,41 @@ impl Step<'_> {
         }
     }
 
-    fn try_again(&mut self, seq: EffectSeq, effect: Effect, failure: Failure) {
+    fn try_again(&mut self, seq: EffectSeq, effect: Effect, reason: Reason) {
         let lane = effect.lane();
         let mut retry = match self.conversation.retries.remove(&lane) {
             Some(retry) if retry.effect == seq => retry,
-            _ => Retry { effect: seq, attempts: 0, first_at: self.now - failure.waited, next_at: self.now },
+            _ => Retry { effect: seq, attempts: 0, first_at: self.now - reason.waited, next_at: self.now },
         };
         retry.attempts += 1;
-        if let (Effect::StartRun { .. }, 1, Some(message)) = (&effect, retry.attempts, &failure.message) {
+        if let (Effect::StartRun { .. }, 1, Some(message)) = (&effect, retry.attempts, &reason.message) {
             self.say_notice(text::held_up(message));
         }
-        match retry::next(self.rules, &effect, &retry, failure.in_use, failure.asked, self.now) {
+        match retry::next(self.rules, &effect, &retry, reason.in_use, reason.asked, self.now) {
             Next::At(next_at) => {
                 self.conversation.retries.insert(lane, Retry { next_at, ..retry });
             }
             Next::GiveUp => {
                 self.acked.push(seq);
-                self.given_up(effect, self.now.since(retry.first_at), failure.message.as_deref());
+                self.given_up(seq, effect, self.now.since(retry.first_at), reason.message.as_deref());
             }
         }
     }
 
-    fn given_up(&mut self, effect: Effect, spent: Duration, message: Option<&str>) {
+    fn given_up(&mut self, seq: EffectSeq, effect: Effect, spent: Duration, message: Option<&str>) {
         // What the relay asks by itself is asked again before long: that is still the same wake.
-        if !matches!(effect, Effect::Say(_) | Effect::Probe { .. } | Effect::KeepImage { .. }) {
+        if matches!(effect.lane(), Lane::Vm | Lane::Stop)
+            && !matches!(effect, Effect::Probe { .. } | Effect::KeepImage { .. })
+        {
             self.answered();
         }
         match effect {
-            Effect::Say(_) => self.bury(effect, "the channel did not take it in any of its tries"),
+            Effect::Say(say) => {
+                self.give_up_say(seq, say, "the channel did not take it in any of its tries", false);
+            }
+            Effect::FetchFile { message, .. } | Effect::Transcribe { message, .. } => {
+                self.file_refused(&message, text::FILE_LOST);
+            }
             Effect::StartRun { run, task } => {
                 if matches!(&self.conversation.phase, Phase::Starting { run: starting, .. } if *starting == run) {
                     self.say(text::stalled(&run, spent, message));
@@ -109,6 +123,8 @@ impl Step<'_> {
                 }
             }
             Effect::Ask { .. } => self.say(text::ASK_UNANSWERED),
+            // Another message of theirs brings it up again.
+            Effect::Introduce { .. } => self.conversation.alias = None,
             Effect::Probe { run } => self.told_quiet(&text::unreachable(&run)),
             Effect::KeepImage { .. } => self.say(text::PICTURE_LOST),
         }
@@ -117,7 +133,20 @@ impl Step<'_> {
     fn settled(&mut self, seq: EffectSeq, effect: Effect, outcome: Outcome) {
         match (effect, outcome) {
             (Effect::Say(_), Outcome::Done) => self.shown(seq),
-            (effect @ Effect::Say(_), Outcome::Refused { message, .. }) => self.bury(effect, &message),
+            (Effect::Say(say), Outcome::Sent { message }) => self.taken(seq, say, message),
+            (Effect::Say(say), Outcome::Undelivered { failure: Failure::Final { reason, reachable } }) => {
+                self.give_up_say(seq, say, &reason, reachable);
+            }
+            (Effect::Say(say), Outcome::Refused { message, .. }) => self.give_up_say(seq, say, &message, false),
+            (Effect::FetchFile { message, part, .. }, Outcome::FileKept { file }) => {
+                self.file_kept(message, part, file)
+            }
+            (
+                Effect::FetchFile { message, .. } | Effect::Transcribe { message, .. },
+                Outcome::Refused { message: why, .. },
+            ) => {
+                self.file_refused(&message, &why);
+            }
             (Effect::StartRun { run, .. }, Outcome::Done) => self.accepted(&run),
             (Effect::StartRun { .. }, Outcome::Refused { message, .. }) => {
                 self.say(text::refused(&message));
@@ -136,6 +165,7 @@ impl Step<'_> {
             (Effect::Ask { .. }, Outcome::Refused { message, .. }) => self.say(text::refused(&message)),
             (Effect::Probe { run }, Outcome::Probed { status }) => self.probed(&run, status),
             (Effect::KeepImage { caption, .. }, Outcome::ImageKept { blob }) => {
+                self.conversation.keeps(blob.clone());
                 self.say_all(Say { text: caption, picture: Some(blob), ..Say::default() });
             }
             (Effect::KeepImage { .. }, Outcome::Refused { .. }) => self.say(text::PICTURE_LOST),
@@ -170,11 +200,12 @@ impl Step<'_> {
     }
 
     /// The message with the diff is handed over; from now on an answer can mean it, and its time starts.
-    fn shown(&mut self, seq: EffectSeq) {
+    pub(super) fn shown(&mut self, seq: EffectSeq) {
         if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase
             && pending.message == seq
         {
             pending.shown = true;
+            pending.shown_at = self.now;
             self.set_approval_timers();
         }
     }
@@ -213,7 +244,7 @@ impl Step<'_> {
         }
     }
 
-    fn bury(&mut self, effect: Effect, reason: &str) {
+    pub(super) fn bury(&mut self, effect: Effect, reason: &str) {
         self.dead.push(Dead { effect, reason: reason.to_owned() });
     }
 }

@@ -6,17 +6,21 @@
 use std::collections::VecDeque;
 
 use crate::machine::conversation::Verbosity;
-use crate::machine::{Phase, Step, Timer, split, text};
+use crate::machine::{Phase, Step, Timer, markup, split, text};
 use crate::protocol::PROGRESS_CHARS_MAX;
 
 /// Lines that wait where progress is gathered; the oldest make way. Elsewhere they wait for the end of the inbox only,
 /// which has a bound of its own.
 const GATHERED_LINES_MAX: usize = 12;
 
+/// The time between two messages of one run doubles so often.
+const DOUBLINGS_MAX: u32 = 4;
+
 impl Step<'_> {
     pub(super) fn progress(&mut self, line: String) {
         if matches!(self.conversation.phase, Phase::Working { .. }) {
-            self.conversation.progress.lines.push_back(line.chars().take(PROGRESS_CHARS_MAX).collect());
+            let line: String = line.chars().take(PROGRESS_CHARS_MAX).collect();
+            self.conversation.progress.lines.push_back(markup::from_markdown(&line));
             self.schedule_progress();
         }
     }
@@ -39,7 +43,7 @@ impl Step<'_> {
 
     /// Settle when the lines that wait become a message.
     fn schedule_progress(&mut self) {
-        let paid = self.conversation.address.as_ref().is_some_and(|address| address.channel.limits().paid);
+        let paid = self.capabilities().is_some_and(|channel| channel.paid);
         let gathered = match self.conversation.verbosity {
             Verbosity::Quiet => return self.forget_progress(),
             Verbosity::Normal => paid,
@@ -49,8 +53,10 @@ impl Step<'_> {
         if progress.lines.is_empty() {
             return;
         }
+        // The longer a run takes, the less news one more line is.
+        let interval = self.rules.progress_interval * 2u32.pow(progress.messages.saturating_sub(1).min(DOUBLINGS_MAX));
         let at = match progress.sent_at {
-            Some(sent_at) if gathered => self.now.max(sent_at + self.rules.progress_interval),
+            Some(sent_at) if gathered => self.now.max(sent_at + interval),
             _ => self.now,
         };
         if gathered {
@@ -63,16 +69,17 @@ impl Step<'_> {
     /// Send what waits, as one message.
     pub(super) fn flush_progress(&mut self) {
         self.clear(&[Timer::Progress]);
-        let limits = self.conversation.address.as_ref().map(|address| address.channel.limits());
+        let paid = self.capabilities().filter(|channel| channel.paid).copied();
         let mut lines: VecDeque<String> = std::mem::take(&mut self.conversation.progress.lines);
-        if let Some(limits) = limits.filter(|limits| limits.paid) {
+        if let Some(channel) = paid {
             // One message, whatever it costs in old lines.
-            while lines.len() > 1 && split::units(&joined(&lines)) > limits.text_units_max {
+            while lines.len() > 1 && split::units(&joined(&lines)) > channel.text_units_max {
                 lines.pop_front();
             }
         }
         if !lines.is_empty() {
             self.conversation.progress.sent_at = Some(self.now);
+            self.conversation.progress.messages += 1;
             self.say_passing(joined(&lines));
         }
     }

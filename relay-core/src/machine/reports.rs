@@ -2,8 +2,9 @@
 
 use crate::id::RunId;
 use crate::machine::effect::{Choice, Effect, Say};
-use crate::machine::{Ending, Pending, Phase, Step, Timer, text};
+use crate::machine::{Ending, Pending, Phase, Step, Timer, markup, text};
 use crate::protocol::{Decision, DecisionResult, RunOutcome, VmEvent};
+use crate::time::Timestamp;
 
 impl Step<'_> {
     pub(super) fn report(&mut self, run: &RunId, seq: u64, event: VmEvent) {
@@ -60,7 +61,7 @@ impl Step<'_> {
             (RunOutcome::Changes { summary, tree, stat, diff, diff_cut }, _) => {
                 let code = if diff_cut { format!("{diff}\n…") } else { diff };
                 let message = self.say_all(Say {
-                    text: text::changes(run, &summary, &stat, self.rules.approval_timeout),
+                    text: text::changes(run, &markup::from_markdown(&summary), &stat, self.rules.approval_timeout),
                     code: Some(code),
                     choice: Some(Choice { run: run.clone(), tree: tree.clone() }),
                     ..Say::default()
@@ -71,13 +72,14 @@ impl Step<'_> {
                         tree,
                         message,
                         shown: false,
+                        shown_at: Timestamp::default(),
                         parking_failed: false,
                     });
                 }
             }
             (RunOutcome::Answered { text }, _) => {
                 self.note_late_cancel(run, cancelling);
-                self.say(text);
+                self.say(markup::from_markdown(&text));
                 self.end(Ending::Answered);
             }
             (RunOutcome::Failed { reason, kept }, _) => {

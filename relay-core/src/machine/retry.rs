@@ -25,7 +25,8 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(60 * 60);
 const MINOR_ATTEMPTS_MAX: u32 = 4;
 /// A chat message is tried this often: over ten minutes with the delays below.
 const CHAT_ATTEMPTS_MAX: u32 = 20;
-const CHAT_DELAY_MIN: Duration = Duration::from_secs(1);
+/// In it falls the receipt that tells that a message in doubt was sent.
+const CHAT_DELAY_MIN: Duration = Duration::from_secs(2);
 const CHAT_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// The schedule for `effect` after the tries counted in `retry`. `asked` is the delay that the receiver asked for;
@@ -41,7 +42,11 @@ pub fn next(
     let spent = now.since(retry.first_at);
     let (given_up, delay) = match effect {
         Effect::Say(_) => (retry.attempts >= CHAT_ATTEMPTS_MAX, chat_delay(retry)),
-        Effect::KeepImage { .. } | Effect::Probe { .. } => (retry.attempts >= MINOR_ATTEMPTS_MAX, VM_INTERVAL),
+        Effect::KeepImage { .. }
+        | Effect::Probe { .. }
+        | Effect::FetchFile { .. }
+        | Effect::Transcribe { .. }
+        | Effect::Introduce { .. } => (retry.attempts >= MINOR_ATTEMPTS_MAX, VM_INTERVAL),
         Effect::StartRun { .. } if in_use => (spent >= BUSY_PATIENCE, VM_INTERVAL),
         _ => (spent >= rules.vm_patience, VM_INTERVAL),
     };
@@ -50,6 +55,11 @@ pub fn next(
     }
     let ceiling = if effect.lane() == Lane::Chat { CHAT_DELAY_MAX * 5 } else { VM_INTERVAL * 10 };
     Next::At(now + asked.map_or(delay, |asked| asked.max(delay).min(ceiling)))
+}
+
+/// How long a message rests that the channel took and could not deliver.
+pub(super) fn resend_delay(deliveries: u32) -> Duration {
+    CHAT_DELAY_MIN * 4u32.saturating_pow(deliveries.min(3))
 }
 
 /// Doubles with every try, less up to a quarter so that conversations do not knock together.

@@ -17,8 +17,14 @@ pub struct Rules {
     pub vm_patience: Duration,
     /// How long a working VM may say nothing before it is asked.
     pub silence_timeout: Duration,
-    /// Progress goes to a paid channel at most once in this time.
+    /// Progress goes to a paid channel at most once in this time; in a long run less and less often.
     pub progress_interval: Duration,
+    /// Whether voice notes can be written down.
+    pub transcription: bool,
+    /// What WhatsApp carries.
+    pub twilio: Capabilities,
+    /// What the console carries.
+    pub console: Capabilities,
 }
 
 impl Default for Rules {
@@ -30,28 +36,71 @@ impl Default for Rules {
             vm_patience: Duration::from_secs(5 * 60),
             silence_timeout: Duration::from_secs(90),
             progress_interval: Duration::from_secs(20),
+            transcription: false,
+            twilio: Capabilities::PAID,
+            console: Capabilities::FREE,
         }
     }
 }
 
-/// What a channel can carry; the machine shapes its messages by it.
+/// What a channel can carry and what it knows; the machine shapes its messages by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChannelLimits {
+pub struct Capabilities {
     /// UTF-16 units of one message at most.
     pub text_units_max: usize,
-    /// Messages that one diff or file may be spread over at most.
+    /// Messages that one text may be spread over; a longer one becomes its start, its end and a link.
+    pub text_parts_max: usize,
+    /// Messages that one diff or file may be spread over; of a longer one comes the start, with a link.
     pub code_parts_max: usize,
-    /// Whether each message costs money, so that passing lines are gathered.
+    /// Whether each message costs money, so that passing lines are gathered and lines that wait become one.
     pub paid: bool,
+    /// UTF-16 units of a message with buttons at most, where that is less than of one without.
+    pub choice_units_max: Option<usize>,
+    /// Whether the channel tells when a message has arrived, and how long the next one waits for that.
+    pub receipt_timeout: Option<Duration>,
+    /// How fast one person may be written to.
+    pub pace: Option<Pace>,
 }
 
-impl ChannelKind {
-    /// What the channel can carry.
-    pub fn limits(self) -> ChannelLimits {
-        match self {
-            // Twilio: error 21617 above 1,600 characters; some characters count as several, so UTF-16 units are counted.
-            Self::Twilio => ChannelLimits { text_units_max: 1_600, code_parts_max: 3, paid: true },
-            Self::Console => ChannelLimits { text_units_max: 128 * 1024, code_parts_max: 1, paid: false },
+/// So many messages at once, and then one in each interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Time between two messages, sustained.
+    pub interval: Duration,
+    /// Messages that may come without that time between them, after a pause.
+    pub burst: u32,
+}
+
+impl Capabilities {
+    /// A chat of our own: long messages, no cost, no waiting.
+    pub const FREE: Self = Self {
+        text_units_max: 128 * 1024,
+        text_parts_max: 1,
+        code_parts_max: 1,
+        paid: false,
+        choice_units_max: None,
+        receipt_timeout: None,
+        pace: None,
+    };
+
+    /// A messenger: short messages that cost money, one on its way at a time.
+    pub const PAID: Self = Self {
+        text_units_max: 1_600,
+        text_parts_max: 4,
+        code_parts_max: 2,
+        paid: true,
+        choice_units_max: None,
+        receipt_timeout: Some(Duration::from_secs(10)),
+        pace: Some(Pace { interval: Duration::from_secs(6), burst: 10 }),
+    };
+}
+
+impl Rules {
+    /// What a channel can carry.
+    pub fn capabilities(&self, channel: ChannelKind) -> &Capabilities {
+        match channel {
+            ChannelKind::Twilio => &self.twilio,
+            ChannelKind::Console => &self.console,
         }
     }
 }

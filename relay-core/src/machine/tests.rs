@@ -8,6 +8,9 @@ use crate::protocol::{Decision, DecisionResult, DiffStat, RunOutcome, VmEvent};
 
 mod approval;
 mod chat;
+mod delivery;
+mod files;
+mod long;
 mod progress;
 mod queue;
 mod vm;
@@ -22,7 +25,9 @@ struct Talk {
     conversation: Conversation,
     outbox: Vec<Queued>,
     dead: Vec<Dead>,
-    fresh: Vec<Effect>,
+    fresh: Vec<Queued>,
+    /// Whether the channel takes every message as soon as it is there.
+    prompt: bool,
     reported: u64,
 }
 
@@ -36,6 +41,7 @@ impl Talk {
             outbox: Vec::new(),
             dead: Vec::new(),
             fresh: Vec::new(),
+            prompt: false,
             reported: 0,
         }
     }
@@ -74,23 +80,34 @@ impl Talk {
         if self.conversation.is_due(self.now) {
             self.step(Event::Due);
         }
+        if self.prompt {
+            self.deliver();
+        }
     }
 
     fn step(&mut self, event: Event) {
         let before = self.conversation.effects;
+        let performed = match &event {
+            Event::Performed { effect, .. } => Some(effect.seq),
+            _ => None,
+        };
         let transition = step(&self.rules, self.conversation.clone(), event, self.now);
         let seqs: Vec<u64> = transition.effects.iter().map(|queued| queued.seq.0).collect();
-        assert!(seqs.iter().copied().eq(before + 1..=before + seqs.len() as u64), "numbered without a gap: {seqs:?}");
+        let new: Vec<u64> = seqs.iter().copied().filter(|seq| *seq > before).collect();
+        assert!(new.iter().copied().eq(before + 1..=before + new.len() as u64), "numbered without a gap: {seqs:?}");
         self.conversation = transition.conversation;
-        self.fresh.extend(transition.effects.iter().map(|queued| queued.effect.clone()));
+        // What was withdrawn, because more joined it, nobody hears by itself.
+        self.fresh.extend(transition.effects.iter().cloned());
+        self.fresh.retain(|queued| performed == Some(queued.seq) || !transition.acked.contains(&queued.seq));
         self.outbox.extend(transition.effects);
         self.outbox.retain(|queued| !transition.acked.contains(&queued.seq));
+        self.outbox.sort_by_key(|queued| queued.seq);
         self.dead.extend(transition.dead);
     }
 
     fn message(&self, content: Content) -> Event {
         let from = Address { channel: self.channel, name: "someone".into() };
-        Event::Message(Message { id: MessageId::parse("M1").unwrap(), from, content })
+        Event::Message(Message::new(MessageId::parse("M1").unwrap(), from, content))
     }
 
     fn hear_content(&mut self, content: Content) {
@@ -171,7 +188,7 @@ impl Talk {
     /// All chat messages that wait are handed over.
     fn deliver(&mut self) {
         while let Some(effect) = self.outbox.iter().find(|queued| queued.effect.lane() == Lane::Chat).cloned() {
-            self.feed(Event::Performed { effect, outcome: Outcome::Done });
+            self.step(Event::Performed { effect, outcome: Outcome::Done });
         }
     }
 
@@ -201,8 +218,8 @@ impl Talk {
     }
 
     fn take<T>(&mut self, pick: impl Fn(&Effect) -> Option<T>) -> Vec<T> {
-        let taken = self.fresh.iter().filter_map(&pick).collect();
-        self.fresh.retain(|effect| pick(effect).is_none());
+        let taken = self.fresh.iter().filter_map(|queued| pick(&queued.effect)).collect();
+        self.fresh.retain(|queued| pick(&queued.effect).is_none());
         taken
     }
 
@@ -229,7 +246,7 @@ fn tree(hash: &str) -> TreeHash {
 }
 
 fn prompt(text: &str) -> Task {
-    Task::Prompt { text: text.into() }
+    Task::prompt(text)
 }
 
 fn start(number: u64, text: &str) -> Effect {

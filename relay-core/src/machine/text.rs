@@ -40,12 +40,51 @@ pub const ASK_LATER: &str = "Your VM can't be asked just now; I am still trying 
 /// A question the VM did not answer.
 pub const ASK_UNANSWERED: &str = "Your VM did not answer. Try again in a moment.";
 /// More code than the channel should carry.
-pub const CODE_CUT: &str = "…and more than fits here. *show FILE* shows one file.";
+pub const CODE_CUT: &str = "…and more than fits here. *show FILE* shows one file. All of it:";
+/// Stands before the end of a text whose middle was left out.
+pub const CONTINUED: &str = "…\n";
+/// An answer that was sent before the diff was shown.
+pub const ANSWER_TOO_OLD: &str =
+    "Your answer was sent before the diff that waits now, so it does not count for it. Read it, then answer.";
+/// A file that could not be fetched.
+pub const FILE_LOST: &str = "Your file could not be fetched. Please send it again.";
+/// A voice note where nobody can write it down.
+pub const NO_TRANSCRIPTION: &str = "I can't listen to voice notes here. Please write it as text.";
+/// A voice note that could not be written down.
+pub const NOT_UNDERSTOOD: &str = "Your voice note could not be made out. Please write it as text, or record it again.";
 /// A picture that could not be fetched.
 pub const PICTURE_LOST: &str = "The agent made a picture, but it could not be fetched from your VM.";
 
 pub(super) fn run_name(run: &RunId) -> String {
     format!("run {}", run.number())
+}
+
+/// The question under a diff, where buttons need a message of their own.
+pub(super) fn choose(run: &RunId) -> String {
+    format!("What becomes of {}? *approve* or *reject*.", run_name(run))
+}
+
+/// Between the start of a text and the address of all of it.
+pub(super) fn left_out(characters: usize) -> String {
+    format!("✂️ {characters} characters are left out here. All of it:")
+}
+
+/// A message that the channel refused or lost.
+pub(super) fn undelivered(reason: &str) -> String {
+    format!("⚠️ A message to you could not be delivered ({reason}). *status* and *diff* tell where things are.")
+}
+
+/// `cancel` while files were on their way in.
+pub(super) fn forgotten(messages: usize) -> String {
+    match messages {
+        1 => "Your message is forgotten.".to_owned(),
+        n => format!("Your {n} messages are forgotten."),
+    }
+}
+
+/// Of a message with a file that can't be used, all is left out.
+pub(super) fn file_refused(why: &str) -> String {
+    format!("⚠️ {why} Nothing of that message was taken on.")
 }
 
 pub(super) fn unsupported(what: &str) -> String {
@@ -107,8 +146,9 @@ pub(super) fn no_such_position(position: usize, waiting: usize) -> String {
 /// The start of a task, short enough for a list.
 pub(super) fn task(task: &Task) -> String {
     match task {
-        Task::Prompt { text } => {
-            let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        Task::Prompt { text, files } => {
+            let named = files.first().filter(|_| text.trim().is_empty()).map(|file| file.name.as_str());
+            let line: String = named.unwrap_or(text).split_whitespace().collect::<Vec<_>>().join(" ");
             let mut short: String = line.chars().take(60).collect();
             if short.len() < line.len() {
                 short.push('…');

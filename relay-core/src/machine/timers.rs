@@ -34,6 +34,7 @@ impl Step<'_> {
             }
             Timer::Progress => self.flush_progress(),
             Timer::Silence => self.silence(),
+            Timer::Transcript => self.nothing_heard(),
             Timer::ApprovalWarning => {
                 if let Phase::AwaitingApproval(pending) = &self.conversation.phase
                     && !pending.parking_failed

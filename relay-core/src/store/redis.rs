@@ -16,7 +16,7 @@ use crate::id::{BlobId, ConversationId, Nonce};
 use crate::machine::Conversation;
 use crate::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Held, Hint, Ingest, Ingested,
-    Overview, Stats, Store, StoreError, UNREADABLE_PAUSE,
+    Overview, Reserve, Reserved, Stats, Store, StoreError, UNREADABLE_PAUSE,
 };
 use crate::time::Timestamp;
 
@@ -237,6 +237,30 @@ impl Store for RedisStore {
         limit: usize,
     ) -> Result<Vec<FeedEntry>, StoreError> {
         shelf::feed(self.shelf().await?, &self.keys, conversation, cursor, limit).await
+    }
+
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
+        self.scripts.reserve(self.mailbox().await?, &self.keys, &reserve).await
+    }
+
+    async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        let _: i64 = self.mailbox().await?.hset(self.keys.notes(), (name, text)).await?;
+        Ok(())
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.mailbox().await?.hget(self.keys.notes(), name).await?)
+    }
+
+    async fn forget(
+        &self,
+        conversation: &ConversationId,
+        blobs: &[BlobId],
+        notes: &[String],
+    ) -> Result<bool, StoreError> {
+        let client = self.shelf().await?;
+        let letters = shelf::letters_of(client, &self.keys, conversation).await?;
+        self.scripts.forget(client, &self.keys, conversation, &letters, (blobs, notes)).await
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -13,8 +13,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::id::{BlobId, ConversationId};
 use crate::machine::Conversation;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Stats,
-    Store, StoreError,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Reserve,
+    Reserved, Stats, Store, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -23,7 +23,7 @@ mod shelf;
 
 const SCHEMA: &str = include_str!("sqlite/schema.sql");
 /// The version of the schema that this program writes.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// How long a call waits for another process that has the file locked.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -149,6 +149,30 @@ impl Store for SqliteStore {
     ) -> Result<Vec<FeedEntry>, StoreError> {
         let conversation = conversation.clone();
         self.transact(move |db| shelf::feed(db, &conversation, cursor, limit)).await
+    }
+
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
+        self.transact(move |db| shelf::reserve(db, &reserve)).await
+    }
+
+    async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        let (name, text) = (name.to_owned(), text.to_owned());
+        self.transact(move |db| shelf::set_note(db, &name, &text)).await
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let name = name.to_owned();
+        self.transact(move |db| shelf::note(db, &name)).await
+    }
+
+    async fn forget(
+        &self,
+        conversation: &ConversationId,
+        blobs: &[BlobId],
+        notes: &[String],
+    ) -> Result<bool, StoreError> {
+        let (id, blobs, notes) = (conversation.clone(), blobs.to_vec(), notes.to_vec());
+        self.transact(move |db| shelf::forget(db, &id, &blobs, &notes)).await
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

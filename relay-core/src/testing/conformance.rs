@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, Fence, MessageId, NodeId, Nonce};
 use crate::machine::{Content, Conversation, Dead, Effect, Event, Message, Queued, Say};
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DEDUPE_KEEP, FEED_MAX, Held, INBOX_MAX, Ingest, Ingested, LEASE, Store,
+    Blob, Claim, Claimed, Commit, Committed, DEDUPE_KEEP, FEED_MAX, Held, INBOX_MAX, Ingest, Ingested, LEASE, Reserve,
+    Reserved, Store,
 };
 use crate::time::Timestamp;
 
@@ -36,6 +37,11 @@ pub async fn all<S: Store, F: Future<Output = S>>(fresh: impl Fn() -> F) {
     blobs_expire(&fresh().await).await;
     feeds_are_ordered_deduplicated_and_bounded(&fresh().await).await;
     event_ids_are_forgotten_only_after_their_time(&fresh().await).await;
+    a_conversation_that_was_not_given_back_is_known_as_abandoned(&fresh().await).await;
+    what_is_asked_for_again_has_its_old_place(&fresh().await).await;
+    turns_of_a_line_come_one_after_the_other(&fresh().await).await;
+    notes_are_kept_until_another_is(&fresh().await).await;
+    a_forgotten_conversation_is_gone_with_all_that_belongs_to_it(&fresh().await).await;
 }
 
 /// The first clause: for stores that can't be made anew for each.
@@ -303,16 +309,109 @@ async fn event_ids_are_forgotten_only_after_their_time(store: &dyn Store) {
     assert!(matches!(store.ingest(ingest("a", 1, "three")).await.unwrap(), Ingested::Held(_)));
 }
 
+async fn a_conversation_that_was_not_given_back_is_known_as_abandoned(store: &dyn Store) {
+    let held = take(store, "a", 1).await;
+    assert!(!held.abandoned);
+    let late = T0 + LEASE + MOMENT;
+    let Claimed::Held(taken_over) = store.claim(claim("a", "after", late)).await.unwrap() else { panic!("it is due") };
+    assert!(taken_over.abandoned);
+    let release = Commit { release: true, now: late, ..commit(&taken_over, "c1", 1) };
+    assert!(matches!(store.commit(release).await.unwrap(), Committed::Released));
+    let again = Ingest { now: late, ..ingest("a", 2, "two") };
+    let Ingested::Held(given_back) = store.ingest(again).await.unwrap() else { panic!("nobody holds it") };
+    assert!(!given_back.abandoned);
+    let much_later = Ingest { now: late + LEASE + MOMENT, ..ingest("a", 3, "three") };
+    let Ingested::Held(taken_over) = store.ingest(much_later).await.unwrap() else { panic!("its lease has run out") };
+    assert!(taken_over.abandoned);
+}
+
+async fn what_is_asked_for_again_has_its_old_place(store: &dyn Store) {
+    let held = take(store, "a", 1).await;
+    let first = Commit { effects: vec![say(1, "one"), say(2, "two")], ..commit(&held, "c1", 1) };
+    still_held(store.commit(first).await.unwrap());
+    let done = Commit { acked: vec![EffectSeq(1)], previous: nonce("c1"), ..commit(&held, "c2", 0) };
+    still_held(store.commit(done).await.unwrap());
+    let again =
+        Commit { effects: vec![say(1, "one"), say(3, "three")], previous: nonce("c2"), ..commit(&held, "c3", 0) };
+    still_held(store.commit(again).await.unwrap());
+    let Claimed::Held(next) = store.claim(claim("a", "after", T0 + LEASE + MOMENT)).await.unwrap() else {
+        panic!("the lease has run out");
+    };
+    assert_eq!(next.outbox, [say(1, "one"), say(2, "two"), say(3, "three")]);
+}
+
+async fn turns_of_a_line_come_one_after_the_other(store: &dyn Store) {
+    let interval = Duration::from_micros(12_500);
+    let reserve = |line: &str, count, now| {
+        let wait_max = Duration::from_millis(100);
+        store.reserve(Reserve { line: line.to_owned(), count, interval, wait_max, now })
+    };
+    assert_eq!(reserve("a", 4, T0).await.unwrap(), Reserved::In(Duration::ZERO));
+    assert_eq!(reserve("a", 4, T0).await.unwrap(), Reserved::In(Duration::from_millis(50)));
+    assert_eq!(reserve("b", 1, T0).await.unwrap(), Reserved::In(Duration::ZERO), "another line");
+    assert_eq!(reserve("a", 1, T0).await.unwrap(), Reserved::In(Duration::from_millis(100)));
+    let later = Reserved::Later(Duration::from_micros(112_500));
+    assert_eq!(reserve("a", 1, T0).await.unwrap(), later);
+    assert_eq!(reserve("a", 1, T0).await.unwrap(), later, "nothing was reserved");
+    let now = T0 + Duration::from_secs(60);
+    assert_eq!(reserve("a", 1, now).await.unwrap(), Reserved::In(Duration::ZERO), "turns of the past are gone");
+}
+
+async fn notes_are_kept_until_another_is(store: &dyn Store) {
+    assert_eq!(store.note("x").await.unwrap(), None);
+    store.set_note("x", "one").await.unwrap();
+    store.set_note("x", "größer 'zwei'").await.unwrap();
+    assert_eq!(store.note("x").await.unwrap().as_deref(), Some("größer 'zwei'"));
+}
+
+async fn a_forgotten_conversation_is_gone_with_all_that_belongs_to_it(store: &dyn Store) {
+    let held = take(store, "a", 1).await;
+    let other = take(store, "b", 2).await;
+    let dead = |text: &str| Dead { effect: say(1, text).effect, reason: "lost".into() };
+    let with_letter = Commit { effects: vec![say(2, "two")], dead: vec![dead("one")], ..commit(&held, "c1", 0) };
+    still_held(store.commit(with_letter).await.unwrap());
+    still_held(store.commit(Commit { dead: vec![dead("other")], ..commit(&other, "o1", 0) }).await.unwrap());
+    let blob = BlobId::parse("blob-1").unwrap();
+    let bytes = Blob { content_type: "image/png".into(), bytes: vec![1] };
+    store.put_blob(&blob, bytes, T0 + LEASE).await.unwrap();
+    store.append_feed(&conversation("a"), "k", "entry").await.unwrap();
+    store.set_note("alias", "a").await.unwrap();
+    let forgotten = store.forget(&conversation("a"), std::slice::from_ref(&blob), &["alias".to_owned()]).await;
+    assert!(forgotten.unwrap());
+    assert_eq!(store.conversation(&conversation("a")).await.unwrap(), None);
+    assert_eq!(store.overview(&conversation("a")).await.unwrap(), None);
+    assert_eq!(store.blob(&blob, T0).await.unwrap(), None);
+    assert_eq!(store.note("alias").await.unwrap(), None);
+    assert!(store.feed(&conversation("a"), 0, 10).await.unwrap().is_empty());
+    let letters = store.dead_letters(10).await.unwrap();
+    assert!(letters.len() == 1 && letters[0].conversation == conversation("b"), "{letters:?}");
+    assert!(
+        matches!(store.commit(commit(&held, "c3", 1)).await.unwrap(), Committed::Fenced),
+        "whoever held it holds nothing"
+    );
+    assert!(!store.forget(&conversation("a"), &[], &[]).await.unwrap());
+    assert!(matches!(store.ingest(ingest("a", 1, "again")).await.unwrap(), Ingested::Duplicate));
+    assert_eq!(store.stats(T0).await.unwrap().conversations, 1, "a repeat brings nothing back");
+    let Ingested::Held(anew) = store.ingest(Ingest { now: T0 + MOMENT, ..ingest("a", 9, "new") }).await.unwrap() else {
+        panic!("nobody holds it");
+    };
+    assert!(anew.conversation == Conversation::new(conversation("a")) && anew.outbox.is_empty());
+}
+
+fn nonce(name: &str) -> Nonce {
+    Nonce::parse(name).unwrap()
+}
+
 fn conversation(name: &str) -> ConversationId {
     ConversationId::parse(name).unwrap()
 }
 
 fn event(number: usize) -> Event {
-    Event::Message(Message {
-        id: MessageId::parse(format!("SM{number}")).unwrap(),
-        from: Address { channel: ChannelKind::Twilio, name: "whatsapp:+15550000000".into() },
-        content: Content::Text { text: format!("text {number} with 😀 and \u{0} and 'quotes'") },
-    })
+    Event::Message(Message::new(
+        MessageId::parse(format!("SM{number}")).unwrap(),
+        Address { channel: ChannelKind::Twilio, name: "whatsapp:+15550000000".into() },
+        Content::Text { text: format!("text {number} with 😀 and \u{0} and 'quotes'") },
+    ))
 }
 
 fn say(seq: u64, text: &str) -> Queued {

@@ -10,8 +10,8 @@ use rand::{RngExt, SeedableRng};
 use crate::id::{BlobId, ConversationId};
 use crate::machine::Conversation;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Stats,
-    Store, StoreError,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Reserve,
+    Reserved, Stats, Store, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -146,6 +146,27 @@ impl<S: Store> Store for FaultyStore<S> {
         limit: usize,
     ) -> Result<Vec<FeedEntry>, StoreError> {
         self.inner.feed(conversation, cursor, limit).await
+    }
+
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
+        self.inner.reserve(reserve).await
+    }
+
+    async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        self.inner.set_note(name, text).await
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.inner.note(name).await
+    }
+
+    async fn forget(
+        &self,
+        conversation: &ConversationId,
+        blobs: &[BlobId],
+        notes: &[String],
+    ) -> Result<bool, StoreError> {
+        self.inner.forget(conversation, blobs, notes).await
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -1,13 +1,14 @@
 //! The machine against what must be true of it after any sequence of events, however little sense the sequence makes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use relay_core::id::{Address, ChannelKind, ConversationId, EffectSeq, MessageId, RunId, TreeHash};
 use relay_core::machine::words::{Pressed, Word};
 use relay_core::machine::{
-    self, Content, Conversation, Effect, Event, Message, Outcome, Phase, Queued, Rules, Say, Timer, Verbosity, text,
+    self, Content, Conversation, Effect, Event, Failure, Lane, Message, Outcome, Phase, Queued, Receipt, Rules, Say,
+    Timer, Transition, Verbosity, text,
 };
 use relay_core::protocol::{
     Answer, Decision, DecisionResult, DiffStat, RefusalReason, RunOutcome, RunState, RunStatus, Task, VmEvent,
@@ -28,6 +29,11 @@ enum Move {
         runs_ago: u64,
     },
     Wait(u64),
+    /// A receipt of the message sent so many messages ago.
+    Receipt {
+        ago: usize,
+        receipt: Receipt,
+    },
     /// A report of the run so many runs ago.
     Report {
         runs_ago: u64,
@@ -83,7 +89,10 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         Just(Some(RefusalReason::Invalid)),
     ];
     let outcome = prop_oneof![
-        6 => Just(Outcome::Done),
+        3 => Just(Outcome::Done),
+        4 => Just(Outcome::Sent { message: MessageId::parse("T").expect("plain") }),
+        1 => failure().prop_map(|failure| Outcome::Undelivered { failure }),
+        1 => Just(Outcome::Delayed { pause_ms: 500 }),
         2 => Just(Outcome::NoAnswer { waited_ms: 2_500 }),
         1 => Just(Outcome::busy(Some(1_000))),
         1 => reason.prop_map(|reason| Outcome::Refused { reason, message: "no".into() }),
@@ -94,9 +103,27 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => (0u64..400).prop_map(Move::Wait),
         3 => (0u64..30).prop_map(Move::Wait),
         5 => (prop_oneof![4 => Just(0u64), 1 => 1u64..3], event).prop_map(|(runs_ago, event)| Move::Report { runs_ago, event }),
+        4 => (0usize..4, receipt()).prop_map(|(ago, receipt)| Move::Receipt { ago, receipt }),
         8 => (any::<bool>(), outcome).prop_map(|(chat, outcome)| Move::Perform { chat, outcome }),
     ];
     proptest::collection::vec(one, 1..120)
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    prop_oneof![
+        Just(Failure::Passing),
+        Just(Failure::Closed),
+        any::<bool>().prop_map(|reachable| Failure::Final { reason: "gone".into(), reachable }),
+    ]
+}
+
+fn receipt() -> impl Strategy<Value = Receipt> {
+    prop_oneof![
+        1 => Just(Receipt::Sent),
+        2 => Just(Receipt::Delivered),
+        1 => Just(Receipt::Read),
+        2 => failure().prop_map(|failure| Receipt::Failed { failure }),
+    ]
 }
 
 /// What is known from outside of the conversation: the reference that the machine is held against.
@@ -112,6 +139,9 @@ struct Model {
     started: BTreeMap<RunId, Task>,
     /// The diff whose message was handed over last.
     shown: Option<(RunId, TreeHash)>,
+    /// Messages that the channel took, with the effects that asked for them.
+    receipts: Vec<(EffectSeq, MessageId)>,
+    sent: u64,
     /// The run of which progress was told last, by its number, and when.
     told: Option<(u64, Timestamp)>,
 }
@@ -128,6 +158,8 @@ impl Model {
             waiting: Vec::new(),
             started: BTreeMap::new(),
             shown: None,
+            receipts: Vec::new(),
+            sent: 0,
             told: None,
         }
     }
@@ -148,6 +180,11 @@ impl Model {
                 self.now = self.now + Duration::from_secs(seconds);
                 self.conversation.is_due(self.now).then_some(Event::Due)?
             }
+            Move::Receipt { ago, receipt } => {
+                let at = self.receipts.len().checked_sub(ago + 1)?;
+                let (effect, message) = self.receipts[at].clone();
+                Event::Receipt { effect, message, receipt }
+            }
             Move::Report { runs_ago, event } => {
                 let run = self.run(runs_ago)?;
                 let seq = self.reported.entry(run.clone()).or_default();
@@ -161,7 +198,20 @@ impl Model {
             Move::Perform { chat, outcome } => {
                 let is_chat = |queued: &&Queued| matches!(queued.effect, Effect::Say(_)) == chat;
                 let effect = self.outbox.iter().find(is_chat)?.clone();
-                let outcome = fitting(&effect.effect, outcome, self.now);
+                let outcome = match (fitting(&effect.effect, outcome, self.now), &effect.effect) {
+                    (Outcome::Sent { .. }, Effect::Say(_)) => {
+                        self.sent += 1;
+                        let message = MessageId::parse(format!("T{}", self.sent)).expect("plain");
+                        self.receipts.push((effect.seq, message.clone()));
+                        Outcome::Sent { message }
+                    }
+                    (Outcome::Sent { .. } | Outcome::Undelivered { .. } | Outcome::Delayed { .. }, effect)
+                        if said(effect).is_none() =>
+                    {
+                        fitting(effect, Outcome::Done, self.now)
+                    }
+                    (outcome, _) => outcome,
+                };
                 Event::Performed { effect, outcome }
             }
         })
@@ -169,16 +219,19 @@ impl Model {
 
     fn message(&self, content: Content) -> Event {
         let from = Address { channel: ChannelKind::Twilio, name: "someone".into() };
-        Event::Message(Message { id: MessageId::parse("M1").expect("plain"), from, content })
+        Event::Message(Message::new(MessageId::parse("M1").expect("plain"), from, content))
     }
 
     fn step(&mut self, event: &Event) -> Result<(), TestCaseError> {
         let before = self.conversation.clone();
         let transition = machine::step(&self.rules, before.clone(), event.clone(), self.now);
-        let seqs: Vec<u64> = transition.effects.iter().map(|queued| queued.seq.0).collect();
+        let (again, new): (Vec<u64>, Vec<u64>) =
+            transition.effects.iter().map(|queued| queued.seq.0).partition(|seq| *seq <= before.effects);
         let expected: Vec<u64> = (before.effects + 1..=transition.conversation.effects).collect();
-        prop_assert_eq!(&seqs, &expected, "numbered without a gap");
-        self.take_in(event, &before, &transition.effects)?;
+        prop_assert_eq!(&new, &expected, "numbered without a gap");
+        let was_sent = |seq: &u64| before.delivery.sent.iter().any(|sent| sent.effect.0 == *seq);
+        prop_assert!(again.iter().all(was_sent), "only what was sent is sent again: {:?}", again);
+        self.take_in(event, &before, &self.newly_said(&transition))?;
         for queued in &transition.effects {
             self.judge(event, &before, queued)?;
         }
@@ -186,20 +239,41 @@ impl Model {
         self.conversation = transition.conversation;
         self.outbox.extend(transition.effects);
         self.outbox.retain(|queued| !transition.acked.contains(&queued.seq));
+        self.outbox.sort_by_key(|queued| queued.seq);
+        let places: BTreeSet<EffectSeq> = self.outbox.iter().map(|queued| queued.seq).collect();
+        prop_assert_eq!(places.len(), self.outbox.len(), "no place is taken twice");
         self.judge_state()
     }
 
+    /// What people are told in this step, without what waited already and is now part of the same message.
+    fn newly_said(&self, transition: &Transition) -> Vec<String> {
+        let texts = transition.effects.iter().filter_map(|queued| said(&queued.effect));
+        let joined: Vec<&Say> = self
+            .outbox
+            .iter()
+            .filter(|queued| transition.acked.contains(&queued.seq))
+            .filter_map(|queued| said(&queued.effect))
+            .collect();
+        texts
+            .map(|say| {
+                let before = joined.iter().find(|before| say.text.starts_with(&before.text) && say.text != before.text);
+                say.text[before.map_or(0, |before| before.text.len())..].to_owned()
+            })
+            .collect()
+    }
+
     /// Keep the model's own account of tasks and of what was shown.
-    fn take_in(&mut self, event: &Event, before: &Conversation, effects: &[Queued]) -> Result<(), TestCaseError> {
-        if let Event::Performed { effect: Queued { effect: Effect::Say(say), .. }, outcome: Outcome::Done } = event
+    fn take_in(&mut self, event: &Event, before: &Conversation, newly_said: &[String]) -> Result<(), TestCaseError> {
+        if let Event::Performed {
+            effect: Queued { effect: Effect::Say(say), .. },
+            outcome: Outcome::Done | Outcome::Sent { .. },
+        } = event
             && let Some(choice) = &say.choice
         {
             self.shown = Some((choice.run.clone(), choice.tree.clone()));
         }
         let Event::Message(message) = event else { return Ok(()) };
-        let said = |part: &str| {
-            effects.iter().any(|queued| matches!(&queued.effect, Effect::Say(say) if say.text.contains(part)))
-        };
+        let said = |part: &str| newly_said.iter().any(|text| text.contains(part));
         match task(before, message) {
             Some(Task::Resume { .. }) if said("bring back") => {}
             Some(task) if said("*not* kept") => prop_assert_eq!(before.queue.len(), QUEUE_MAX, "{:?}", task),
@@ -223,7 +297,7 @@ impl Model {
                     prop_assert_eq!(&self.waiting.remove(0), task, "tasks begin in the order of their acceptance");
                     self.started.insert(run.clone(), task.clone());
                 }
-                if let Task::Prompt { text } = task {
+                if let Task::Prompt { text, .. } = task {
                     prop_assert!(Word::parse(text).is_none() && !text.trim().is_empty(), "{:?} is for the relay", text);
                 }
             }
@@ -253,10 +327,12 @@ impl Model {
         effects: &[Queued],
         verbosity: Verbosity,
     ) -> Result<(), TestCaseError> {
-        let says: Vec<&Say> = effects.iter().filter_map(|queued| said(&queued.effect)).collect();
+        // What is sent again, at its old place, tells nothing new.
+        let new = effects.iter().filter(|queued| queued.seq.0 > before.effects);
+        let says: Vec<&Say> = new.filter_map(|queued| said(&queued.effect)).collect();
         for say in says.iter().filter(|say| say.passing) {
             let is_progress = say.text.lines().all(|line| line == PROGRESS);
-            let is_needed = [text::WAKING, "I keep trying", "Taken on as", "also dropped"]
+            let is_needed = [text::WAKING, "I keep trying", "Taken on as", "also dropped", "could not be delivered"]
                 .iter()
                 .any(|needed| say.text.contains(needed));
             prop_assert!(verbosity != Verbosity::Quiet || is_needed, "{:?} said to a quiet person", say.text);
@@ -284,7 +360,7 @@ impl Model {
                 let shown = self.shown.as_ref() == Some(&(run.clone(), tree.clone()));
                 Word::parse(text) == Some(word) && shown && decision != Decision::Park
             }
-            Content::Unsupported { .. } => false,
+            Content::Unsupported { .. } | Content::Files { .. } => false,
         }
     }
 
@@ -294,7 +370,11 @@ impl Model {
         prop_assert!(state.queue.iter().eq(&self.waiting), "{:?} but accepted {:?}", state.queue, self.waiting);
         prop_assert!(state.phase != Phase::Idle || state.queue.is_empty(), "nothing waits for nothing");
         let instants = state.timers.values().copied().chain(state.retries.values().map(|retry| retry.next_at));
-        prop_assert_eq!(state.deadline(), instants.min());
+        let chat = state.retries.get(&Lane::Chat).map(|retry| retry.next_at);
+        prop_assert!(state.deadline().into_iter().chain(chat).min() <= instants.min());
+        prop_assert!(
+            state.delivery.sent.len() <= 8 && state.delivery.sent.iter().filter(|sent| sent.say.is_some()).count() <= 4
+        );
         let retried = |seq: EffectSeq| self.outbox.iter().any(|queued| queued.seq == seq);
         prop_assert!(state.retries.values().all(|retry| retried(retry.effect)), "what is retried is in the outbox");
         for timer in state.timers.keys() {
@@ -304,6 +384,7 @@ impl Model {
                 Timer::Silence => {
                     matches!(state.phase, Phase::Working { .. } | Phase::Deciding { .. } | Phase::Cancelling { .. })
                 }
+                Timer::Transcript => !state.arriving.is_empty(),
                 Timer::WakingNotice => state.waking.as_ref().is_some_and(|waking| !waking.told),
             };
             prop_assert!(allowed, "{:?} in {:?}", timer, state.phase);
@@ -332,7 +413,7 @@ fn task(conversation: &Conversation, message: &Message) -> Option<Task> {
     let Content::Text { text } = &message.content else { return None };
     match Word::parse(text) {
         None if text.trim().is_empty() => None,
-        None => Some(Task::Prompt { text: text.clone() }),
+        None => Some(Task::prompt(text)),
         Some(Word::Resume(number)) => Some(Task::Resume { parked: conversation.run_id(number) }),
         Some(_) => None,
     }

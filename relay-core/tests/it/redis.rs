@@ -103,11 +103,11 @@ async fn released_with(store: &RedisStore, deadline: Option<Timestamp>) -> Conve
 }
 
 fn message(id: &str, number: u32) -> Ingest {
-    let event = Event::Message(Message {
-        id: MessageId::parse(format!("{id}-{number}")).unwrap(),
-        from: Address { channel: ChannelKind::Console, name: "console:main".into() },
-        content: Content::Text { text: "hello".into() },
-    });
+    let event = Event::Message(Message::new(
+        MessageId::parse(format!("{id}-{number}")).unwrap(),
+        Address { channel: ChannelKind::Console, name: "console:main".into() },
+        Content::Text { text: "hello".into() },
+    ));
     Ingest {
         conversation: ConversationId::parse(id).unwrap(),
         id: event.id().unwrap(),
@@ -261,7 +261,7 @@ async fn whatever_a_vm_publishes_its_conversation_can_still_be_taken() {
     let store = server.fresh().await;
     let id = released(&store).await;
     let key = format!("{{test-0}}:v1:reports:{id}");
-    let script = "redis.call('RPUSH', KEYS[1], string.char(255, 254), string.rep('x', 300000), '')";
+    let script = "redis.call('RPUSH', KEYS[1], string.char(255, 254), string.rep('x', 600000), '')";
     redis_cli(&server, &["eval", script, "1", &key]);
     let Claimed::Held(held) = store.claim(claim(&id, "woken")).await.unwrap() else { panic!("reports make it due") };
     assert_eq!(held.inbox, [Event::Garbled, Event::Garbled, Event::Garbled]);
@@ -275,7 +275,7 @@ async fn large_reports_come_a_few_at_a_time_and_none_is_lost() {
     let key = format!("{{test-0}}:v1:reports:{id}");
     redis_cli(
         &server,
-        &["eval", "for i = 1, 20 do redis.call('RPUSH', KEYS[1], string.rep('x', 200000)) end", "1", &key],
+        &["eval", "for i = 1, 20 do redis.call('RPUSH', KEYS[1], string.rep('x', 400000)) end", "1", &key],
     );
     let Claimed::Held(held) = store.claim(claim(&id, "woken")).await.unwrap() else { panic!("reports make it due") };
     let (mut seen, mut previous) = (held.inbox.len(), held.nonce.clone());

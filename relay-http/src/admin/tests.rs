@@ -27,7 +27,7 @@ fn parse(line: &str) -> Result<Admin, clap::Error> {
 
 fn config(state_store: StateStore) -> AdminConfig {
     let store = StoreConfig { state_store, namespace: "textslash".into() };
-    AdminConfig { store, relay_secret: Some(SECRET.into()) }
+    AdminConfig { store, relay_secret: Some(SECRET.into()), twilio: None }
 }
 
 fn person() -> Address {
@@ -40,13 +40,13 @@ async fn with_a_dead_letter(folder: &std::path::Path) -> AdminConfig {
     let store = SqliteStore::open(&path).unwrap();
     let id = person().conversation(SECRET.as_bytes());
     let content = Content::Text { text: BODY.into() };
-    let event = Event::Message(Message { id: MessageId::parse("SM1").unwrap(), from: person(), content });
+    let event = Event::Message(Message::new(MessageId::parse("SM1").unwrap(), person(), content));
     let (node, now) = (NodeId::parse("node").unwrap(), clock::now());
     let ingest = Ingest { conversation: id.clone(), id: event.id().unwrap(), event, node, nonce: clock::nonce(), now };
     let Ingested::Held(held) = store.ingest(ingest).await.unwrap() else { panic!("nobody else holds it") };
     let effect = Effect::Say(Say { text: BODY.into(), ..Say::default() });
     let run = held.conversation.run_id(1);
-    let task = Task::Prompt { text: BODY.into() };
+    let task = Task::prompt(BODY);
     let phase = Phase::Starting { run, task, effect: EffectSeq(1) };
     let commit = Commit {
         fence: held.fence,

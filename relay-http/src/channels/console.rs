@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use relay_core::id::{Address, ChannelKind, ConversationId, MessageId};
-use relay_core::machine::{Choice, Outcome};
+use relay_core::machine::delivery::Delivery;
+use relay_core::machine::{Attachment, Capabilities, Choice, Content, Message, Outcome};
 use relay_core::store::{Store, StoreError};
-use serde::Serialize;
+use relay_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::channels::{Channel, Outgoing};
+use crate::channels::media::{Media, MediaError};
+use crate::channels::{Channel, Inbound, Incoming, Line, Outgoing};
+use crate::error::RequestError;
 
 /// The console, outgoing, and the feed that its page follows.
 pub struct ConsoleChannel {
@@ -85,15 +89,39 @@ impl ConsoleChannel {
     }
 }
 
+/// What the page sends: text, or the payload of a button.
+#[derive(Deserialize)]
+struct Typed {
+    id: MessageId,
+    text: Option<String>,
+    button: Option<String>,
+}
+
 #[async_trait]
 impl Channel for ConsoleChannel {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::FREE
+    }
+
+    /// Whoever may call the route may write.
+    fn receive(&self, request: &Incoming<'_>) -> Result<Inbound, RequestError> {
+        let typed: Typed =
+            serde_json::from_slice(request.body).map_err(|_| RequestError::Malformed("the body is not a message"))?;
+        let content = match (typed.text, typed.button) {
+            (Some(text), None) => Content::Text { text },
+            (None, Some(payload)) => Content::Button { payload },
+            _ => return Err(RequestError::Malformed("either text or button")),
+        };
+        Ok(Inbound::Message(Box::new(Message::new(typed.id, Self::address(), content))))
+    }
+
     async fn send(&self, message: Outgoing<'_>) -> Outcome {
         let say = message.say;
         let entry = Entry::Relay {
-            text: &say.text,
+            text: &message.text(),
             code: say.code.as_deref(),
             // A path, not an address: the page is read under whatever name this relay has for its reader.
-            picture: message.picture.map(|url| url.path().to_owned()),
+            picture: message.picture.as_ref().map(|url| url.path().to_owned()),
             choice: say.choice.as_ref().map(Buttons::from),
             passing: say.passing,
         };
@@ -101,5 +129,24 @@ impl Channel for ConsoleChannel {
             Ok(()) => Outcome::Done,
             Err(_) => Outcome::NoAnswer { waited_ms: 0 },
         }
+    }
+
+    /// Sending again changes nothing, so there is no doubt to clear up.
+    async fn find(&self, _: &Outgoing<'_>, _: &Delivery, _: Timestamp) -> Result<Option<MessageId>, Outcome> {
+        Ok(None)
+    }
+
+    async fn fetch(&self, _: &Attachment) -> Result<Media, MediaError> {
+        Err(MediaError::ElsewhereNotAllowed)
+    }
+
+    async fn show_typing(&self, _: &MessageId) {}
+
+    fn line(&self) -> Option<Line> {
+        None
+    }
+
+    fn concerns(&self) -> Vec<String> {
+        Vec::new()
     }
 }

@@ -9,16 +9,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::{ConnectInfo, Form, FromRequestParts, State};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, Form, FromRequestParts, OriginalUri, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use hmac::{Hmac, KeyInit, Mac};
-use relay_core::id::MessageId;
-use relay_core::machine::{Content, Event, Message};
+use relay_core::machine::{Content, Event};
 use relay_core::store::FeedEntry;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -27,7 +27,9 @@ use subtle::ConstantTimeEq;
 
 use crate::app::App;
 use crate::channels::console::ConsoleChannel;
+use crate::channels::{Channel, Inbound, Incoming};
 use crate::error::RequestError;
+use crate::routes;
 
 const PAGE: &str = include_str!("../../static/console.html");
 const CSS: &str = include_str!("../../static/console.css");
@@ -149,33 +151,34 @@ pub async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<SignIn>) -> R
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/console")).into_response())
 }
 
-/// What the page sends: text, or the payload of a button.
-#[derive(Deserialize)]
-pub struct Send {
-    id: MessageId,
-    text: Option<String>,
-    button: Option<String>,
-}
-
 /// `POST /console/send`: 202 once the message is durable. The same id again changes nothing. JSON, which another site's page
 /// can't send without being allowed to.
 pub async fn send(
     State(app): State<Arc<App>>,
     _: SignedIn,
-    Json(message): Json<Send>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, RequestError> {
-    let (shown, content) = match (message.text, message.button) {
-        (Some(text), None) => (text.clone(), Content::Text { text }),
-        (None, Some(payload)) => {
-            (payload.split(':').next().unwrap_or_default().to_owned(), Content::Button { payload })
-        }
-        _ => return Err(RequestError::Malformed("either text or button")),
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.starts_with("application/json") {
+        return Err(RequestError::Malformed("the body is not JSON"));
+    }
+    let body = routes::body(body)?;
+    let Inbound::Message(message) =
+        app.console.receive(&Incoming { path: uri.path(), headers: &headers, body: &body })?
+    else {
+        return Err(RequestError::Malformed("the body is not a message"));
     };
-    let from = ConsoleChannel::address();
-    let conversation = app.conversation(&from);
+    let shown = match &message.content {
+        Content::Button { payload } => payload.split(':').next().unwrap_or_default().to_owned(),
+        Content::Text { text } => text.clone(),
+        _ => String::new(),
+    };
+    let conversation = app.conversation(&message.from);
     // Recorded before it is shown, shown before it is answered: the page may take what it sees for accepted.
     let id = message.id.clone();
-    let held = app.record(conversation.clone(), Event::Message(Message { id: message.id, from, content })).await?;
+    let held = app.record(conversation.clone(), Event::Message(*message)).await?;
     let echoed = app.console.echo(&conversation, &id, &shown).await;
     if let Some(held) = held {
         app.take_turn(held);

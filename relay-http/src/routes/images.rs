@@ -15,7 +15,9 @@ use crate::error::RequestError;
 /// The picture.
 pub async fn serve(State(app): State<Arc<App>>, Path(blob): Path<String>) -> Result<Response, RequestError> {
     let id = BlobId::parse(blob).map_err(|_| RequestError::NotFound)?;
-    let blob = app.store.blob(&id, clock::now()).await?.ok_or(RequestError::NotFound)?;
+    let blob = app.store.blob(&id, clock::now()).await?;
+    // Files that people sent are for their agent alone, whatever their names are.
+    let blob = blob.filter(|blob| blob.content_type.starts_with("image/")).ok_or(RequestError::NotFound)?;
     let headers = [
         (header::CONTENT_TYPE, blob.content_type.as_str()),
         (header::CACHE_CONTROL, "private, no-store"),

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use crate::app::{App, in_time};
+use crate::channels::Channel;
 use crate::store::reason;
 
 /// 200 as long as the process answers.
@@ -21,11 +23,20 @@ pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     match in_time(app.store.health()).await {
         Ok(health) => {
             let store = json!({ "kind": kind, "concerns": health.concerns });
-            (StatusCode::OK, Json(json!({ "status": "ok", "store": store })))
+            let concerns: Vec<String> = app.twilio.iter().flat_map(|twilio| twilio.concerns()).collect();
+            // A relay that can't send can still take messages in: nothing is lost, so it stays in rotation.
+            let status = if concerns.is_empty() { "ok" } else { "degraded" };
+            let channels = json!({ "twilio": { "concerns": concerns } });
+            (StatusCode::OK, Json(json!({ "status": status, "store": store, "channels": channels })))
         }
         Err(error) => {
             let store = json!({ "kind": kind, "reason": reason(&error) });
             (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unavailable", "store": store })))
         }
     }
+}
+
+/// What this process has counted since its start, for Prometheus.
+pub async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.counts.text())
 }

@@ -1,54 +1,72 @@
-//! `POST /webhook`: Twilio tells of a message.
+//! `POST /webhook`: Twilio tells of a message. `POST /receipt/{conversation}/{effect}`: it tells what became of one of ours.
 //!
-//! Answered `200 text/xml <Response/>` once the message is durable; 403 for a wrong signature, 413 for a body over the cap,
-//! 400 for a form without what a message needs, 503 when the store is unwell (Twilio then uses its fallback).
+//! Answered `200 text/xml <Response/>` once it is durable; 403 for a wrong signature, 413 for a body over the cap, 400 for a form
+//! without what it needs, 503 when the store is unwell (Twilio then uses its fallback).
 
 use std::sync::Arc;
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{OriginalUri, State};
+use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use relay_core::id::ConversationId;
 use relay_core::machine::Event;
-use secrecy::ExposeSecret;
 
 use crate::app::App;
-use crate::channels::twilio::inbound::{self, Inbound};
-use crate::channels::twilio::signature;
+use crate::channels::{Channel, Inbound, Incoming};
 use crate::error::RequestError;
 use crate::routes;
 
 /// Nothing to say at once; the answer is sent as a message of its own.
 const NO_REPLY: &str = r#"<?xml version="1.0" encoding="UTF-8"?><Response/>"#;
 
-/// Check, record, acknowledge.
+/// A message: check, record, acknowledge.
 pub async fn receive(
     State(app): State<Arc<App>>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, RequestError> {
-    let twilio = app.config.twilio.as_ref().ok_or(RequestError::NotFound)?;
+    if let Inbound::Message(message) = read(&app, &uri, &headers, body)? {
+        let conversation = app.conversation_of(&message).await?;
+        app.accept(conversation, Event::Message(*message)).await?;
+    }
+    Ok(no_reply())
+}
+
+/// A receipt: the same. The signature covers the address, so nobody else has chosen the conversation.
+pub async fn receipt(
+    State(app): State<Arc<App>>,
+    Path((conversation, _)): Path<(String, String)>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, RequestError> {
+    if let Inbound::Receipt { effect, message, receipt } = read(&app, &uri, &headers, body)? {
+        let conversation = ConversationId::parse(conversation)
+            .map_err(|_| RequestError::Malformed("the address names no conversation"))?;
+        app.accept(conversation, Event::Receipt { effect, message, receipt }).await?;
+    }
+    Ok(no_reply())
+}
+
+fn read(
+    app: &App,
+    uri: &axum::http::Uri,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Inbound, RequestError> {
+    let twilio = app.twilio.as_ref().ok_or(RequestError::NotFound)?;
     let body = routes::body(body)?;
-    let params: Vec<(String, String)> = form_urlencoded::parse(&body).into_owned().collect();
-    let mut url = app.config.public_url.given.clone();
-    url.push_str(uri.path_and_query().map_or("/webhook", |path| path.as_str()));
-    let keys: Vec<&str> = twilio.auth_tokens.iter().map(ExposeSecret::expose_secret).collect();
-    let claimed = headers.get(signature::HEADER).and_then(|value| value.to_str().ok());
-    if !signature::verify(&keys, &url, &params, claimed) {
-        return Err(RequestError::WebhookSignature);
+    let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
+    let inbound = twilio.receive(&Incoming { path, headers, body: &body })?;
+    if inbound == Inbound::UnknownSender {
+        app.count_unknown_sender();
     }
-    if params.iter().any(|(name, value)| name == "AccountSid" && *value != twilio.account_sid) {
-        return Err(RequestError::WebhookSignature);
-    }
-    match inbound::parse(&params, &twilio.allowed).map_err(RequestError::Malformed)? {
-        Inbound::Message(message) => {
-            let conversation = app.conversation(&message.from);
-            app.accept(conversation, Event::Message(message)).await?;
-        }
-        Inbound::UnknownSender => app.count_unknown_sender(),
-        Inbound::NotAMessage => {}
-    }
-    Ok(([(header::CONTENT_TYPE, "text/xml")], NO_REPLY).into_response())
+    Ok(inbound)
+}
+
+fn no_reply() -> Response {
+    ([(header::CONTENT_TYPE, "text/xml")], NO_REPLY).into_response()
 }

@@ -9,7 +9,7 @@ use relay_core::id::{BlobId, ConversationId};
 use relay_core::machine::Conversation;
 use relay_core::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Overview,
-    Stats, Store, StoreError,
+    Reserve, Reserved, Stats, Store, StoreError,
 };
 use relay_core::time::Timestamp;
 use tokio::sync::mpsc;
@@ -144,6 +144,27 @@ impl Store for LoggedStore {
         limit: usize,
     ) -> Result<Vec<FeedEntry>, StoreError> {
         self.read("feed", self.inner.feed(conversation, cursor, limit).await)
+    }
+
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
+        self.written("reserve", self.inner.reserve(reserve).await)
+    }
+
+    async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        self.written("set_note", self.inner.set_note(name, text).await)
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.read("note", self.inner.note(name).await)
+    }
+
+    async fn forget(
+        &self,
+        conversation: &ConversationId,
+        blobs: &[BlobId],
+        notes: &[String],
+    ) -> Result<bool, StoreError> {
+        self.written("forget", self.inner.forget(conversation, blobs, notes).await)
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -1,15 +1,17 @@
 //! Carries one effect out, within its time. All effects are idempotent at their receiver or, in the chat, at least once.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use relay_core::id::RunId;
-use relay_core::machine::{Effect, Outcome, Say};
-use relay_core::protocol::{ApproveRequest, CancelRequest, Command, CommandRequest};
+use relay_core::id::{ConversationId, MessageId, RunId};
+use relay_core::machine::{Attachment, Effect, Event, Outcome};
+use relay_core::protocol::{ApproveRequest, CancelRequest, Command, CommandRequest, File, RefusalReason, Task};
 use relay_core::store::Blob;
 use relay_core::turn::Performance;
 
-use crate::app::App;
-use crate::channels::Outgoing;
+use super::say;
+use crate::app::{App, Kept, alias_note};
+use crate::channels::media::{Media, MediaError};
 use crate::clock;
 use crate::vm::{CallError, no_answer};
 
@@ -23,8 +25,10 @@ pub(super) enum Performed {
 
 /// A picture is kept this long: Twilio fetches within a minute, a person may scroll back for a day.
 const PICTURE_KEEP: Duration = Duration::from_secs(24 * 3600);
+/// A file waits so long for its task to start.
+const FILE_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
-pub(super) async fn perform(app: &App, performance: &Performance) -> Performed {
+pub(super) async fn perform(app: &Arc<App>, performance: &Performance) -> Performed {
     let timeout = performance.queued.effect.timeout(performance.attempt);
     let started = Instant::now();
     let outcome = match tokio::time::timeout(timeout, carry_out(app, performance)).await {
@@ -36,14 +40,12 @@ pub(super) async fn perform(app: &App, performance: &Performance) -> Performed {
     outcome.map_or(Performed::Fenced, Performed::Outcome)
 }
 
-async fn carry_out(app: &App, performance: &Performance) -> Result<Outcome, CallError> {
+async fn carry_out(app: &Arc<App>, performance: &Performance) -> Result<Outcome, CallError> {
     let conversation = performance.conversation.id.clone();
     let fence = performance.fence;
     match performance.queued.effect.clone() {
-        Effect::Say(say) => Ok(send(app, performance, &say).await),
-        Effect::StartRun { run, task } => {
-            app.vm.start(&CommandRequest { conversation, fence, command: Command::Run { run, task } }).await
-        }
+        Effect::Say(say) => Ok(say::send(app, performance, &say).await),
+        Effect::StartRun { run, task } => start(app, performance, run, task).await,
         Effect::Ask { question } => {
             app.vm.ask(&CommandRequest { conversation, fence, command: Command::Ask { question } }).await
         }
@@ -53,30 +55,115 @@ async fn carry_out(app: &App, performance: &Performance) -> Result<Outcome, Call
         Effect::CancelRun { run } => app.vm.cancel(&CancelRequest { conversation, fence, run }).await,
         Effect::Probe { run } => app.vm.probe(&run).await,
         Effect::KeepImage { run, name, .. } => keep_image(app, &run, &name).await,
+        Effect::FetchFile { message, part, attachment } => {
+            Ok(fetch_file(app, performance, &message, part, &attachment).await)
+        }
+        Effect::Transcribe { message, part, file } => transcribe(app, conversation, message, part, &file).await,
+        Effect::Introduce { alias } => {
+            let note = alias_note(&app.conversation(&alias));
+            let kept = app.store.set_note(&note, conversation.as_str()).await;
+            kept.map(|()| Outcome::Done).map_err(|_| CallError::NoAnswer)
+        }
     }
 }
 
-async fn send(app: &App, performance: &Performance, say: &Say) -> Outcome {
-    let refused = |message: &str| Outcome::Refused { reason: None, message: message.to_owned() };
-    let Some(to) = &performance.conversation.address else {
-        return refused("the conversation has no address");
+/// The VM is given the files first; it knows them by their names, so giving them again costs nothing but time.
+async fn start(app: &App, performance: &Performance, run: RunId, task: Task) -> Result<Outcome, CallError> {
+    let typing = async {
+        let conversation = &performance.conversation;
+        let channel = conversation.address.as_ref().and_then(|address| app.channel(address.channel));
+        if let (1, Some(channel), Some(heard)) = (performance.attempt, channel, &conversation.heard) {
+            channel.show_typing(heard).await;
+        }
     };
-    let Some(channel) = app.channel(to.channel) else {
-        return refused("the channel is not configured on this relay");
+    let starting = async {
+        if let Task::Prompt { files, .. } = &task {
+            for file in files {
+                let gone = || CallError::Refused {
+                    reason: RefusalReason::NotFound,
+                    message: "A file of this task is no longer there. Please send it again.".to_owned(),
+                };
+                let blob = app.store.blob(&file.id, clock::now()).await.map_err(|_| CallError::NoAnswer)?;
+                app.vm.give(&file.id, blob.ok_or_else(gone)?.bytes).await?;
+            }
+        }
+        let (conversation, fence) = (performance.conversation.id.clone(), performance.fence);
+        app.vm.start(&CommandRequest { conversation, fence, command: Command::Run { run, task } }).await
     };
-    let picture = say.picture.as_ref().map(|blob| app.picture_url(blob));
-    let conversation = &performance.conversation.id;
-    channel.send(Outgoing { to, conversation, effect: performance.queued.seq, say, picture }).await
+    // What only shows that something happens must not hold up what happens.
+    tokio::pin!(starting);
+    tokio::select! {
+        biased;
+        started = &mut starting => started,
+        () = typing => starting.await,
+    }
 }
 
 async fn keep_image(app: &App, run: &RunId, name: &str) -> Result<Outcome, CallError> {
     let (content_type, bytes) = app.vm.image(name).await?;
-    let id = app.blob_id(run, name);
+    let id = app.blob_id(Kept::Picture { run, name });
     let blob = Blob { content_type: content_type.to_owned(), bytes: bytes.to_vec() };
     match app.store.put_blob(&id, blob, clock::now() + PICTURE_KEEP).await {
         Ok(()) => Ok(Outcome::ImageKept { blob: id }),
         Err(_) => Err(CallError::NoAnswer),
     }
+}
+
+async fn fetch_file(
+    app: &App,
+    performance: &Performance,
+    message: &MessageId,
+    part: usize,
+    attachment: &Attachment,
+) -> Outcome {
+    let refused = |error: MediaError| Outcome::Refused { reason: None, message: error.to_string() };
+    let conversation = &performance.conversation;
+    let channel = conversation.address.as_ref().and_then(|address| app.channel(address.channel));
+    let Some(channel) = channel else { return refused(MediaError::Gone) };
+    let media = match channel.fetch(attachment).await {
+        Ok(media) => media,
+        Err(MediaError::NoAnswer) => return Outcome::NoAnswer { waited_ms: 0 },
+        Err(error) => return refused(error),
+    };
+    let id = app.blob_id(Kept::File { conversation: &conversation.id, message, part });
+    let name = format!("file-{}.{}", part + 1, media.extension);
+    let file =
+        File { id: id.clone(), name, content_type: media.content_type.to_owned(), bytes: media.bytes.len() as u64 };
+    // Kept as what no route shows: it is for the agent alone.
+    let blob = Blob { content_type: "application/octet-stream".to_owned(), bytes: media.bytes.to_vec() };
+    match app.store.put_blob(&id, blob, clock::now() + FILE_KEEP).await {
+        Ok(()) => Outcome::FileKept { file },
+        Err(_) => Outcome::NoAnswer { waited_ms: 0 },
+    }
+}
+
+/// Begun here, done by itself: it takes longer than an effect may. If this relay dies meanwhile, the machine notices that
+/// nothing came.
+async fn transcribe(
+    app: &Arc<App>,
+    conversation: ConversationId,
+    message: MessageId,
+    part: usize,
+    file: &File,
+) -> Result<Outcome, CallError> {
+    let Some(transcription) = app.transcription.clone() else {
+        let message = "Voice notes can't be listened to on this relay.".to_owned();
+        return Ok(Outcome::Refused { reason: None, message });
+    };
+    let blob = app.store.blob(&file.id, clock::now()).await.map_err(|_| CallError::NoAnswer)?;
+    let recording = blob.and_then(|blob| Media::of(blob.bytes.into()).ok());
+    let app = Arc::clone(app);
+    tokio::spawn(async move {
+        let text = match recording {
+            Some(recording) => transcription.listen(recording).await,
+            None => None,
+        };
+        let event = Event::Transcript { message, part, text };
+        if app.accept(conversation.clone(), event).await.is_err() {
+            tracing::warn!(%conversation, "what a voice note says could not be kept; the person is told to send it again");
+        }
+    });
+    Ok(Outcome::Done)
 }
 
 /// What kind of effect it is, for logs and operators: never what it says.
@@ -89,6 +176,9 @@ pub fn kind(effect: &Effect) -> &'static str {
         Effect::Ask { .. } => "ask",
         Effect::Probe { .. } => "probe",
         Effect::KeepImage { .. } => "keep_image",
+        Effect::FetchFile { .. } => "fetch_file",
+        Effect::Transcribe { .. } => "transcribe",
+        Effect::Introduce { .. } => "introduce",
     }
 }
 
@@ -100,6 +190,8 @@ fn log(performance: &Performance, outcome: Option<&Outcome>, took: Duration) {
         Some(Outcome::NoAnswer { .. }) => "no_answer",
         Some(Outcome::Busy { .. }) => "busy",
         Some(Outcome::Refused { .. }) => "refused",
+        Some(Outcome::Undelivered { .. }) => "undelivered",
+        Some(Outcome::Delayed { .. }) => "delayed",
         Some(_) => "done",
     };
     let (conversation, seq, attempt) = (&performance.conversation.id, performance.queued.seq.0, performance.attempt);

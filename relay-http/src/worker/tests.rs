@@ -11,7 +11,7 @@ use relay_core::machine::{Content, Conversation, Event, Message};
 use relay_core::store::sqlite::SqliteStore;
 use relay_core::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Overview,
-    Stats, Store,
+    Reserve, Reserved, Stats, Store,
 };
 use relay_core::time::Timestamp;
 use tokio::sync::Semaphore;
@@ -71,7 +71,7 @@ impl Spy {
         let conversation = ConversationId::parse(name).unwrap();
         let from = Address { channel: ChannelKind::Console, name: name.to_owned() };
         let content = Content::Text { text: "hello".into() };
-        let event = Event::Message(Message { id: MessageId::parse(name).unwrap(), from, content });
+        let event = Event::Message(Message::new(MessageId::parse(name).unwrap(), from, content));
         let ingest = Ingest {
             conversation: conversation.clone(),
             id: event.id().unwrap(),
@@ -135,6 +135,27 @@ impl Store for Spy {
             let _ = hints.send(hint).await;
         }
         Err(StoreError::Unavailable("the client has ended".into()))
+    }
+
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
+        self.inner.reserve(reserve).await
+    }
+
+    async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        self.inner.set_note(name, text).await
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.inner.note(name).await
+    }
+
+    async fn forget(
+        &self,
+        conversation: &ConversationId,
+        blobs: &[BlobId],
+        notes: &[String],
+    ) -> Result<bool, StoreError> {
+        self.inner.forget(conversation, blobs, notes).await
     }
 
     async fn conversation(&self, conversation: &ConversationId) -> Result<Option<Conversation>, StoreError> {

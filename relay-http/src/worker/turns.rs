@@ -1,5 +1,6 @@
 //! Takes a lease holder's turn: asks [`Turn`] what to do, does it, tells it what came of it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use relay_core::machine::Lane;
@@ -18,10 +19,18 @@ const COMMIT_ATTEMPTS_MAX: u32 = 3;
 const COMMIT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Work on one conversation until it is given back or lost. When it is due then is told to `deadlines`.
-pub(super) async fn take(app: &App, holding: Holding, deadlines: &mpsc::Sender<Deadline>, drain: &CancellationToken) {
+pub(super) async fn take(
+    app: &Arc<App>,
+    holding: Holding,
+    deadlines: &mpsc::Sender<Deadline>,
+    drain: &CancellationToken,
+) {
     let Holding { held, mut leased } = holding;
     let conversation = held.conversation.id.clone();
     let mut turn = Turn::begin(app.rules.clone(), held);
+    if !drain.is_cancelled() {
+        app.give_way().await;
+    }
     loop {
         if drain.is_cancelled() {
             turn.drain();
@@ -72,12 +81,13 @@ async fn place<'a>(app: &'a App, leased: Instant, performance: &Performance) -> 
     let left = LEASE.checked_sub(timeout + leased.elapsed()).filter(|left| !left.is_zero())?;
     match effect.lane() {
         Lane::Chat => tokio::time::timeout(left, app.sends.acquire()).await.ok()?.ok().map(Some),
-        Lane::Vm | Lane::Stop => Some(None),
+        Lane::Vm | Lane::Stop | Lane::Files => Some(None),
     }
 }
 
 async fn commit_surely(app: &App, commit: Commit) -> Result<Committed, StoreError> {
     let mut attempt = 1;
+    let _place = app.commits.acquire().await;
     loop {
         match app.store.commit(commit.clone()).await {
             Err(StoreError::Unavailable(_)) if attempt < COMMIT_ATTEMPTS_MAX => {

@@ -16,7 +16,7 @@ const SECRET: &str = "a-secret-for-tests-0123456789abcdef";
 fn command(text: &str, number: u64, fence: u64) -> CommandRequest {
     let conversation = Address { channel: ChannelKind::Console, name: "console:main".into() }.conversation(b"key");
     let run = RunId::of(&conversation, Timestamp(1), number);
-    let task = Task::Prompt { text: text.to_owned() };
+    let task = Task::prompt(text);
     CommandRequest { conversation, fence: Fence(fence), command: Command::Run { run, task } }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 
 use super::Plan;
@@ -11,7 +11,7 @@ use super::fakes::{AT_ONCE, Fake};
 use super::figures::{Figures, Spread};
 use super::load::{paced, saturate};
 use super::redis::Redis;
-use super::servers::{Server, Surroundings, own_cpu};
+use super::servers::{Server, Surroundings, admin, own_cpu};
 use super::webhooks::traffic;
 
 /// Of the baseline's webhooks a second, the relay takes at least this share.
@@ -30,6 +30,7 @@ const REFUSED_SHARE_MAX: usize = 1_000;
 const USERS: usize = 1_000;
 /// What is processed after the last answer is waited for this long.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
+const DRAIN_POLL: Duration = Duration::from_millis(500);
 /// The relay's and the baseline's sets of the message ids that they have seen.
 const RELAY_SEEN: &str = "{textslash}:v1:seen";
 const BASELINE_SEEN: &str = "{baseline}:seen";
@@ -55,6 +56,7 @@ struct Drain {
     took: f64,
     cpu_ms: f64,
     connections: usize,
+    sent: usize,
 }
 
 /// As many webhooks as are answered.
@@ -98,7 +100,7 @@ async fn relay(redis: &Redis, delay: Duration, requests: &Arc<[Bytes]>) -> anyho
     let (twilio, vm) = (Fake::twilio(delay).await?, Fake::vm(delay).await?);
     let relay = Server::relay(Surroundings { store: &redis.url(), twilio: &twilio, vm: &vm, users: USERS }).await?;
     let run = run(&relay, redis, RELAY_SEEN, requests).await?;
-    let drain = drained(&relay, &twilio, &vm, run.stored).await?;
+    let drain = drained(&relay, redis, &twilio, &vm, run.stored).await?;
     Ok(Run { drain: Some(drain), ..run })
 }
 
@@ -127,19 +129,33 @@ async fn run(server: &Server, redis: &Redis, seen: &str, requests: &Arc<[Bytes]>
     })
 }
 
-/// Wait until every message has had its effect: a run for everyone's first, a line in the chat for each other.
-async fn drained(relay: &Server, twilio: &Fake, vm: &Fake, messages: usize) -> anyhow::Result<Drain> {
+/// Wait until every message has had its effect: a run for everyone's first, a line in the chat for each other. Lines that wait
+/// for the same person come as one message.
+async fn drained(relay: &Server, redis: &Redis, twilio: &Fake, vm: &Fake, messages: usize) -> anyhow::Result<Drain> {
     let started = Instant::now();
     let all = async {
         vm.called(USERS).await;
-        twilio.called(messages - USERS).await
+        while waiting(redis).await? > 0 {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        anyhow::Ok(twilio.calls())
     };
     let Ok(calls) = tokio::time::timeout(DRAIN_TIMEOUT, all).await else {
         let (sent, runs) = (twilio.calls().count, vm.calls().count);
-        anyhow::bail!("only {sent} lines sent and {runs} runs started:\n{}", relay.program.log_end());
+        anyhow::bail!("only {sent} messages sent and {runs} runs started:\n{}", relay.program.log_end());
     };
+    let calls = calls?;
     let cpu_ms = relay.program.cpu()?.as_secs_f64() * 1e3 / messages as f64;
-    Ok(Drain { took: started.elapsed().as_secs_f64(), cpu_ms, connections: calls.connections })
+    let sent = calls.count;
+    Ok(Drain { took: started.elapsed().as_secs_f64(), cpu_ms, connections: calls.connections, sent })
+}
+
+/// Events and effects that wait in all conversations, as an operator is told.
+async fn waiting(redis: &Redis) -> anyhow::Result<u64> {
+    let url = redis.url();
+    let listing = admin(&["conversations", "--limit", "1", "--json"], &[("STATE_STORE", &url)]).await?;
+    let count = |name: &str| listing["stats"][name].as_u64().with_context(|| format!("{name} is not told"));
+    Ok(count("inbox")? + count("outbox")?)
 }
 
 fn tell(name: &str, runs: &[Run]) {
@@ -154,9 +170,10 @@ fn tell(name: &str, runs: &[Run]) {
     let drains: Vec<&Drain> = runs.iter().filter_map(|run| run.drain.as_ref()).collect();
     if !drains.is_empty() {
         println!(
-            "    until everybody has their answer: {} s more, {} ms server CPU each in all, {} connections to Twilio",
+            "    until everybody has their answer: {} s more, {} ms server CPU each in all; {} messages over {} connections",
             Spread::of(drains.iter().map(|drain| drain.took)),
             Spread::of(drains.iter().map(|drain| drain.cpu_ms)),
+            Spread::of(drains.iter().map(|drain| drain.sent as f64)),
             Spread::of(drains.iter().map(|drain| drain.connections as f64)),
         );
     }
@@ -182,7 +199,7 @@ pub(super) async fn latency(plan: &Plan, figures: &mut Figures) -> anyhow::Resul
         let (twilio, vm) = (Fake::twilio(USUAL_DELAY).await?, Fake::vm(USUAL_DELAY).await?);
         let relay = Server::relay(Surroundings { store: &redis.url(), twilio: &twilio, vm: &vm, users: USERS }).await?;
         relays.push(millis(paced(relay.address, &requests, QUIET_RATE).await?));
-        drained(&relay, &twilio, &vm, requests.len()).await?;
+        drained(&relay, &redis, &twilio, &vm, requests.len()).await?;
     }
     for (name, runs) in [("baseline", &baselines), ("relay", &relays)] {
         let of = |share: f64| Spread::of(runs.iter().map(|run| run.percentile(share)));

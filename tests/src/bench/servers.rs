@@ -188,6 +188,13 @@ async fn is_ready(address: SocketAddr) -> bool {
     connection.ask(request).await.is_ok_and(|answer| answer.status() == 200)
 }
 
+/// What `relay admin` tells, as JSON.
+pub(super) async fn admin(args: &[&str], vars: &[(&str, &str)]) -> anyhow::Result<serde_json::Value> {
+    let output = Command::new(built("relay")?).arg("admin").args(args).envs(vars.iter().copied()).output().await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
 /// A binary that was built with this one.
 fn built(name: &str) -> anyhow::Result<PathBuf> {
     let own = current_exe()?;

@@ -12,7 +12,7 @@ pub(super) const AUTH_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// What Twilio was told to call.
 pub(super) const PUBLIC_URL: &str = "https://relay.example.com";
 /// Our number.
-pub(super) const TO: &str = "whatsapp:+14155238886";
+pub(super) const TO: &str = "whatsapp:+15005550006";
 
 /// About as long as what people write when they describe a change.
 const PROMPT: &str = "The button on the sign-up page should be blue like the others, and when the form is sent twice the \

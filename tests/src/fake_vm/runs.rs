@@ -18,6 +18,11 @@ use super::{DRIVER, Refused};
 
 /// Lines of progress of one run at most.
 const PROGRESS_MAX: u64 = 4;
+/// What an agent says at length: forty kilobytes of Markdown with code in it.
+pub const ESSAY: &str = include_str!("../../../relay-core/tests/fixtures/long_answer.md");
+/// Lines of a chatty one, and how fast they come.
+const CHATTY_STEPS: u64 = 150;
+const CHATTY_PACE: Duration = Duration::from_millis(400);
 
 /// What is known of one run.
 #[derive(Clone, Debug)]
@@ -48,7 +53,7 @@ impl Run {
     /// The text of its task; empty when it has none.
     pub fn text(&self) -> &str {
         match &self.task {
-            Some(Task::Prompt { text }) => text,
+            Some(Task::Prompt { text, .. }) => text,
             _ => "",
         }
     }
@@ -282,8 +287,14 @@ impl Runs {
     async fn work(&self, run: &RunId) {
         self.with(run, |entry| entry.report(VmEvent::Started { driver: DRIVER.to_owned() }));
         let text = self.with(run, |entry| entry.run.text().to_owned());
-        for step in 1..=mixed(run, 1) % (PROGRESS_MAX + 1) {
-            self.rest(run, step).await;
+        let chatty = text.contains("chatty");
+        let steps = if chatty { CHATTY_STEPS } else { mixed(run, 1) % (PROGRESS_MAX + 1) };
+        for step in 1..=steps {
+            if chatty {
+                tokio::time::sleep(CHATTY_PACE).await;
+            } else {
+                self.rest(run, step).await;
+            }
             let text = format!("Step {step} of run {}", run.number());
             self.with(run, |entry| entry.report_at_work(VmEvent::Progress { text }));
         }
@@ -294,6 +305,9 @@ impl Runs {
         self.with(run, |entry| {
             if entry.run.state != RunState::Running {
                 return;
+            }
+            if text.contains("essay") {
+                return entry.over(VmEvent::Finished { outcome: RunOutcome::Answered { text: ESSAY.to_owned() } });
             }
             if text.contains("question") {
                 return entry

@@ -54,9 +54,19 @@ impl Post {
         wait_until("a webhook to be accepted", bound, async || self.write(person, sid, body).await == Some(200)).await;
     }
 
+    /// A button that this person presses, through the edge.
+    pub async fn press(&self, person: &str, sid: &str, payload: &str) -> Option<u16> {
+        let more = [("Body", "a button"), ("ButtonText", "a button"), ("ButtonPayload", payload)];
+        self.form(&self.edge, person, sid, &more).await
+    }
+
     async fn post(&self, to: &str, person: &str, sid: &str, body: &str) -> Option<u16> {
-        let params =
-            [("MessageSid", sid), ("AccountSid", ACCOUNT), ("From", person), ("NumMedia", "0"), ("Body", body)];
+        self.form(to, person, sid, &[("Body", body)]).await
+    }
+
+    async fn form(&self, to: &str, person: &str, sid: &str, more: &[(&str, &str)]) -> Option<u16> {
+        let mut params = vec![("MessageSid", sid), ("AccountSid", ACCOUNT), ("From", person), ("NumMedia", "0")];
+        params.extend(more);
         let webhook = signed_webhook(TOKEN, &format!("{}/webhook", self.edge), &params);
         let request = self
             .client

@@ -247,7 +247,7 @@ impl Conversation<'_> {
     }
 
     async fn say_and_listen(&self, stdin: &mut Option<ChildStdin>, lines: &mut Lines<ChildStdout>) -> Talk {
-        let content = json!([{"type": "text", "text": self.job.prompt}]);
+        let content = json!([{"type": "text", "text": said(self.job)}]);
         say(stdin, &json!({"type": "user", "message": {"role": "user", "content": content}})).await;
         let mut progress = Progress::new(&self.job.worktree);
         let mut started = false;
@@ -281,6 +281,15 @@ impl Conversation<'_> {
     async fn tell(&self, event: AgentEvent) {
         let _ = self.events.send(event).await;
     }
+}
+
+/// The person's words, and where the files are that came with them.
+fn said(job: &Job) -> String {
+    if job.files.is_empty() {
+        return job.prompt.clone();
+    }
+    let list: Vec<String> = job.files.iter().map(|file| format!("- {}", file.display())).collect();
+    format!("{}\n\nFiles that came with this message:\n{}", job.prompt, list.join("\n")).trim_start().to_owned()
 }
 
 /// Ask the agent to end its turn, and wait until it has.

@@ -13,7 +13,7 @@
 //! | otherwise  | edits and is done within a second |
 //!
 //! Editing: the first word of the prompt that names a file (`hello.txt`, `docs/notes.md`) is the file, else `NOTES.md`; a
-//! line with the beginning of the prompt is appended to it.
+//! line with the beginning of the prompt is appended to it. Files that came with the prompt are copied into the worktree.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -29,7 +29,8 @@ use crate::images::ImageKind;
 use crate::supervise::{AgentCommand, Supervised, Supervision};
 use crate::text::first_line;
 
-/// What the demo agent's process runs. `$1` is the word from the table, `$2` the file, `$3` the line to append.
+/// What the demo agent's process runs. `$1` is the word from the table, `$2` the file, `$3` the line to append; then come files
+/// that are copied into the worktree.
 const SCRIPT: &str = include_str!("demo/agent.sh");
 const PICTURE: &[u8] = include_bytes!("../../assets/demo.png");
 const LINE_BYTES_MAX: usize = 4_096;
@@ -63,7 +64,11 @@ impl Demo {
         let note = format!("- {}", first_line(&job.prompt, NOTE_CHARS_MAX));
         AgentCommand {
             program: "sh".into(),
-            args: ["-c", SCRIPT, "demo-agent", mode.word(), file, &note].map(OsString::from).to_vec(),
+            args: ["-c", SCRIPT, "demo-agent", mode.word(), file, &note]
+                .map(OsString::from)
+                .into_iter()
+                .chain(job.files.iter().map(OsString::from))
+                .collect(),
             env: vec![("PATH".to_owned(), self.search_path.clone())],
             directory: job.worktree.clone(),
             lock: job.lock.clone(),

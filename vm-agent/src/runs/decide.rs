@@ -76,7 +76,7 @@ impl Runs {
             task => task,
         });
         let title = match task {
-            Some(Task::Prompt { text }) => first_line(&text, TITLE_CHARS_MAX),
+            Some(Task::Prompt { text, .. }) => first_line(&text, TITLE_CHARS_MAX),
             _ => format!("Work of run {}", run.number()),
         };
         let changes = self.with_log(run, |log| log.newest_changes()).ok().flatten();

@@ -1,9 +1,10 @@
 //! A run at work: the repository made ready, the agent started and listened to until it ends.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use relay_core::id::RunId;
-use relay_core::protocol::{BEAT_INTERVAL_MS, PROGRESS_CHARS_MAX, Task, VmEvent};
+use relay_core::protocol::{BEAT_INTERVAL_MS, File, PROGRESS_CHARS_MAX, Task, VmEvent};
 use relay_core::time::humane;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -62,7 +63,7 @@ impl Runs {
 
     async fn task(&self, run: &RunId, stop: &CancellationToken) -> Result<Ending, String> {
         match self.record(run).and_then(|record| record.task) {
-            Some(Task::Prompt { text }) => self.prompt(run, text, stop).await,
+            Some(Task::Prompt { text, files }) => self.prompt(run, text, &files, stop).await,
             Some(Task::Clone { url }) => tokio::select! {
                 ending = self.clone_repository(&url) => ending,
                 () = stop.cancelled() => Ok(Ending::Stopped),
@@ -72,7 +73,14 @@ impl Runs {
         }
     }
 
-    async fn prompt(&self, run: &RunId, prompt: String, stop: &CancellationToken) -> Result<Ending, String> {
+    async fn prompt(
+        &self,
+        run: &RunId,
+        prompt: String,
+        files: &[File],
+        stop: &CancellationToken,
+    ) -> Result<Ending, String> {
+        let files = self.files(files)?;
         let repository = tokio::select! {
             repository = self.current_repository() => repository?,
             () = stop.cancelled() => return Ok(Ending::Stopped),
@@ -87,8 +95,19 @@ impl Runs {
             None
         });
         let lock = self.with_log(run, |log| Ok(log.lock())).map_err(|error| error.to_string())?;
-        let job = Job { run: run.clone(), prompt, worktree: repository.worktree().to_owned(), session, lock };
+        let job = Job { run: run.clone(), prompt, files, worktree: repository.worktree().to_owned(), session, lock };
         Ok(self.drive(&job, &repository, stop).await)
+    }
+
+    /// Where the files of a task are.
+    fn files(&self, files: &[File]) -> Result<Vec<PathBuf>, String> {
+        let missing = |file: &File| format!("The file {} did not reach your VM. Please send it again.", file.name);
+        let path = |file: &File| match self.0.surroundings.uploads.named(file) {
+            Ok(Some(path)) => Ok(path),
+            Ok(None) => Err(missing(file)),
+            Err(error) => Err(format!("A file that you sent cannot be read: {error}")),
+        };
+        files.iter().map(path).collect()
     }
 
     /// Keep the worktree as it is, and write down that from now on it is the run's.

@@ -186,7 +186,7 @@ async fn a_diff_that_waits_is_told_again_to_whoever_starts_its_run() {
         (health.unreported_events == 0).then_some(())
     })
     .await;
-    let again = vm.start_run(1, Task::Prompt { text: "again".to_owned() }).await;
+    let again = vm.start_run(1, Task::prompt("again")).await;
     assert!(again.json::<Accepted>().await.unwrap().repeated);
     eventually("the diff again", async || (vm.relay.outcomes(&run).len() == 2).then_some(())).await;
     assert_eq!(vm.relay.outcomes(&run), [shown.clone(), shown]);
@@ -216,7 +216,7 @@ async fn a_run_that_is_over_tells_its_end_again_to_whoever_starts_or_cancels_it(
             .await;
             match time {
                 1 => repeated(vm.cancel(run).await).await,
-                _ => repeated(vm.start_run(number, Task::Prompt { text: "again".to_owned() }).await).await,
+                _ => repeated(vm.start_run(number, Task::prompt("again")).await).await,
             }
         }
         assert_eq!(vm.relay.event(&decided_on, time, decided).await, DecisionResult::RolledBack);

@@ -59,7 +59,7 @@ async fn bad_bodies_get_clear_answers() {
 async fn a_second_run_waits_its_turn_and_a_repeated_one_changes_nothing() {
     let vm = Vm::demo().await;
     let first = vm.prompt(1, "slow work").await;
-    let task = || Task::Prompt { text: "more".to_owned() };
+    let task = || Task::prompt("more");
     let repeated = vm.command(1, Command::Run { run: first.clone(), task: task() }).await;
     assert!(repeated.text().await.unwrap().contains("\"repeated\":true"));
     let second = vm.command(1, Command::Run { run: run(2), task: task() }).await;

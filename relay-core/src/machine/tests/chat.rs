@@ -84,8 +84,10 @@ fn a_long_diff_comes_in_parts_with_its_choice_on_the_last_and_counts_as_shown_wi
     let says = talk.says();
     assert!(says.iter().all(|say| split::units(&say.text) + say.code.as_deref().map_or(0, split::units) <= 1_600));
     let choices: Vec<bool> = says.iter().map(|say| say.choice.is_some()).collect();
-    assert_eq!(choices, [false, false, false, false, true]);
-    assert_eq!(says.last().unwrap().text, text::CODE_CUT);
+    assert_eq!(choices, [false, false, false, true]);
+    let last = says.last().unwrap();
+    assert_eq!(last.text, format!("(4/4) {}", text::CODE_CUT));
+    assert!(last.page.as_ref().is_some_and(|page| page.len() > 10_000), "all of it is a page");
     let parts = talk.outbox.clone();
     for part in &parts {
         assert!(matches!(talk.phase(), Phase::AwaitingApproval(pending) if !pending.shown));

@@ -6,7 +6,8 @@
 -- Reply {'newer', format}  written by a newer program; put off, otherwise nothing was changed
 --       {'taken'}          somebody has a lease that has not run out
 --       {'notdue'}         it is not due, or not known
---       {'held', fence, state, outbox, event...}  the caller has the lease
+--       {'held', fence, abandoned, state, outbox, event...}  the caller has the lease; abandoned is '1' where the holder
+--       before did not give it back, or that is no longer known
 -- Again with the same nonce: the same reply, nothing more is changed.
 
 -- Alarms ring a little late: whoever set a deadline acts on it by itself, and the others then find nothing to do.
@@ -26,8 +27,8 @@ local function later(reply)
     return {reply}
 end
 
-local function held(fence)
-    local reply, slots = {'held', fence, c[8] or '', c[9] or ''}, {}
+local function held(fence, abandoned)
+    local reply, slots = {'held', fence, abandoned and '1' or '0', c[8] or '', c[9] or ''}, {}
     for i = first, next_ - 1 do slots[#slots + 1] = 'e' .. i end
     if #slots > 0 then
         for _, event in ipairs(redis.call('HMGET', KEYS[1], unpack(slots))) do reply[#reply + 1] = event end
@@ -45,7 +46,7 @@ if tonumber(c[1] or 0) > tonumber(ARGV[6]) then
     redis.call('ZADD', KEYS[2], now + tonumber(ARGV[7]), id)
     return {'newer', c[1]}
 end
-if c[5] == nonce and holder == node then return held(tonumber(c[4])) end
+if c[5] == nonce and holder == node then return held(tonumber(c[4]), true) end
 if holder ~= '' and due_at > now then return later('taken') end
 -- Few and small enough that nobody else waits long for this script and its reply.
 local reports = {}
@@ -70,4 +71,4 @@ set[#set + 1] = next_
 redis.call('HSET', KEYS[1], unpack(set))
 redis.call('ZADD', KEYS[2], until_, id)
 redis.call('SET', KEYS[3], '', 'PX', ARGV[5] + ALARM_DELAY_MS)
-return held(fence)
+return held(fence, holder ~= '')

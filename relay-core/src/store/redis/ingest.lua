@@ -6,7 +6,8 @@
 --       {'duplicate'}      the event id was seen before; nothing was changed
 --       {'full'}           the inbox is full; nothing was changed
 --       {'queued'}         appended; somebody else has the lease
---       {'held', fence, state, outbox, event...}  appended; the caller has the lease
+--       {'held', fence, abandoned, state, outbox, event...}  appended; the caller has the lease; abandoned is '1' where
+--       the holder before did not give it back, or that is no longer known
 -- Again with the same nonce: the same reply, nothing more is changed.
 
 -- Alarms ring a little late: whoever set a deadline acts on it by itself, and the others then find nothing to do.
@@ -20,8 +21,8 @@ local first, next_ = tonumber(c[6] or 0), tonumber(c[7] or 0)
 
 if format > tonumber(ARGV[8]) then return {'newer', c[1]} end
 
-local function held(fence, last)
-    local reply = {'held', fence, c[8] or '', c[9] or ''}
+local function held(fence, abandoned, last)
+    local reply = {'held', fence, abandoned and '1' or '0', c[8] or '', c[9] or ''}
     local slots = {}
     for i = first, next_ - 1 do slots[#slots + 1] = 'e' .. i end
     if #slots > 0 then
@@ -31,7 +32,7 @@ local function held(fence, last)
     return reply
 end
 
-if c[5] == nonce and holder == node then return held(tonumber(c[4])) end
+if c[5] == nonce and holder == node then return held(tonumber(c[4]), true) end
 if next_ - first >= tonumber(ARGV[9]) then
     return {redis.call('ZSCORE', KEYS[2], ARGV[2]) and 'duplicate' or 'full'}
 end
@@ -46,4 +47,4 @@ redis.call('HSET', KEYS[1], 'e' .. next_, ARGV[3], 'first', first, 'next', next_
     'holder', node, 'due_at', until_, 'fence', fence, 'nonce', nonce)
 redis.call('ZADD', KEYS[3], until_, ARGV[1])
 redis.call('SET', KEYS[4], '', 'PX', ARGV[7] + ALARM_DELAY_MS)
-return held(fence, ARGV[3])
+return held(fence, holder ~= '', ARGV[3])

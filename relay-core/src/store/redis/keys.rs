@@ -109,6 +109,16 @@ impl Keys {
         format!("{}blobs", self.prefix)
     }
 
+    /// When the next turn of each line is free.
+    pub fn lines(&self) -> String {
+        format!("{}lines", self.prefix)
+    }
+
+    /// Short texts by name.
+    pub fn notes(&self) -> String {
+        format!("{}notes", self.prefix)
+    }
+
     /// A conversation's feed, by cursor.
     pub fn feed(&self, id: &ConversationId) -> String {
         format!("{}feed:{id}", self.prefix)

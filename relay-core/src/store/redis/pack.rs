@@ -48,6 +48,7 @@ pub(super) fn held(id: &ConversationId, taken: Taken, nonce: Nonce) -> Result<He
         nonce,
         inbox: events(id, &taken.events)?,
         outbox: outbox(&taken.outbox)?,
+        abandoned: taken.abandoned,
     })
 }
 
@@ -78,6 +79,8 @@ fn outbox(packed: &str) -> Result<Vec<Queued>, StoreError> {
         queued.push(Queued { seq: EffectSeq(place.parse().map_err(|_| broken())?), effect: decode(effect)? });
         rest = after;
     }
+    // One that is asked for again stands behind those that were asked for after it.
+    queued.sort_by_key(|queued| queued.seq);
     Ok(queued)
 }
 
@@ -101,7 +104,7 @@ mod tests {
     #[test]
     fn an_outbox_is_read_as_the_script_packs_it() {
         let effect = |text: &str| Effect::Say(Say { text: text.into(), ..Say::default() });
-        let packed: String = [(7, "a:1:b"), (12, "größer 😀")]
+        let packed: String = [(12, "größer 😀"), (7, "a:1:b")]
             .map(|(seq, text)| {
                 let json = serde_json::to_string(&effect(text)).unwrap();
                 format!("{seq}:{}:{json}", json.len())
@@ -109,7 +112,7 @@ mod tests {
             .concat();
         let queued = outbox(&packed).unwrap();
         assert_eq!(queued.iter().map(|queued| queued.seq.0).collect::<Vec<_>>(), [7, 12]);
-        assert_eq!(queued[1].effect, effect("größer 😀"));
+        assert_eq!(queued[1].effect, effect("größer 😀"), "one that was asked for again comes first");
         assert!(outbox("").unwrap().is_empty());
         for broken in ["7", "7:", "7:99:{}", "x:2:{}", "7:1:😀"] {
             assert!(outbox(broken).is_err(), "{broken:?}");

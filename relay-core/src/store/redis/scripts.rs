@@ -1,5 +1,7 @@
 //! The Lua scripts, one typed function each. Each file begins with its contract; nothing here knows more than that.
 
+use std::time::Duration;
+
 use fred::clients::Client;
 use fred::error::Error;
 use fred::interfaces::LuaInterface;
@@ -8,10 +10,12 @@ use fred::types::scripts::Script;
 
 use super::keys::Keys;
 use super::pack;
-use crate::id::{ConversationId, Fence};
+use crate::id::{BlobId, ConversationId, Fence};
 use crate::machine::{Conversation, Event};
 use crate::protocol::BODY_BYTES_MAX;
-use crate::store::{Claim, Commit, DeadLetter, FEED_MAX, INBOX_MAX, Ingest, LEASE, StoreError, UNREADABLE_PAUSE};
+use crate::store::{
+    Claim, Commit, DeadLetter, FEED_MAX, INBOX_MAX, Ingest, LEASE, Reserve, Reserved, StoreError, UNREADABLE_PAUSE,
+};
 use crate::time::Timestamp;
 
 /// Upstash then locks the keys of the script alone; any other Redis refuses the line.
@@ -28,12 +32,15 @@ pub(super) struct Scripts {
     put_off: Script,
     redrive: Script,
     append_feed: Script,
+    reserve: Script,
+    forget: Script,
 }
 
 /// What a taken conversation looks like on the wire.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) fence: Fence,
+    pub(super) abandoned: bool,
     pub(super) state: String,
     pub(super) outbox: String,
     pub(super) events: Vec<String>,
@@ -74,6 +81,8 @@ impl Scripts {
             put_off: script(include_str!("put_off.lua")),
             redrive: script(include_str!("redrive.lua")),
             append_feed: script(include_str!("append_feed.lua")),
+            reserve: script(include_str!("reserve.lua")),
+            forget: script(include_str!("forget.lua")),
         }
     }
 
@@ -201,6 +210,55 @@ impl Scripts {
         let args = vec![text(key), text(entry), number(FEED_MAX as u64), text(&keys.fed()), text(id.as_str())];
         yes(run(client, &self.append_feed, names, args).await?).map(|_| ())
     }
+
+    pub(super) async fn reserve(&self, client: &Client, keys: &Keys, call: &Reserve) -> Result<Reserved, StoreError> {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let length = micros(call.interval).saturating_mul(call.count.into());
+        let args = vec![
+            text(&call.line),
+            number(call.now.as_millis().saturating_mul(1_000)),
+            number(length),
+            number(micros(call.wait_max)),
+        ];
+        let mut reply = Reply::new(run(client, &self.reserve, vec![keys.lines()], args).await?)?;
+        let answer = reply.word()?;
+        let wait = Duration::from_micros(reply.word()?.parse().map_err(|_| unexpected("a wait that is no number"))?);
+        match answer.as_str() {
+            "in" => Ok(Reserved::In(wait)),
+            "later" => Ok(Reserved::Later(wait)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Whether there was such a conversation. `letters` are its dead letters as they stand in their set.
+    pub(super) async fn forget(
+        &self,
+        client: &Client,
+        keys: &Keys,
+        id: &ConversationId,
+        letters: &[String],
+        (blobs, notes): (&[BlobId], &[String]),
+    ) -> Result<bool, StoreError> {
+        let mut names = vec![
+            keys.conversation(id),
+            keys.due(),
+            keys.alarm(id),
+            keys.reports(id),
+            keys.feed(id),
+            keys.feed_keys(id),
+            keys.dead(),
+            keys.notes(),
+            keys.blobs(),
+        ];
+        names.extend(blobs.iter().map(|blob| keys.blob(blob)));
+        let mut args = vec![text(id.as_str())];
+        for list in [letters, notes] {
+            args.push(number(list.len() as u64));
+            args.extend(list.iter().map(|one| text(one)));
+        }
+        args.extend(blobs.iter().map(|blob| text(blob.as_str())));
+        yes(run(client, &self.forget, names, args).await?)
+    }
 }
 
 /// Run by name; a server that does not have the script is given it. (`SCRIPT LOAD` would leave a gap on a server with replicas.)
@@ -235,8 +293,9 @@ impl Reply {
 
     fn taken(mut self) -> Result<Taken, StoreError> {
         let fence = self.word()?.parse().map_err(|_| unexpected("a fence that is no number"))?;
+        let abandoned = self.word()? == "1";
         let (state, outbox) = (self.word()?, self.word()?);
-        Ok(Taken { fence: Fence(fence), state, outbox, events: self.rest()? })
+        Ok(Taken { fence: Fence(fence), abandoned, state, outbox, events: self.rest()? })
     }
 }
 

@@ -23,6 +23,13 @@ pub(super) async fn dead_letter(client: &Client, keys: &Keys, letter: u64) -> Re
     found.first().map(|member| pack::letter(member)).transpose()
 }
 
+/// A conversation's dead letters, as they stand in their set.
+pub(super) async fn letters_of(client: &Client, keys: &Keys, id: &ConversationId) -> Result<Vec<String>, StoreError> {
+    let members: Vec<String> = client.zrange(keys.dead(), 0, -1, None, false, None, false).await?;
+    let is_of = |member: &String| pack::letter(member).is_ok_and(|letter| letter.conversation == *id);
+    Ok(members.into_iter().filter(is_of).collect())
+}
+
 pub(super) async fn overview(
     client: &Client,
     keys: &Keys,

@@ -35,10 +35,9 @@ impl Lease {
 
 pub(super) fn ingest(db: &Transaction, ingest: &Ingest) -> Result<Ingested, StoreError> {
     let id = &ingest.conversation;
-    db.prepare_cached("INSERT OR IGNORE INTO conversations (id) VALUES (?1)")?.execute([id.as_str()])?;
-    let lease = lease(db, id)?.ok_or_else(|| StoreError::Unreadable("a row vanished in its transaction".into()))?;
-    if lease.is_repeat(&ingest.nonce, &ingest.node) {
-        return Ok(Ingested::Held(Box::new(held(db, id, lease.fence, &ingest.nonce)?)));
+    let known = lease(db, id)?;
+    if let Some(lease) = known.as_ref().filter(|lease| lease.is_repeat(&ingest.nonce, &ingest.node)) {
+        return Ok(Ingested::Held(Box::new(held(db, id, lease.fence, &ingest.nonce, true)?)));
     }
     let waiting: i64 = db
         .prepare_cached("SELECT count(*) FROM inbox WHERE conversation = ?1")?
@@ -56,12 +55,16 @@ pub(super) fn ingest(db: &Transaction, ingest: &Ingest) -> Result<Ingested, Stor
     }
     db.prepare_cached("INSERT INTO seen (event_id, at) VALUES (?1, ?2)")?
         .execute(params![ingest.id.as_str(), signed(ingest.now.as_millis())])?;
+    if known.is_none() {
+        db.prepare_cached("INSERT INTO conversations (id) VALUES (?1)")?.execute([id.as_str()])?;
+    }
+    let lease = lease(db, id)?.ok_or_else(|| StoreError::Unreadable("a row vanished in its transaction".into()))?;
     append(db, id, &ingest.event)?;
     if lease.is_held(ingest.now) {
         return Ok(Ingested::Queued);
     }
     let fence = take(db, id, &lease, &ingest.node, &ingest.nonce, ingest.now)?;
-    Ok(Ingested::Held(Box::new(held(db, id, fence, &ingest.nonce)?)))
+    Ok(Ingested::Held(Box::new(held(db, id, fence, &ingest.nonce, lease.holder.is_some())?)))
 }
 
 pub(super) fn commit(db: &Transaction, commit: &Commit) -> Result<Committed, StoreError> {
@@ -122,7 +125,7 @@ pub(super) fn claim(db: &Transaction, claim: &Claim) -> Result<Claimed, StoreErr
         return Ok(Claimed::NotDue);
     };
     if lease.is_repeat(&claim.nonce, &claim.node) {
-        return Ok(Claimed::Held(Box::new(held(db, id, lease.fence, &claim.nonce)?)));
+        return Ok(Claimed::Held(Box::new(held(db, id, lease.fence, &claim.nonce, true)?)));
     }
     if lease.is_held(claim.now) {
         return Ok(Claimed::Taken);
@@ -131,7 +134,7 @@ pub(super) fn claim(db: &Transaction, claim: &Claim) -> Result<Claimed, StoreErr
         return Ok(Claimed::NotDue);
     }
     // Read first: what can't be read is not taken.
-    match held(db, id, lease.fence, &claim.nonce) {
+    match held(db, id, lease.fence, &claim.nonce, lease.holder.is_some()) {
         Ok(found) => {
             let fence = take(db, id, &lease, &claim.node, &claim.nonce, claim.now)?;
             Ok(Claimed::Held(Box::new(Held { fence, ..found })))
@@ -219,9 +222,16 @@ fn take(
     Ok(fence)
 }
 
-fn held(db: &Transaction, id: &ConversationId, fence: Fence, nonce: &Nonce) -> Result<Held, StoreError> {
+fn held(
+    db: &Transaction,
+    id: &ConversationId,
+    fence: Fence,
+    nonce: &Nonce,
+    abandoned: bool,
+) -> Result<Held, StoreError> {
     let conversation = conversation(db, id)?.unwrap_or_else(|| Conversation::new(id.clone()));
-    Ok(Held { conversation, fence, nonce: nonce.clone(), inbox: inbox(db, id)?, outbox: outbox(db, id)? })
+    let (nonce, inbox, outbox) = (nonce.clone(), inbox(db, id)?, outbox(db, id)?);
+    Ok(Held { conversation, fence, nonce, inbox, outbox, abandoned })
 }
 
 fn inbox(db: &Transaction, id: &ConversationId) -> Result<Vec<Event>, StoreError> {

@@ -53,3 +53,14 @@ CREATE TABLE IF NOT EXISTS feed (
     entry        TEXT NOT NULL,
     UNIQUE (conversation, key)
 ) STRICT;
+
+-- When the next turn of a line is free, in microseconds since the epoch.
+CREATE TABLE IF NOT EXISTS lines (
+    line    TEXT PRIMARY KEY,
+    free_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS notes (
+    name TEXT PRIMARY KEY,
+    text TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,11 +1,15 @@
 //! What the relays share besides mailboxes: dead letters, counts, pictures, feeds.
 
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{decode, mailbox, signed, unsigned};
 use crate::id::{BlobId, ConversationId, Fence, NodeId};
 use crate::machine::Event;
-use crate::store::{Blob, DEDUPE_KEEP, DeadLetter, FEED_MAX, FeedEntry, Overview, Stats, StoreError};
+use crate::store::{
+    Blob, DEDUPE_KEEP, DeadLetter, FEED_MAX, FeedEntry, Overview, Reserve, Reserved, Stats, StoreError,
+};
 use crate::time::Timestamp;
 
 pub(super) fn dead_letters(db: &Transaction, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
@@ -104,6 +108,60 @@ pub(super) fn feed(
         })?
         .collect::<Result<_, _>>()?;
     Ok(entries)
+}
+
+pub(super) fn reserve(db: &Transaction, reserve: &Reserve) -> Result<Reserved, StoreError> {
+    let free_at: Option<i64> = db
+        .prepare_cached("SELECT free_at FROM lines WHERE line = ?1")?
+        .query_row([&reserve.line], |row| row.get(0))
+        .optional()?;
+    let (free_at, reserved) = turn(reserve, free_at.map_or(0, unsigned));
+    if let Reserved::In(_) = reserved {
+        db.prepare_cached("INSERT OR REPLACE INTO lines (line, free_at) VALUES (?1, ?2)")?
+            .execute(params![reserve.line, signed(free_at)])?;
+    }
+    Ok(reserved)
+}
+
+/// What comes of it when the line is free from `free_at` on, and when it is free then: both in microseconds, because a fast line
+/// has turns closer than milliseconds.
+fn turn(reserve: &Reserve, free_at: u64) -> (u64, Reserved) {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let now = reserve.now.as_millis().saturating_mul(1_000);
+    let turn = free_at.max(now);
+    let wait = Duration::from_micros(turn - now);
+    if wait > reserve.wait_max {
+        return (free_at, Reserved::Later(wait));
+    }
+    (turn.saturating_add(micros(reserve.interval).saturating_mul(reserve.count.into())), Reserved::In(wait))
+}
+
+pub(super) fn set_note(db: &Transaction, name: &str, text: &str) -> Result<(), StoreError> {
+    db.prepare_cached("INSERT OR REPLACE INTO notes (name, text) VALUES (?1, ?2)")?.execute([name, text])?;
+    Ok(())
+}
+
+pub(super) fn note(db: &Transaction, name: &str) -> Result<Option<String>, StoreError> {
+    let note = db.prepare_cached("SELECT text FROM notes WHERE name = ?1")?.query_row([name], |row| row.get(0));
+    Ok(note.optional()?)
+}
+
+pub(super) fn forget(
+    db: &Transaction,
+    id: &ConversationId,
+    blobs: &[BlobId],
+    notes: &[String],
+) -> Result<bool, StoreError> {
+    for table in ["inbox", "outbox", "dead_letters", "feed"] {
+        db.execute(&format!("DELETE FROM {table} WHERE conversation = ?1"), [id.as_str()])?;
+    }
+    for blob in blobs {
+        db.execute("DELETE FROM blobs WHERE id = ?1", [blob.as_str()])?;
+    }
+    for note in notes {
+        db.execute("DELETE FROM notes WHERE name = ?1", [note])?;
+    }
+    Ok(db.execute("DELETE FROM conversations WHERE id = ?1", [id.as_str()])? > 0)
 }
 
 pub(super) fn sweep(db: &Transaction, now: Timestamp) -> Result<(), StoreError> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::flight::Flight;
 use super::history::Heard;
 use super::world::{Happening, Origin, World};
-use crate::id::{Address, ConversationId, MessageId};
-use crate::machine::{Choice, Content, Effect, Event, Message, Outcome};
+use crate::id::{Address, ChannelKind, ConversationId, EffectSeq, MessageId};
+use crate::machine::{Choice, Content, Effect, Event, Failure, Message, Outcome, Receipt};
 
 /// Somebody who has work done.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl World {
         let delivery = self.deliveries.len();
         self.note(|_| format!("person {who} writes M{delivery}: {content:?}"));
         let id = MessageId::parse(format!("M{delivery}")).expect("short and plain");
-        let message = Message { id, from: self.people[who].address.clone(), content };
+        let message = Message::new(id, self.people[who].address.clone(), content);
         self.deliveries.push(Delivery { who, message, accepted: false });
         self.after_some(20, 2_000, Happening::Webhook { delivery, insist: true });
         if self.mishap(self.plan.loss_percent) {
@@ -81,12 +81,23 @@ impl World {
         match origin {
             Origin::Delivery(delivery) => self.deliveries[delivery].accepted = true,
             Origin::Report { who, run, seq } => self.report_accepted(who, run, seq),
+            Origin::Nobody => {}
         }
     }
 
     /// The provider's answer to a message from a relay; `None` when it gives none.
     pub(super) fn provider_takes(&mut self, flight: &Flight) -> Option<Outcome> {
         let Effect::Say(say) = &flight.performance.queued.effect else { return None };
+        let conversation = flight.performance.conversation.id.clone();
+        let (seq, delivery) = (flight.performance.queued.seq, &flight.performance.conversation.delivery);
+        let is_same =
+            |heard: &&Heard| heard.conversation == conversation && heard.seq == seq && heard.failure.is_none();
+        if delivery.doubts(seq)
+            && let Some(found) =
+                self.history.chat.iter().find(|heard| is_same(heard) && !delivery.knows(&heard.message))
+        {
+            return Some(Outcome::Sent { message: found.message.clone() });
+        }
         if self.mishap(self.plan.loss_percent) {
             let retry_after_ms = self.percent(50).then_some(2_000);
             return Some(Outcome::busy(retry_after_ms));
@@ -94,18 +105,54 @@ impl World {
         if self.mishap(self.plan.refusal_percent) {
             return Some(Outcome::Refused { reason: None, message: "not deliverable".into() });
         }
-        let conversation = flight.performance.conversation.id.clone();
-        let seq = flight.performance.queued.seq;
-        if self.history.chat.iter().any(|heard| heard.conversation == conversation && heard.seq == seq) {
+        if self.history.chat.iter().any(|heard| is_same(&heard)) {
             self.totals.repeats_in_chat += 1;
         }
         let (choice, at) = (say.choice.clone(), self.now);
-        if let Some(choice) = choice.clone().filter(|choice| !self.people[flight.who].seen.contains(choice)) {
+        let message = MessageId::parse(format!("T{}", self.history.chat.len())).expect("short and plain");
+        let tells = self.plan.channel == ChannelKind::Twilio;
+        let failure = if tells { self.draws_failure() } else { None };
+        if tells {
+            self.tells(flight.who, seq, &message, failure.clone());
+        }
+        if let Some(choice) =
+            choice.clone().filter(|choice| failure.is_none() && !self.people[flight.who].seen.contains(choice))
+        {
             self.people[flight.who].seen.push(choice.clone());
             self.sees(flight.who, &choice);
         }
-        self.history.chat.push(Heard { conversation, seq, choice, at });
-        Some(Outcome::Done)
+        self.history.chat.push(Heard { conversation, seq, message: message.clone(), choice, failure, at });
+        Some(if tells { Outcome::Sent { message } } else { Outcome::Done })
+    }
+
+    /// Whether the provider will fail to deliver what it takes.
+    fn draws_failure(&mut self) -> Option<Failure> {
+        if !self.mishap(self.plan.failure_percent) {
+            return None;
+        }
+        Some(match self.index(3) {
+            0 => Failure::Closed,
+            1 => Failure::Passing,
+            _ => Failure::Final { reason: "lost".into(), reachable: self.percent(50) },
+        })
+    }
+
+    /// What the provider tells of a message: in any order, twice, or not at all; of a failure always, and soon.
+    fn tells(&mut self, who: usize, effect: EffectSeq, message: &MessageId, failure: Option<Failure>) {
+        let receipts = match failure {
+            Some(failure) => vec![Receipt::Sent, Receipt::Failed { failure }],
+            None => vec![Receipt::Sent, Receipt::Delivered, Receipt::Read],
+        };
+        for receipt in receipts {
+            let failed = matches!(receipt, Receipt::Failed { .. });
+            let times = if failed { 1 } else { 1 + usize::from(self.percent(5)) };
+            for _ in 0..times {
+                if failed || !self.mishap(self.plan.loss_percent) {
+                    let event = Event::Receipt { effect, message: message.clone(), receipt: receipt.clone() };
+                    self.after_some(20, 4_000, Happening::Receipt { who, event });
+                }
+            }
+        }
     }
 
     /// A person sees a diff for the first time, and will answer it, or not.

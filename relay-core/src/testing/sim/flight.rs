@@ -69,6 +69,7 @@ impl World {
         let outcome = match queued.effect.lane() {
             Lane::Chat => self.provider_takes(&flight),
             Lane::Vm | Lane::Stop => self.vm_takes(&flight),
+            Lane::Files => Some(Outcome::Done),
         };
         let Flight { node, life, turn, until, reply_is_lost, performance, .. } = flight;
         self.note(|_| format!("{} arrived: {outcome:?}", queued.seq.0));

@@ -1,7 +1,7 @@
 //! What is remembered of a world, for the invariants to judge.
 
-use crate::id::{ConversationId, EffectSeq, Fence, RunId, TreeHash};
-use crate::machine::{Choice, Effect};
+use crate::id::{ConversationId, EffectSeq, Fence, MessageId, RunId, TreeHash};
+use crate::machine::{Choice, Effect, Failure};
 use crate::protocol::{Decision, Task};
 use crate::time::Timestamp;
 
@@ -52,6 +52,9 @@ pub(super) struct Decided {
 pub(super) struct Heard {
     pub(super) conversation: ConversationId,
     pub(super) seq: EffectSeq,
+    pub(super) message: MessageId,
+    /// Why it never arrived, if it did not.
+    pub(super) failure: Option<Failure>,
     pub(super) choice: Option<Choice>,
     pub(super) at: Timestamp,
 }

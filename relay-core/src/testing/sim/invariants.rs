@@ -41,7 +41,7 @@ fn no_run_is_begun_twice(world: &World) -> Verdict {
         if !runs.insert(&begun.run) {
             return Err(format!("{} was begun twice", begun.run));
         }
-        if let Task::Prompt { text } = &begun.task
+        if let Task::Prompt { text, .. } = &begun.task
             && !prompts.insert((&begun.conversation, text))
         {
             return Err(format!("{text:?} of {} was carried out twice", begun.conversation));
@@ -72,9 +72,9 @@ fn every_accepted_prompt_is_carried_out_once(world: &World) -> Verdict {
             .commits
             .iter()
             .filter(|kept| kept.conversation == person.id)
-            .flat_map(|kept| &kept.effects)
-            .filter(|queued| matches!(&queued.effect, Effect::Say(say) if say.text.contains("*not* kept")))
-            .count();
+            .flat_map(|kept| &kept.said)
+            .map(|said| said.matches("*not* kept").count())
+            .sum::<usize>();
         if !cancels && missing.len() > refused {
             return Err(format!("{}: never carried out: {missing:?}; {refused} refused", person.id));
         }
@@ -126,7 +126,7 @@ fn the_chat_keeps_its_order(world: &World) -> Verdict {
         return Ok(());
     }
     let mut latest = BTreeMap::new();
-    for heard in &world.history.chat {
+    for heard in world.history.chat.iter().filter(|heard| heard.failure.is_none()) {
         let before = latest.insert(&heard.conversation, heard.seq).unwrap_or_default();
         if heard.seq < before {
             return Err(format!("{}: message {} came after {}", heard.conversation, heard.seq.0, before.0));
@@ -172,10 +172,8 @@ fn warnings_come_once(commits: &[Kept]) -> Verdict {
     let mut armed: BTreeMap<&ConversationId, (Option<Timestamp>, usize)> = BTreeMap::new();
     for kept in commits {
         let state = armed.entry(&kept.conversation).or_default();
-        let warnings = kept.effects.iter().filter(|queued| {
-            matches!(&queued.effect, Effect::Say(say) if say.text.starts_with('⏰') && say.text.contains("still waits"))
-        });
-        state.1 += warnings.count();
+        let warnings = kept.said.iter().map(|said| said.matches("still waits for your *approve*").count());
+        state.1 += warnings.sum::<usize>();
         if state.1 > 1 {
             return Err(format!("{}: warned {} times of one deadline", kept.conversation, state.1));
         }
@@ -264,7 +262,7 @@ fn carried_out_prompts(world: &World, id: &ConversationId) -> Vec<String> {
     let of_conversation = world.history.begun.iter().filter(|begun| begun.conversation == *id);
     of_conversation
         .filter_map(|begun| match &begun.task {
-            Task::Prompt { text } => Some(text.clone()),
+            Task::Prompt { text, .. } => Some(text.clone()),
             _ => None,
         })
         .collect()

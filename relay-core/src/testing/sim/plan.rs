@@ -38,6 +38,8 @@ pub(super) struct Plan {
     pub(super) loss_percent: u32,
     /// Chat messages that the provider refuses for good.
     pub(super) refusal_percent: u32,
+    /// Chat messages that the provider takes and then fails to deliver.
+    pub(super) failure_percent: u32,
     pub(super) decision_failure_percent: u32,
     /// Whether people use `cancel` and `drop`: then not every prompt has to be carried out.
     pub(super) people_cancel: bool,
@@ -54,6 +56,7 @@ impl Plan {
             vm_patience: seconds(chance, 20..=90),
             silence_timeout: Duration::from_secs(20),
             progress_interval: Duration::from_secs(5),
+            ..Rules::default()
         };
         let calm = chance.random_ratio(1, 10);
         let some = |chance: &mut StdRng, most: usize| if calm { 0 } else { chance.random_range(0..=most) };
@@ -77,6 +80,7 @@ impl Plan {
             },
             loss_percent: percent(chance, 8),
             refusal_percent: if chance.random_ratio(1, 4) { percent(chance, 3) } else { 0 },
+            failure_percent: if chance.random_ratio(1, 2) { percent(chance, 6) } else { 0 },
             decision_failure_percent: percent(chance, 30),
             people_cancel: chance.random_ratio(1, 2),
         }

@@ -5,12 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::id::{BlobId, ConversationId, EventId, Fence, Nonce};
-use crate::machine::{Conversation, Event, Phase, Queued, Timer};
+use crate::id::{BlobId, ConversationId, EffectSeq, EventId, Fence, Nonce};
+use crate::machine::{Conversation, Effect, Event, Phase, Queued, Timer};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Stats,
-    Store, StoreError,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Reserve,
+    Reserved, Stats, Store, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -28,6 +28,10 @@ pub(super) struct Records {
     seen: BTreeSet<EventId>,
     nonces: BTreeSet<Nonce>,
     fences: BTreeMap<ConversationId, Fence>,
+    /// Places of the outboxes that were taken.
+    places: BTreeSet<(ConversationId, EffectSeq)>,
+    /// Messages in the outboxes.
+    waiting: BTreeMap<ConversationId, BTreeMap<EffectSeq, String>>,
 }
 
 /// An event that was appended to an inbox.
@@ -44,6 +48,8 @@ pub(super) struct Kept {
     pub(super) conversation: ConversationId,
     pub(super) at: Timestamp,
     pub(super) effects: Vec<Queued>,
+    /// What people are told by it that they had not been told before: lines that joined a message that waited already.
+    pub(super) said: Vec<String>,
     pub(super) phase: Phase,
     /// When an unanswered diff is to be parked.
     pub(super) approval: Option<Timestamp>,
@@ -78,6 +84,22 @@ impl Records {
         *highest = (*highest).max(fence);
     }
 
+    fn newly_said(&mut self, commit: &Commit) -> Vec<String> {
+        let waiting = self.waiting.entry(commit.conversation.id.clone()).or_default();
+        let joined: Vec<String> = commit.acked.iter().filter_map(|seq| waiting.remove(seq)).collect();
+        let mut said = Vec::new();
+        for queued in &commit.effects {
+            let Effect::Say(say) = &queued.effect else { continue };
+            let before = joined.iter().find(|before| say.text.starts_with(before.as_str()) && say.text != **before);
+            // One that is sent again, at its old place, says nothing new.
+            if self.places.insert((commit.conversation.id.clone(), queued.seq)) {
+                said.push(say.text[before.map_or(0, String::len)..].to_owned());
+            }
+            waiting.insert(queued.seq, say.text.clone());
+        }
+        said
+    }
+
     fn committed(&mut self, commit: Commit) {
         let id = &commit.conversation.id;
         let highest = self.fences.get(id).copied().unwrap_or_default();
@@ -85,10 +107,12 @@ impl Records {
             self.overtaken
                 .push(format!("{id}: fence {} was carried out after {} was handed out", commit.fence.0, highest.0));
         }
-        if self.nonces.insert(commit.nonce) {
+        if self.nonces.insert(commit.nonce.clone()) {
+            let said = self.newly_said(&commit);
             self.commits.push(Kept {
-                conversation: id.clone(),
+                conversation: commit.conversation.id.clone(),
                 at: commit.now,
+                said,
                 effects: commit.effects,
                 approval: commit.conversation.timers.get(&Timer::Approval).copied(),
                 phase: commit.conversation.phase,
@@ -176,6 +200,27 @@ impl Store for Recorder {
         limit: usize,
     ) -> Result<Vec<FeedEntry>, StoreError> {
         self.inner.feed(conversation, cursor, limit).await
+    }
+
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
+        self.inner.reserve(reserve).await
+    }
+
+    async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        self.inner.set_note(name, text).await
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.inner.note(name).await
+    }
+
+    async fn forget(
+        &self,
+        conversation: &ConversationId,
+        blobs: &[BlobId],
+        notes: &[String],
+    ) -> Result<bool, StoreError> {
+        self.inner.forget(conversation, blobs, notes).await
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use super::node::NodeWork;
 use super::vm::Vm;
 use super::world::{Happening, World};
 use crate::id::ConversationId;
-use crate::machine::{Content, Effect, Phase};
+use crate::machine::{Content, Conversation, Effect, Phase};
 use crate::store::Store;
 
 /// Once nothing breaks any more, this often somebody looks whether the world is at rest.
@@ -25,7 +25,7 @@ impl World {
         // What the provider refused is put back, once, by an operator.
         for letter in block_on(self.store.dead_letters(1_000)).expect("healed") {
             // A warning would be out of date by now.
-            if matches!(&letter.effect, Effect::Say(say) if say.text.starts_with('⏰')) {
+            if matches!(&letter.effect, Effect::Say(say) if say.text.contains('⏰')) {
                 continue;
             }
             block_on(self.store.redrive(letter.letter, self.now)).expect("healed");
@@ -36,8 +36,9 @@ impl World {
     pub(super) fn tick(&mut self) {
         for who in 0..self.people.len() {
             let waits = matches!(
-                self.conversation(&self.people[who].id),
-                Some(Phase::Stalled { .. } | Phase::Cancelling { unreachable: true, .. })
+                self.conversation(&self.people[who].id)
+                    .map(|conversation| (conversation.phase, conversation.delivery.closed)),
+                Some((Phase::Stalled { .. } | Phase::Cancelling { unreachable: true, .. }, _) | (_, true))
             );
             // A person who waits in vain writes again.
             if waits {
@@ -62,7 +63,7 @@ impl World {
             return Some(format!("{stats:?}"));
         }
         let busy = self.people.iter().filter_map(|person| {
-            let phase = self.conversation(&person.id)?;
+            let phase = self.conversation(&person.id)?.phase;
             (phase != Phase::Idle).then(|| format!("{} is in {phase:?}", person.id))
         });
         let turns = self.nodes.iter().filter(|node| !node.turns.is_empty()).map(|_| "a turn goes on".to_owned());
@@ -74,7 +75,7 @@ impl World {
         self.at_rest
     }
 
-    fn conversation(&self, id: &ConversationId) -> Option<Phase> {
-        block_on(self.store.conversation(id)).expect("reading does not fail").map(|conversation| conversation.phase)
+    fn conversation(&self, id: &ConversationId) -> Option<Conversation> {
+        block_on(self.store.conversation(id)).expect("reading does not fail")
     }
 }

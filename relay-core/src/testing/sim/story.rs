@@ -13,6 +13,9 @@ pub(super) fn brief(effect: &Effect) -> String {
         Effect::Ask { .. } => "ask".to_owned(),
         Effect::Probe { run } => format!("probe {run}"),
         Effect::KeepImage { .. } => "keep image".to_owned(),
+        Effect::FetchFile { .. } => "fetch file".to_owned(),
+        Effect::Transcribe { .. } => "transcribe".to_owned(),
+        Effect::Introduce { .. } => "introduce".to_owned(),
     }
 }
 

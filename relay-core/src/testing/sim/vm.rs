@@ -74,7 +74,11 @@ impl Vm {
             Effect::Ask { .. } => {
                 (Outcome::Answered { answer: Answer { text: "as you see".into(), code: None } }, None)
             }
-            Effect::KeepImage { .. } | Effect::Say(_) => (Outcome::Done, None),
+            Effect::KeepImage { .. }
+            | Effect::Say(_)
+            | Effect::FetchFile { .. }
+            | Effect::Transcribe { .. }
+            | Effect::Introduce { .. } => (Outcome::Done, None),
         }
     }
 

@@ -16,7 +16,7 @@ use super::plan::Plan;
 use super::recorder::Recorder;
 use super::vm::{Vm, VmWork};
 use crate::id::{Address, ConversationId, Nonce, RunId};
-use crate::machine::Content;
+use crate::machine::{Content, Event};
 use crate::store::sqlite::SqliteStore;
 use crate::testing::faulty::FaultyStore;
 use crate::time::Timestamp;
@@ -36,6 +36,8 @@ pub(super) enum Happening {
     Webhook { delivery: usize, insist: bool },
     /// A relay's 200 arrives at the provider or at the VM.
     Accepted(Origin),
+    /// The provider tells a relay what became of a message.
+    Receipt { who: usize, event: Event },
     /// A person writes.
     Writes { who: usize, content: Content },
     /// A request of a node arrives at its receiver.
@@ -56,7 +58,13 @@ pub(super) enum Happening {
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
     Delivery(usize),
-    Report { who: usize, run: RunId, seq: u64 },
+    Report {
+        who: usize,
+        run: RunId,
+        seq: u64,
+    },
+    /// It does not come back.
+    Nobody,
 }
 
 /// Everything.
@@ -158,6 +166,7 @@ impl World {
         match happening {
             Happening::Node { node, life, work } => self.node_works(node, life, *work),
             Happening::Webhook { delivery, insist } => self.webhook(delivery, insist),
+            Happening::Receipt { who, event } => self.request(who, event, Origin::Nobody),
             Happening::Accepted(origin) => self.accepted(origin),
             Happening::Writes { who, content } => self.writes(who, content),
             Happening::Arrives(flight) => self.arrives(*flight),

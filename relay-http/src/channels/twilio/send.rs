@@ -1,113 +1,119 @@
 //! Sending by Twilio's Messages API (`POST /2010-04-01/Accounts/{sid}/Messages.json`).
 
-use async_trait::async_trait;
-use relay_core::machine::Outcome;
-use reqwest::{Response, StatusCode, header};
-use secrecy::ExposeSecret;
+use relay_core::id::MessageId;
+use relay_core::machine::{Failure, Outcome};
+use reqwest::Method;
 use serde::Deserialize;
-use url::Url;
 
-use crate::channels::{Channel, Outgoing};
-use crate::config::TwilioConfig;
-use crate::http::read_up_to;
+use super::api::{Api, ApiError};
+use super::errors::Meaning;
+use super::template::Template;
+use crate::channels::Outgoing;
 
-/// WhatsApp, outgoing.
-pub struct TwilioChannel {
-    http: reqwest::Client,
-    config: TwilioConfig,
-    endpoint: Url,
-}
+/// While Twilio does not accept us, messages wait so long between two looks.
+const CREDENTIALS_PAUSE_MS: u64 = 30_000;
 
-/// The body of an error answer.
+/// What Twilio answers to a message that it takes.
 #[derive(Deserialize)]
-struct ErrorBody {
-    code: Option<u32>,
+struct Created {
+    sid: String,
 }
 
-/// Twilio's code for credentials that are not accepted: an operator's fault, so messages are tried again like those of a
-/// busy provider, and can be redriven after that.
-const AUTHENTICATION: u32 = 20003;
-/// An error body is read up to here.
-const ERROR_BYTES_MAX: usize = 16 * 1024;
-
-impl TwilioChannel {
-    /// Send as `config` says, over `http`.
-    pub fn new(http: reqwest::Client, config: TwilioConfig) -> anyhow::Result<Self> {
-        let path = format!("2010-04-01/Accounts/{}/Messages.json", config.account_sid);
-        let endpoint = config.api_url.join(&path)?;
-        Ok(Self { http, config, endpoint })
-    }
-
-    fn form(&self, message: &Outgoing<'_>) -> Vec<(&'static str, String)> {
-        let mut form = vec![("To", message.to.name.clone()), ("From", self.config.from.clone())];
-        let body = body(&message.say.text, message.say.code.as_deref());
-        if !body.is_empty() {
-            form.push(("Body", body));
+/// Hand one message over: with buttons where it has a choice and a template is there, else as text.
+pub(super) async fn send(api: &Api, template: &Template, public_url: &str, message: &Outgoing<'_>) -> Outcome {
+    let buttons = message.say.choice.as_ref().and_then(|choice| template.variables(choice, &body(message)));
+    let Some((content_sid, variables)) = buttons else { return post(api, &text_form(api, public_url, message)).await };
+    let mut form = address_form(api, public_url, message);
+    form.extend([("ContentSid", content_sid), ("ContentVariables", variables)]);
+    match create(api, &form).await {
+        Err(ApiError::Refused { code, meaning: Meaning::Template, .. }) => {
+            template.is_of_no_use(code);
+            post(api, &text_form(api, public_url, message)).await
         }
-        if let Some(picture) = &message.picture {
-            form.push(("MediaUrl", picture.to_string()));
-        }
-        form
+        answer => outcome(answer),
     }
+}
+
+type Form = Vec<(&'static str, String)>;
+
+fn address_form(api: &Api, public_url: &str, message: &Outgoing<'_>) -> Form {
+    vec![
+        ("To", message.to.name.clone()),
+        ("From", api.config.from.clone()),
+        ("StatusCallback", format!("{public_url}/receipt/{}/{}", message.conversation, message.effect.0)),
+    ]
+}
+
+fn text_form(api: &Api, public_url: &str, message: &Outgoing<'_>) -> Form {
+    let mut form = address_form(api, public_url, message);
+    let body = body(message);
+    if !body.is_empty() {
+        form.push(("Body", body));
+    }
+    if let Some(picture) = &message.picture {
+        form.push(("MediaUrl", picture.to_string()));
+    }
+    form
 }
 
 /// Text and code as one body. Fences inside the code would end it early, so they are broken up.
-fn body(text: &str, code: Option<&str>) -> String {
-    let fenced = code.map(|code| format!("```\n{}\n```", code.trim_end().replace("```", "'''")));
-    match (text, fenced) {
-        ("", Some(code)) => code,
+pub(super) fn body(message: &Outgoing<'_>) -> String {
+    let fenced = message.say.code.as_deref().map(|code| format!("```\n{}\n```", code.trim_end().replace("```", "'''")));
+    match (message.text(), fenced) {
+        (text, Some(code)) if text.is_empty() => code,
         (text, Some(code)) => format!("{text}\n{code}"),
-        (text, None) => text.to_owned(),
+        (text, None) => text,
     }
 }
 
-#[async_trait]
-impl Channel for TwilioChannel {
-    async fn send(&self, message: Outgoing<'_>) -> Outcome {
-        let request = self.http.post(self.endpoint.clone()).form(&self.form(&message));
-        let request = match &self.config.api_key {
-            Some((key, secret)) => request.basic_auth(key, Some(secret.expose_secret())),
-            None => request.basic_auth(&self.config.account_sid, Some(self.config.auth_tokens[0].expose_secret())),
-        };
-        match request.send().await {
-            Ok(response) if response.status().is_success() => Outcome::Done,
-            Ok(response) => refused(response).await,
+async fn post(api: &Api, form: &Form) -> Outcome {
+    outcome(create(api, form).await)
+}
+
+async fn create(api: &Api, form: &Form) -> Result<Created, ApiError> {
+    api.json(api.request(Method::POST, api.account("/Messages.json")).form(form)).await
+}
+
+fn outcome(answer: Result<Created, ApiError>) -> Outcome {
+    match answer {
+        Ok(created) => match MessageId::parse(created.sid) {
+            Ok(message) => Outcome::Sent { message },
             Err(_) => Outcome::NoAnswer { waited_ms: 0 },
+        },
+        Err(ApiError::NoAnswer) => Outcome::NoAnswer { waited_ms: 0 },
+        Err(ApiError::NotConnected) => Outcome::busy(None),
+        Err(ApiError::Busy(retry_after_ms)) => Outcome::busy(retry_after_ms),
+        Err(ApiError::Refused { meaning: Meaning::Credentials, .. }) => {
+            Outcome::Delayed { pause_ms: CREDENTIALS_PAUSE_MS }
         }
+        Err(ApiError::Refused { meaning: Meaning::Failure(failure), .. }) => Outcome::Undelivered { failure },
+        Err(ApiError::Refused { code, meaning: Meaning::Template, .. }) => Outcome::Undelivered {
+            failure: Failure::Final { reason: format!("Twilio error {}", code.unwrap_or_default()), reachable: true },
+        },
     }
-}
-
-async fn refused(response: Response) -> Outcome {
-    let status = response.status();
-    let retry_after_ms = response
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|seconds| seconds.to_str().ok()?.parse::<u64>().ok())
-        .map(|seconds| seconds.saturating_mul(1000));
-    if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-        return Outcome::busy(retry_after_ms);
-    }
-    let body = read_up_to(response, ERROR_BYTES_MAX).await.unwrap_or_default();
-    let code = serde_json::from_slice::<ErrorBody>(&body).ok().and_then(|body| body.code);
-    if status == StatusCode::UNAUTHORIZED || code == Some(AUTHENTICATION) {
-        tracing::error!(
-            code,
-            "Twilio does not accept the credentials; messages are tried again, then kept as dead letters"
-        );
-        return Outcome::busy(retry_after_ms);
-    }
-    let message = code.map_or_else(|| format!("Twilio answered {status}"), |code| format!("Twilio error {code}"));
-    Outcome::Refused { reason: None, message }
 }
 
 #[cfg(test)]
 mod tests {
+    use relay_core::id::{Address, ChannelKind, ConversationId, EffectSeq};
+    use relay_core::machine::Say;
+
     use super::*;
 
     #[test]
     fn code_is_fenced_and_cannot_end_its_fence() {
-        assert_eq!(body("hi", None), "hi");
-        assert_eq!(body("hi", Some("a\n```\nb\n")), "hi\n```\na\n'''\nb\n```");
-        assert_eq!(body("", Some("x")), "```\nx\n```");
+        let (to, conversation) =
+            (Address { channel: ChannelKind::Twilio, name: "a".into() }, ConversationId::parse("c").unwrap());
+        let shown = |text: &str, code: Option<&str>, page: Option<&str>| {
+            let say = Say { text: text.into(), code: code.map(str::to_owned), ..Say::default() };
+            let page = page.map(|page| page.parse().unwrap());
+            let message =
+                Outgoing { to: &to, conversation: &conversation, effect: EffectSeq(1), say: &say, picture: None, page };
+            body(&message)
+        };
+        assert_eq!(shown("hi", None, None), "hi");
+        assert_eq!(shown("hi", Some("a\n```\nb\n"), None), "hi\n```\na\n'''\nb\n```");
+        assert_eq!(shown("", Some("x"), None), "```\nx\n```");
+        assert_eq!(shown("All of it:", None, Some("https://h/pages/1")), "All of it: https://h/pages/1");
     }
 }

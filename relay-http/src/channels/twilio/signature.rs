@@ -15,20 +15,20 @@ use subtle::ConstantTimeEq;
 pub const HEADER: &str = "x-twilio-signature";
 
 /// Whether `header` is the signature of a form post of `params` (decoded once, white space untouched) to `url` under any
-/// of `keys`. Takes the same time wherever it differs.
+/// of `keys`. Takes the same time wherever a wrong signature differs from the right one.
 pub fn verify(keys: &[impl AsRef<[u8]>], url: &str, params: &[(String, String)], header: Option<&str>) -> bool {
     let Some(claimed) = header.and_then(|header| BASE64_STANDARD.decode(header).ok()) else {
         return false;
     };
     let form = canonical(params);
-    let urls = url_forms(url);
-    let mut matches = subtle::Choice::from(0);
-    for key in keys {
-        for url in &urls {
+    // Which of the forms it is tells nothing about any key; the usual one comes first.
+    url_forms(url).iter().any(|url| {
+        let mut matches = subtle::Choice::from(0);
+        for key in keys {
             matches |= mac(key.as_ref(), url, &form).ct_eq(&claimed);
         }
-    }
-    matches.into()
+        matches.into()
+    })
 }
 
 fn mac(key: &[u8], url: &str, form: &str) -> Vec<u8> {

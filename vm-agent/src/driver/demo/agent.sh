@@ -1,4 +1,4 @@
-# The demo agent's work. $1: what to do, $2: the file, $3: the line to append to it. See ../demo.rs.
+# The demo agent's work. $1: what to do, $2: the file, $3: the line to append to it, then files to copy. See ../demo.rs.
 set -eu
 echo "I am the demo agent. No model is involved."
 [ "$1" = question ] && exit 0
@@ -6,8 +6,14 @@ echo "I am the demo agent. No model is involved."
 echo "✏️ Editing $2"
 case "$2" in */*) mkdir -p "${2%/*}" ;; esac
 printf '%s\n' "$3" >> "$2"
+mode=$1
+shift 3
+for file in "$@"; do
+    echo "📎 Taking ${file##*/}"
+    cp -- "$file" .
+done
 
-case "$1" in
+case "$mode" in
 fail)
     echo "Now I fail, as I was told."
     exit 1

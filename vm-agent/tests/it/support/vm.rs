@@ -142,7 +142,7 @@ impl Vm {
     }
 
     pub(crate) async fn prompt(&self, number: u64, text: &str) -> RunId {
-        self.begin(number, Task::Prompt { text: text.to_owned() }).await
+        self.begin(number, Task::prompt(text)).await
     }
 
     /// Give the agent a task, and wait for its diff.

@@ -1,0 +1,106 @@
+//! What a person is told, cut and dressed as their channel carries it.
+
+use crate::machine::effect::Say;
+use crate::machine::rules::Capabilities;
+use crate::machine::{split, text};
+
+/// What a channel without monospace of its own needs around code: two fences and their line breaks.
+const FENCE_UNITS: usize = 10;
+/// What the number of a part takes.
+const NUMBER_UNITS: usize = 10;
+/// Room for the address of a page; a deployment's own address is far shorter.
+pub const LINK_UNITS_MAX: usize = 400;
+
+/// `say` as the messages that carry it: first its text, then its code, the choice with the last. `say` is never empty.
+pub(super) fn shape(say: Say, channel: &Capabilities) -> Vec<Say> {
+    let Say { picture, choice, passing, .. } = &say;
+    let (picture, choice, passing) = (picture.clone(), choice.clone(), *passing);
+    let asks_apart = choice.is_some() && channel.choice_units_max.is_some_and(|units_max| length(&say) > units_max);
+    let mut parts = body(say, channel);
+    if let Some(first) = parts.first_mut() {
+        first.picture = picture;
+    }
+    if let (Some(choice), true) = (&choice, asks_apart) {
+        parts.push(Say { text: text::choose(&choice.run), ..Say::default() });
+    }
+    if let Some(last) = parts.last_mut() {
+        last.choice = choice;
+    }
+    for part in &mut parts {
+        part.passing = passing;
+    }
+    parts
+}
+
+fn length(say: &Say) -> usize {
+    split::units(&say.text) + say.code.as_deref().map_or(0, |code| split::units(code) + FENCE_UNITS)
+}
+
+/// Text and code alone.
+fn body(say: Say, channel: &Capabilities) -> Vec<Say> {
+    if length(&say) <= channel.text_units_max {
+        return vec![Say { picture: None, choice: None, ..say }];
+    }
+    let room = channel.text_units_max - NUMBER_UNITS;
+    let mut parts = texts(&say.text, room, channel);
+    if let Some(code) = say.code {
+        let code_parts = split_code(&code, room - FENCE_UNITS);
+        let is_cut = code_parts.len() > channel.code_parts_max;
+        let shown = code_parts.into_iter().take(channel.code_parts_max);
+        parts.extend(shown.map(|code| Say { code: Some(code), ..Say::default() }));
+        if is_cut {
+            parts.push(Say { text: text::CODE_CUT.to_owned(), page: Some(code), ..Say::default() });
+        }
+    }
+    number(&mut parts);
+    parts
+}
+
+/// A text as some messages, or as its start, its end and a page.
+fn texts(whole: &str, room: usize, channel: &Capabilities) -> Vec<Say> {
+    let plain = |text| Say { text, ..Say::default() };
+    let parts = split::split(whole, room);
+    if parts.len() <= channel.text_parts_max {
+        return parts.into_iter().map(plain).collect();
+    }
+    let start = split::head(whole, room - LINK_UNITS_MAX);
+    let end = split::tail(whole, room - split::units(text::CONTINUED));
+    let left_out = whole.chars().count().saturating_sub(start.chars().count() + end.chars().count());
+    vec![
+        Say {
+            text: format!("{start}\n\n{}", text::left_out(left_out)),
+            page: Some(whole.to_owned()),
+            ..Say::default()
+        },
+        plain(format!("{}{end}", text::CONTINUED)),
+    ]
+}
+
+/// Code is cut at the ends of lines; it stands in a fence of its own, so fences inside are nothing to heed.
+fn split_code(code: &str, room: usize) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut rest = code.trim_end();
+    while !rest.is_empty() {
+        let part = split::clip(rest, room);
+        rest = rest[part.len()..].trim_start_matches('\n');
+        parts.push(part.trim_end_matches('\n').to_owned());
+    }
+    parts
+}
+
+/// Each of several messages says which it is.
+fn number(parts: &mut [Say]) {
+    let count = parts.len();
+    if count < 2 {
+        return;
+    }
+    for (part, at) in parts.iter_mut().zip(1..) {
+        let number = format!("({at}/{count})");
+        // The address of a page ends the text, so the number comes before.
+        part.text = match part.text.as_str() {
+            "" => number,
+            text if part.page.is_some() => format!("{number} {text}"),
+            text => format!("{text}\n{number}"),
+        };
+    }
+}

@@ -1,0 +1,115 @@
+//! Files that people send: their message waits for them, and what comes after waits behind it.
+
+use super::*;
+use crate::id::BlobId;
+use crate::protocol::File;
+
+fn attachment(voice: bool) -> Attachment {
+    Attachment { source: "somewhere".into(), voice }
+}
+
+fn file(name: &str) -> File {
+    File { id: BlobId::parse(name).unwrap(), name: format!("{name}.png"), content_type: "image/png".into(), bytes: 3 }
+}
+
+impl Talk {
+    fn sends(&mut self, id: &str, text: &str, files: Vec<Attachment>) {
+        let from = Address { channel: self.channel, name: "someone".into() };
+        self.feed(Event::Message(Message::new(
+            MessageId::parse(id).unwrap(),
+            from,
+            Content::Files { text: text.into(), files },
+        )));
+    }
+
+    fn prompts(&mut self) -> Vec<Task> {
+        self.take(|effect| match effect {
+            Effect::StartRun { task, .. } => Some(task.clone()),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn a_task_starts_once_its_files_are_there() {
+    let mut talk = Talk::new();
+    talk.sends("F1", "like this", vec![attachment(false), attachment(false)]);
+    talk.settle(Outcome::FileKept { file: file("a") });
+    assert!(talk.prompts().is_empty());
+    talk.settle(Outcome::FileKept { file: file("b") });
+    assert_eq!(talk.prompts(), [Task::Prompt { text: "like this".into(), files: vec![file("a"), file("b")] }]);
+}
+
+#[test]
+fn what_comes_after_waits_behind_and_words_do_not() {
+    let mut talk = Talk::new();
+    talk.sends("F1", "like this", vec![attachment(false)]);
+    talk.hear("and then that");
+    talk.hear("status");
+    assert!(talk.prompts().is_empty() && talk.text() == "Nothing is running.");
+    talk.settle(Outcome::FileKept { file: file("a") });
+    assert_eq!(talk.prompts(), [Task::Prompt { text: "like this".into(), files: vec![file("a")] }]);
+    assert_eq!(talk.conversation.queue.len(), 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_takes_its_message_with_it_and_nothing_else() {
+    let mut talk = Talk::new();
+    talk.sends("F1", "like this", vec![attachment(false), attachment(false)]);
+    talk.hear("and then that");
+    talk.settle(Outcome::Refused { reason: None, message: "Too large.".into() });
+    assert_eq!(talk.text(), "⚠️ Too large. Nothing of that message was taken on.");
+    assert_eq!(talk.prompts(), [prompt("and then that")]);
+    talk.settle(Outcome::FileKept { file: file("b") });
+    assert!(talk.prompts().is_empty() && talk.texts().is_empty(), "the other file comes too late");
+}
+
+#[test]
+fn cancel_forgets_what_is_on_its_way() {
+    let mut talk = Talk::new();
+    talk.sends("F1", "like this", vec![attachment(false)]);
+    talk.hear("cancel");
+    assert_eq!(talk.text(), "Your message is forgotten.");
+    talk.settle(Outcome::FileKept { file: file("a") });
+    assert!(talk.prompts().is_empty());
+}
+
+#[test]
+fn a_voice_note_is_written_down_or_gets_one_line() {
+    let mut talk = Talk::new();
+    talk.sends("F1", "", vec![attachment(true)]);
+    assert_eq!(talk.text(), text::NO_TRANSCRIPTION);
+
+    let heard = |said: Option<&str>| {
+        let mut talk = Talk::new();
+        talk.rules.transcription = true;
+        talk.sends("F1", "", vec![attachment(true)]);
+        talk.settle(Outcome::FileKept { file: file("a") });
+        talk.settle(Outcome::Done);
+        match said {
+            Some(said) => {
+                let (message, text) = (MessageId::parse("F1").unwrap(), Some(said.to_owned()));
+                talk.feed(Event::Transcript { message, part: 0, text });
+            }
+            None => talk.wait_s(600),
+        }
+        assert!(!talk.has(Timer::Transcript));
+        talk
+    };
+    let mut talk = heard(Some("fix the bug"));
+    assert_eq!(talk.prompts(), [Task::Prompt { text: "fix the bug".into(), files: vec![file("a")] }]);
+    for silent in [None, Some("  ")] {
+        assert_eq!(heard(silent).texts(), [text::NOT_UNDERSTOOD]);
+    }
+}
+
+#[test]
+fn what_is_said_aloud_is_never_a_word_of_the_chat() {
+    let mut talk = Talk::awaiting();
+    talk.rules.transcription = true;
+    talk.sends("M9", "", vec![attachment(true)]);
+    talk.settle(Outcome::FileKept { file: file("a") });
+    talk.settle(Outcome::Done);
+    talk.feed(Event::Transcript { message: MessageId::parse("M9").unwrap(), part: 0, text: Some("approve".into()) });
+    assert!(matches!(talk.phase(), Phase::AwaitingApproval(_)));
+}

@@ -1,0 +1,123 @@
+//! What needs Twilio: catching up with missed messages, and the template with the buttons.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use relay_core::id::{Address, ConversationId, NodeId};
+use relay_core::machine::Event;
+use relay_core::store::{DEDUPE_KEEP, Ingest, Ingested, Store};
+use secrecy::ExposeSecret;
+
+use super::{Report, explain, open};
+use crate::app::alias_note;
+use crate::channels::twilio::api::{Api, ApiError};
+use crate::channels::twilio::{history, inbound, template};
+use crate::clock;
+use crate::config::AdminConfig;
+
+/// `90s`, `15m`, `2h`, `3d`.
+pub(super) fn parse_span(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 24 * 3_600,
+        _ => return Err("must be a number with s, m, h or d".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "must be a number with s, m, h or d".to_owned())?;
+    let span = Duration::from_secs(number.saturating_mul(seconds));
+    // What is older was forgotten, so that it would be taken in twice.
+    if span > DEDUPE_KEEP {
+        return Err(format!("must not be longer than {} days", DEDUPE_KEEP.as_secs() / (24 * 3_600)));
+    }
+    Ok(span)
+}
+
+/// Twilio's API, as the relays use it.
+pub(super) fn api(config: &AdminConfig) -> anyhow::Result<Api> {
+    let twilio =
+        config.twilio.clone().context("TWILIO_ACCOUNT_SID and what goes with it must be set as the relays have it")?;
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(CALL_TIMEOUT).build()?;
+    Ok(Api::new(http, twilio))
+}
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+pub(super) fn told(error: &ApiError) -> anyhow::Error {
+    match error {
+        ApiError::NoAnswer => anyhow!("Twilio gave no answer that can be read"),
+        ApiError::NotConnected => anyhow!("nobody listens at TWILIO_API_URL"),
+        ApiError::Busy(_) => anyhow!("Twilio has had too many requests; try again in a moment"),
+        ApiError::Refused { status, code, .. } => {
+            anyhow!("Twilio answered {} (error {})", status.as_u16(), code.unwrap_or_default())
+        }
+    }
+}
+
+/// Put what was missed into the inboxes; relays take it from there.
+pub(super) async fn reconcile(config: &AdminConfig, since: Duration) -> anyhow::Result<Report> {
+    let api = api(config)?;
+    let secret = config.relay_secret.as_ref().context("RELAY_SECRET must be set as the relays have it")?;
+    let store = open(config).await?;
+    let messages = history::inbound(&api, clock::now() - since).await.map_err(|error| told(&error))?;
+    let (mut known, mut taken, mut strangers) = (0, 0, 0);
+    for message in messages {
+        if !inbound::is_allowed(&message.from.name, &api.config.allowed) {
+            strangers += 1;
+            continue;
+        }
+        let conversation = conversation_of(&*store, &message.from, secret.expose_secret()).await?;
+        match ingest(&*store, conversation, Event::Message(message)).await? {
+            Ingested::Duplicate => known += 1,
+            Ingested::Full => {
+                bail!("an inbox is full: {taken} messages were taken in; try again when relays have caught up")
+            }
+            Ingested::Held(_) | Ingested::Queued => taken += 1,
+        }
+    }
+    Ok(Report::of(format!("{taken} taken in, {known} known already, {strangers} from people who may not write\n")))
+}
+
+async fn conversation_of(store: &dyn Store, from: &Address, secret: &str) -> anyhow::Result<ConversationId> {
+    let conversation = from.conversation(secret.as_bytes());
+    if !inbound::is_scoped(&from.name) {
+        return Ok(conversation);
+    }
+    let known = store.note(&alias_note(&conversation)).await.map_err(explain)?;
+    Ok(known.and_then(|known| ConversationId::parse(known).ok()).unwrap_or(conversation))
+}
+
+/// The lease that comes with it is not used: it runs out at once, and a relay takes the conversation over.
+async fn ingest(store: &dyn Store, conversation: ConversationId, event: Event) -> anyhow::Result<Ingested> {
+    let id = event.id().context("a message has an id")?;
+    let long_ago = clock::now() - relay_core::store::LEASE;
+    let (node, nonce) = (NodeId::parse("admin").expect("short and plain"), clock::nonce());
+    store.ingest(Ingest { conversation, id, event, node, nonce, now: long_ago }).await.map_err(explain)
+}
+
+/// Make the template.
+pub(super) async fn template(config: &AdminConfig) -> anyhow::Result<Report> {
+    let api = api(config)?;
+    ensure!(
+        api.config.approval_content_sid.is_none(),
+        "TWILIO_APPROVAL_CONTENT_SID is set: there is a template already"
+    );
+    let sid = template::create(&api).await.map_err(|error| told(&error))?;
+    let aside = format!("Set this for the relays, and start them again:\n  TWILIO_APPROVAL_CONTENT_SID={sid}\n\n");
+    Ok(Report { text: format!("{sid}\n"), aside, is_well: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_numbers_with_a_unit() {
+        assert_eq!(parse_span("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_span("2h"), Ok(Duration::from_secs(7_200)));
+        for bad in ["", "h", "2", "2w", "-1h", "8d", "2ü", "99999999999999999999h"] {
+            assert!(parse_span(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What Twilio's error codes mean for a message (Twilio docs, "Error and warning dictionary"). Which of them pass by themselves
+//! is our reading of their pages.
+
+use relay_core::machine::Failure;
+
+/// What a code says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// The message does not arrive.
+    Failure(Failure),
+    /// The credentials are not accepted: an operator's fault, and no message's.
+    Credentials,
+    /// The template can't be used; the same message without it can.
+    Template,
+}
+
+/// Codes by what they mean; whatever is in none of these lists is final, and the person can be told.
+const PASSING: [u32; 8] = [
+    20429, // too many requests
+    30001, // queue overflow
+    30008, // unknown error
+    63012, // an internal error at Meta
+    63017, // rate of the account
+    63018, // rate of the channel
+    63023, // generic error of the channel
+    63038, // daily limit of the account
+];
+const CLOSED: [u32; 1] = [
+    63016, // free-form message outside of the window
+];
+const CREDENTIALS: [u32; 2] = [
+    20003, // authentication
+    20005, // account not active
+];
+const TEMPLATE: [u32; 9] = [
+    20404, // no such content
+    21655, // ContentSid invalid
+    21656, // ContentVariables invalid
+    21658, // a variable is too long
+    63027, 63028, 63029, 63030, // template missing, parameters, paused, not matching
+    63041, // template not approved
+];
+/// The person or our sender can't be reached at all, so that another message would not arrive either.
+const UNREACHABLE: [u32; 14] = [
+    21211, 21408, 21610, 21612, 21614, // the recipient
+    63001, 63002, 63003, 63007, // channel, recipient or sender unknown
+    63020, // the business is not accepted
+    63024, // invalid recipient
+    63031, // sender and recipient are the same
+    63032, // the person is in an experiment of Meta's
+    63049, // Meta chose not to deliver
+];
+
+/// What `code` means. `status` stands in for it where there is none.
+pub fn meaning(code: Option<u32>, status: Option<u16>) -> Meaning {
+    let Some(code) = code else {
+        let reason =
+            status.map_or_else(|| "Twilio gave no reason".to_owned(), |status| format!("Twilio answered {status}"));
+        return Meaning::Failure(Failure::Final { reason, reachable: true });
+    };
+    match code {
+        _ if PASSING.contains(&code) => Meaning::Failure(Failure::Passing),
+        _ if CLOSED.contains(&code) => Meaning::Failure(Failure::Closed),
+        _ if CREDENTIALS.contains(&code) => Meaning::Credentials,
+        _ if TEMPLATE.contains(&code) => Meaning::Template,
+        _ => {
+            let reachable = !UNREACHABLE.contains(&code);
+            Meaning::Failure(Failure::Final { reason: format!("Twilio error {code}"), reachable })
+        }
+    }
+}
+
+/// The same for a message that was taken and then failed.
+pub fn failure(code: Option<u32>) -> Failure {
+    match meaning(code, None) {
+        Meaning::Failure(failure) => failure,
+        Meaning::Credentials => Failure::Passing,
+        Meaning::Template => {
+            Failure::Final { reason: format!("Twilio error {}", code.unwrap_or_default()), reachable: true }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_apart() {
+        assert_eq!(meaning(Some(63016), None), Meaning::Failure(Failure::Closed));
+        assert_eq!(meaning(Some(20429), None), Meaning::Failure(Failure::Passing));
+        assert_eq!(meaning(Some(20003), Some(401)), Meaning::Credentials);
+        assert_eq!(meaning(Some(21655), None), Meaning::Template);
+        let last =
+            |code, reachable| Meaning::Failure(Failure::Final { reason: format!("Twilio error {code}"), reachable });
+        assert_eq!(meaning(Some(21211), None), last(21211, false));
+        assert_eq!(meaning(Some(63019), None), last(63019, true));
+        assert_eq!(meaning(Some(99999), None), last(99999, true), "an unknown code ends in a dead letter");
+    }
+
+    #[test]
+    fn no_code_stands_in_two_lists() {
+        let mut all = [&PASSING[..], &CLOSED, &CREDENTIALS, &TEMPLATE, &UNREACHABLE].concat();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+}

@@ -1,0 +1,186 @@
+//! What Twilio remembers of our messages (`GET /2010-04-01/Accounts/{sid}/Messages.json`): to find one whose fate is in doubt,
+//! to catch up with what people wrote while no relay was there, and to erase.
+
+use std::time::Duration;
+
+use relay_core::id::{Address, ChannelKind, MessageId};
+use relay_core::machine::delivery::Delivery;
+use relay_core::machine::{Attachment, Content, Message};
+use relay_core::time::Timestamp;
+use reqwest::Method;
+use serde::Deserialize;
+use url::Url;
+
+use super::api::{Api, ApiError, day, instant};
+use super::send;
+use crate::channels::Outgoing;
+
+/// A message in doubt that no known one precedes is looked for this far back.
+const DOUBT_SPAN: Duration = Duration::from_secs(600);
+/// Twilio's clock and ours may differ by so much, and its instants are whole seconds.
+const CLOCK_SPREAD: Duration = Duration::from_secs(5);
+/// Messages per page; Twilio allows a thousand.
+const PAGE_SIZE: &str = "100";
+/// Pages that are read at most.
+const PAGES_MAX: usize = 100;
+
+/// A message as Twilio lists it.
+#[derive(Clone, Debug, Deserialize)]
+struct Listed {
+    sid: String,
+    #[serde(default)]
+    from: Option<String>,
+    #[serde(default)]
+    to: Option<String>,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    direction: Option<String>,
+    #[serde(default)]
+    num_media: Option<String>,
+    #[serde(default)]
+    date_created: Option<String>,
+    #[serde(default)]
+    date_sent: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    messages: Vec<Listed>,
+    #[serde(default)]
+    next_page_uri: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct MediaPage {
+    media_list: Vec<ListedMedia>,
+}
+
+#[derive(Deserialize)]
+struct ListedMedia {
+    sid: String,
+    #[serde(default)]
+    content_type: Option<String>,
+}
+
+impl Listed {
+    fn at(&self) -> Option<Timestamp> {
+        self.date_created.as_deref().or(self.date_sent.as_deref()).and_then(instant)
+    }
+
+    fn has_media(&self) -> bool {
+        !matches!(self.num_media.as_deref(), None | Some("" | "0"))
+    }
+}
+
+/// The name of the message that `outgoing` became, if Twilio has it. Only one is taken for it that is younger than the last
+/// one known, is not known, and says the same to the same person; one that failed was not sent.
+pub(super) async fn find(
+    api: &Api,
+    outgoing: &Outgoing<'_>,
+    delivery: &Delivery,
+    now: Timestamp,
+) -> Result<Option<MessageId>, ApiError> {
+    let since = delivery.sent.back().map_or(now - DOUBT_SPAN, |sent| sent.at) - CLOCK_SPREAD;
+    let body = send::body(outgoing);
+    let is_it = |listed: &Listed| {
+        let failed = matches!(listed.status.as_deref(), Some("failed" | "undelivered" | "canceled"));
+        let is_known = MessageId::parse(listed.sid.as_str()).is_ok_and(|sid| delivery.knows(&sid));
+        let young = listed.at().is_none_or(|at| at >= since);
+        let same = listed.body.as_deref().unwrap_or_default().trim() == body.trim();
+        young && same && !failed && !is_known && listed.has_media() == outgoing.picture.is_some()
+    };
+    let query = [("To", outgoing.to.name.as_str()), ("From", &api.config.from), ("DateSent>", &day(since))];
+    // The newest come first, and there were few since the last one known.
+    let page: Page =
+        api.json(api.request(Method::GET, list(api)).query(&query).query(&[("PageSize", PAGE_SIZE)])).await?;
+    // The oldest that fits: should it have been sent twice, the first is the one in doubt.
+    Ok(page
+        .messages
+        .iter()
+        .rev()
+        .find(|listed| is_it(listed))
+        .and_then(|listed| MessageId::parse(listed.sid.as_str()).ok()))
+}
+
+/// What people wrote to us since then, in order.
+pub async fn inbound(api: &Api, since: Timestamp) -> Result<Vec<Message>, ApiError> {
+    let since = since - CLOCK_SPREAD;
+    let query = vec![("To", api.config.from.clone()), ("DateSent>", day(since))];
+    let mut listed = all(api, &query).await?;
+    listed
+        .retain(|message| message.direction.as_deref() == Some("inbound") && message.at().is_none_or(|at| at >= since));
+    // The newest come first.
+    listed.reverse();
+    listed.sort_by_key(Listed::at);
+    let mut messages = Vec::new();
+    for message in listed {
+        let (Some(from), Ok(id)) = (message.from.clone(), MessageId::parse(message.sid.as_str())) else { continue };
+        let sent_at = message.at();
+        let text = message.body.clone().unwrap_or_default();
+        let content = if message.has_media() {
+            let files = attachments(api, &message.sid).await?;
+            Content::Files { text, files }
+        } else {
+            Content::Text { text }
+        };
+        let from = Address { channel: ChannelKind::Twilio, name: from };
+        messages.push(Message { sent_at, ..Message::new(id, from, content) });
+    }
+    Ok(messages)
+}
+
+async fn attachments(api: &Api, sid: &str) -> Result<Vec<Attachment>, ApiError> {
+    let page: MediaPage =
+        api.json(api.request(Method::GET, api.account(&format!("/Messages/{sid}/Media.json")))).await?;
+    let attachment = |media: ListedMedia| Attachment {
+        source: api.account(&format!("/Messages/{sid}/Media/{}", media.sid)).to_string(),
+        voice: media.content_type.is_some_and(|kind| kind.starts_with("audio/")),
+    };
+    Ok(page.media_list.into_iter().map(attachment).collect())
+}
+
+/// Erase the words and the files of every message from and to a person; how many messages there were.
+pub async fn redact(api: &Api, person: &str) -> Result<usize, ApiError> {
+    let mut listed = all(api, &[("To", person.to_owned())]).await?;
+    listed.extend(all(api, &[("From", person.to_owned())]).await?);
+    for message in &listed {
+        let ours = message.to.as_deref() == Some(person) || message.from.as_deref() == Some(person);
+        if !ours {
+            continue;
+        }
+        if message.has_media() {
+            let page: MediaPage = api
+                .json(api.request(Method::GET, api.account(&format!("/Messages/{}/Media.json", message.sid))))
+                .await?;
+            for media in page.media_list {
+                let url = api.account(&format!("/Messages/{}/Media/{}.json", message.sid, media.sid));
+                api.call(api.request(Method::DELETE, url)).await?;
+            }
+        }
+        let url = api.account(&format!("/Messages/{}.json", message.sid));
+        api.call(api.request(Method::POST, url).form(&[("Body", "")])).await?;
+    }
+    Ok(listed.len())
+}
+
+fn list(api: &Api) -> Url {
+    api.account("/Messages.json")
+}
+
+/// Every page of a list.
+async fn all(api: &Api, query: &[(&str, String)]) -> Result<Vec<Listed>, ApiError> {
+    let mut messages = Vec::new();
+    let mut page: Page =
+        api.json(api.request(Method::GET, list(api)).query(query).query(&[("PageSize", PAGE_SIZE)])).await?;
+    for _ in 1..PAGES_MAX {
+        messages.append(&mut page.messages);
+        let Some(next) = page.next_page_uri.filter(|next| next.starts_with('/')) else { return Ok(messages) };
+        let url = api.config.api_url.join(&next).map_err(|_| ApiError::NoAnswer)?;
+        page = api.json(api.request(Method::GET, url)).await?;
+    }
+    messages.append(&mut page.messages);
+    Ok(messages)
+}

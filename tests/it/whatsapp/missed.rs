@@ -1,0 +1,151 @@
+//! What people wrote while no relay was there.
+
+use std::time::Duration;
+
+use system_tests::fleet::{Fleet, FleetPlan, person};
+use system_tests::process::binary;
+use system_tests::wait::{wait_for, wait_until};
+use tokio::process::Command;
+
+use crate::phone::{ACCOUNT, PERSON, Phone, TOKEN};
+
+const BOUND: Duration = Duration::from_secs(90);
+const SENDER: &str = "whatsapp:+14155238886";
+
+/// Every relay is down for longer than a webhook is tried; what was written meanwhile is known to Twilio alone.
+#[tokio::test]
+async fn messages_of_an_outage_are_processed_once() {
+    let mut fleet = Fleet::start(FleetPlan { people: 3, ..FleetPlan::default() }).await;
+    let people: Vec<String> = (0..3).map(person).collect();
+    for (at, person) in people.iter().enumerate() {
+        fleet.twilio.hear(&format!("SM1{at}"), person, SENDER, "queue", &[]);
+        assert_eq!(fleet.write(person, &format!("SM1{at}"), "queue").await, Some(200));
+        fleet.reads(person, "Nothing is waiting", BOUND).await;
+    }
+    for number in 0..fleet.len() {
+        fleet.kill(number).await;
+    }
+    // A note that is as old as if the outage had lasted a minute.
+    let long_ago = (now_ms() - 60_000).to_string();
+    let _: i64 = fleet.redis.ask(&["HSET", "{textslash}:v1:notes", "heartbeat", &long_ago]).await;
+    for (at, person) in people.iter().enumerate() {
+        fleet.twilio.hear(&format!("SM2{at}"), person, SENDER, &format!("change number {at}"), &[]);
+        fleet.twilio.hear(&format!("SM3{at}"), person, SENDER, "status", &[]);
+    }
+    fleet.twilio.hear("SM99", "whatsapp:+19995550000", SENDER, "let me in", &[]);
+    for number in 0..fleet.len() {
+        fleet.start_relay(number).await;
+    }
+    for (at, person) in people.iter().enumerate() {
+        fleet.reads(person, &format!("change number {at}"), BOUND).await;
+    }
+    // A webhook that comes after all changes nothing.
+    assert_eq!(fleet.write(&people[0], "SM20", "change number 0").await, Some(200));
+    wait_until("every run to have ended", BOUND, async || {
+        fleet
+            .fake_vm
+            .as_ref()
+            .expect("a fake VM")
+            .runs()
+            .iter()
+            .all(|run| run.state != relay_core::protocol::RunState::Running)
+    })
+    .await;
+    let runs = fleet.fake_vm.as_ref().expect("a fake VM").runs();
+    let mut texts: Vec<&str> = runs.iter().map(system_tests::fake_vm::Run::text).collect();
+    texts.sort_unstable();
+    assert_eq!(texts, ["change number 0", "change number 1", "change number 2"]);
+    for person in &people {
+        let told: String =
+            fleet.twilio.sent().into_iter().filter(|sent| sent.to == *person).map(|sent| sent.body).collect();
+        assert_eq!(told.matches("Nothing is waiting").count(), 1, "what was answered is not answered again: {told}");
+    }
+    assert!(fleet.twilio.sent().iter().all(|sent| sent.to != "whatsapp:+19995550000"));
+}
+
+/// Redis was away, the relays were not: their answers were 503, which Twilio does not try again.
+#[tokio::test]
+async fn messages_that_the_store_did_not_take_are_processed_once_it_is_back() {
+    let mut fleet = Fleet::start(FleetPlan::default()).await;
+    let someone = person(0);
+    assert_eq!(fleet.write(&someone, "SM1", "queue").await, Some(200));
+    fleet.reads(&someone, "Nothing is waiting", BOUND).await;
+    fleet.redis.kill().await;
+    fleet.twilio.hear("SM2", &someone, SENDER, "a change", &[]);
+    wait_until("the webhook to be refused", BOUND, async || {
+        matches!(fleet.write(&someone, "SM2", "a change").await, Some(503))
+    })
+    .await;
+    fleet.redis.start_again().await;
+    fleet.reads(&someone, "*approve* opens", BOUND).await;
+    assert_eq!(fleet.fake_vm.as_ref().expect("a fake VM").runs().len(), 1);
+}
+
+fn now_ms() -> u128 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("after 1970").as_millis()
+}
+
+async fn admin(phone: &Phone, args: &[&str]) -> (bool, String) {
+    let output = Command::new(binary("relay"))
+        .arg("admin")
+        .args(args)
+        .env_clear()
+        .env("STATE_STORE", format!("sqlite:{}", phone.stack.database().display()))
+        .env("RELAY_SECRET", system_tests::stack::SECRET)
+        .env("TWILIO_ACCOUNT_SID", ACCOUNT)
+        .env("TWILIO_AUTH_TOKEN", TOKEN)
+        .env("TWILIO_FROM", SENDER)
+        .env("TWILIO_API_URL", phone.twilio.url())
+        .env("TWILIO_CONTENT_URL", phone.twilio.url())
+        .env("ALLOWED_PHONE_NUMBERS", "+15551230000")
+        .output()
+        .await
+        .expect("the relay's program starts");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), text)
+}
+
+#[tokio::test]
+async fn an_operator_takes_in_what_was_missed_erases_a_person_and_makes_the_template() {
+    let phone = Phone::ready().await;
+    phone.twilio.hear("SM1", PERSON, SENDER, "queue", &[]);
+    phone.write("SM1", &[("Body", "queue")]).await;
+    phone.reads("Nothing is waiting").await;
+    phone.twilio.hear("SM2", PERSON, SENDER, "status", &[]);
+    phone.twilio.hear("SM3", "whatsapp:+19995550000", SENDER, "hello", &[]);
+    let (done, told) = admin(&phone, &["reconcile", "--since", "1h"]).await;
+    assert!(done && told.contains("1 taken in, 1 known already, 1 from people who may not write"), "{told}");
+    // A relay looks at what nobody told it of about twice a minute.
+    wait_for("the missed message to be answered", BOUND, async || {
+        let sent = phone.twilio.sent();
+        if sent.iter().any(|sent| sent.body.contains("Nothing is running")) { Ok(()) } else { Err(sent) }
+    })
+    .await;
+    let (done, told) = admin(&phone, &["reconcile", "--since", "1h"]).await;
+    assert!(done && told.contains("0 taken in, 2 known already"), "{told}");
+
+    let (done, told) = admin(&phone, &["twilio-template"]).await;
+    assert!(done && told.starts_with("HX") && phone.twilio.templates().len() == 1, "{told}");
+
+    wait_for("the conversation to be at rest", BOUND, async || match phone.count("held").await {
+        0 => Ok(()),
+        held => Err(held),
+    })
+    .await;
+    let (done, told) = admin(&phone, &["forget", "+15551230000", "--twilio"]).await;
+    assert!(done && told.contains("is erased"), "{told}");
+    assert_eq!(phone.count("conversations").await, 0);
+    let redacted = phone.twilio.redacted();
+    assert!(
+        redacted.contains(&"SM1".to_owned())
+            && redacted.contains(&"SM2".to_owned())
+            && !redacted.contains(&"SM3".to_owned()),
+        "{redacted:?}"
+    );
+    let (done, told) = admin(&phone, &["show", "+15551230000"]).await;
+    assert!(!done && told.contains("there is no conversation"), "{told}");
+    // What comes again of an erased person is still known.
+    phone.write("SM1", &[("Body", "queue")]).await;
+    assert_eq!(phone.count("conversations").await, 0, "a repeat brings nothing back");
+}

@@ -1,0 +1,117 @@
+//! Status callbacks: what Twilio tells of a message after it has taken it.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+use super::{Account, Sent, media, signature};
+
+/// The code for a person who has to write first.
+const CLOSED: &str = "63016";
+/// The code for a file that can't be had.
+const NO_MEDIA: &str = "63019";
+
+/// How callbacks come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Receipts {
+    /// Sent and delivered, in this order, at once.
+    #[default]
+    Prompt,
+    /// Sent, delivered and read, in any order, each up to this much later; of a thousand so many twice, and so many never.
+    Shuffled {
+        /// The latest.
+        delay_max: Duration,
+        /// Twice.
+        twice_per_mille: u32,
+        /// Never.
+        lost_per_mille: u32,
+    },
+    /// None; the message is delivered all the same.
+    Silent,
+}
+
+impl Account {
+    /// See to a message that was accepted.
+    pub(super) fn follow(self: &Arc<Self>, sent: Sent) {
+        let (account, receipts) = (self.clone(), *self.receipts.lock().unwrap_or_else(PoisonError::into_inner));
+        let closed = self.books().closed.contains(&sent.to);
+        tokio::spawn(async move {
+            let mut failed = closed.then_some(CLOSED);
+            for url in sent.media_urls.iter().filter(|url| url.starts_with("http://127.0.0.1")) {
+                if !media::is_shown(&account.client, url).await {
+                    failed = Some(NO_MEDIA);
+                }
+            }
+            account.set_status(&sent.sid, if failed.is_some() { "undelivered" } else { "delivered" });
+            account.tell_all(&sent, failed, receipts).await;
+        });
+    }
+
+    fn set_status(&self, sid: &str, status: &'static str) {
+        if let Some(sent) = self.books().sent.iter_mut().find(|sent| sent.sid == sid) {
+            sent.status = status;
+        }
+    }
+
+    async fn tell_all(&self, sent: &Sent, failed: Option<&str>, receipts: Receipts) {
+        let Some((_, url)) = sent.params.iter().find(|(name, _)| name == "StatusCallback") else { return };
+        let mut statuses = match failed {
+            Some(_) => vec!["sent", "undelivered"],
+            None => vec!["sent", "delivered", "read"],
+        };
+        match receipts {
+            Receipts::Silent => {}
+            Receipts::Prompt => {
+                for status in statuses.iter().take(2) {
+                    self.tell(url, sent, status, failed).await;
+                }
+            }
+            Receipts::Shuffled { delay_max, twice_per_mille, lost_per_mille } => {
+                statuses.shuffle(&mut rand::rng());
+                for status in statuses {
+                    let (delay, dice) = {
+                        let mut chance = rand::rng();
+                        (delay_max.mul_f64(chance.random_range(0.0..=0.3)), chance.random_range(0..1_000))
+                    };
+                    tokio::time::sleep(delay).await;
+                    // Nobody would know of a failure that nobody tells of.
+                    if dice < lost_per_mille && failed.is_none() {
+                        continue;
+                    }
+                    self.tell(url, sent, status, failed).await;
+                    if dice < lost_per_mille + twice_per_mille {
+                        self.tell(url, sent, status, failed).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, url: &str, sent: &Sent, status: &str, failed: Option<&str>) {
+        let mut params = vec![
+            ("MessageSid", sent.sid.as_str()),
+            ("SmsSid", &sent.sid),
+            ("MessageStatus", status),
+            ("SmsStatus", status),
+            ("AccountSid", &self.sid),
+            ("From", &sent.from),
+            ("To", &sent.to),
+            ("ApiVersion", "2010-04-01"),
+            ("ChannelPrefix", "whatsapp"),
+        ];
+        if let (Some(code), "undelivered") = (failed, status) {
+            params.extend([("ErrorCode", code), ("ErrorMessage", "Twilio could not deliver the message")]);
+        }
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&params).finish();
+        let request = self
+            .client
+            .post(url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("x-twilio-signature", signature(&self.token, url, &params))
+            .body(body);
+        // Nobody there: Twilio does not try again.
+        let _ = request.send().await;
+    }
+}

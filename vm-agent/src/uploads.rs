@@ -1,0 +1,97 @@
+//! Files that people sent: given by a relay before the run that is to have them, each in a directory of its own, until they
+//! are old.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use relay_core::id::BlobId;
+use relay_core::protocol::File;
+
+use crate::files;
+
+/// A file is deleted this long after it came: by then its run is over, or will not be.
+const KEEP: Duration = Duration::from_secs(14 * 24 * 3600);
+/// What a file is called until the run that it is for gives it its name.
+const UNNAMED: &str = "file";
+
+/// The directory of files.
+#[derive(Debug)]
+pub struct Uploads {
+    directory: PathBuf,
+}
+
+impl Uploads {
+    /// Files in `directory`, which is made if it is missing.
+    pub fn open(directory: PathBuf) -> io::Result<Self> {
+        files::private_directory(&directory)?;
+        Ok(Self { directory })
+    }
+
+    /// Keep a file. The same again changes nothing.
+    pub fn keep(&self, id: &BlobId, bytes: &[u8]) -> io::Result<()> {
+        let directory = self.directory.join(id.as_str());
+        files::private_directory(&directory)?;
+        files::replace(&directory.join(UNNAMED), bytes)?;
+        self.forget_old()
+    }
+
+    /// Where a file is, under the name that it is to have; nothing when it never came or is gone. A name that is more than a
+    /// name is not used.
+    pub fn named(&self, file: &File) -> io::Result<Option<PathBuf>> {
+        let directory = self.directory.join(file.id.as_str());
+        let name = if is_plain(&file.name) { file.name.as_str() } else { UNNAMED };
+        let (unnamed, path) = (directory.join(UNNAMED), directory.join(name));
+        if unnamed.try_exists()? && unnamed != path {
+            fs::rename(&unnamed, &path)?;
+        }
+        Ok(path.try_exists()?.then_some(path))
+    }
+
+    fn forget_old(&self) -> io::Result<()> {
+        let oldest = SystemTime::now() - KEEP;
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if entry.metadata()?.modified()? < oldest {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Letters, digits and dashes, with an extension or without.
+fn is_plain(name: &str) -> bool {
+    let (stem, extension) = name.split_once('.').unwrap_or((name, "x"));
+    let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    name.len() <= 80 && plain(stem) && plain(extension)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> File {
+        File { id: BlobId::parse("abc").unwrap(), name: name.into(), content_type: "image/png".into(), bytes: 3 }
+    }
+
+    #[test]
+    fn a_file_has_its_name_and_stays_in_its_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let uploads = Uploads::open(directory.path().join("files")).unwrap();
+        assert_eq!(uploads.named(&file("a.png")).unwrap(), None, "it has not come yet");
+        uploads.keep(&file("").id, b"png").unwrap();
+        let path = uploads.named(&file("file-1.png")).unwrap().unwrap();
+        assert_eq!(
+            (fs::read(&path).unwrap().as_slice(), path.file_name().unwrap()),
+            (&b"png"[..], "file-1.png".as_ref())
+        );
+        assert_eq!(uploads.named(&file("file-1.png")).unwrap(), Some(path), "as often as it is asked for");
+        uploads.keep(&file("").id, b"png").unwrap();
+        for bad in ["../../etc/passwd", "a/b.png", "", ".hidden", "a b.png", "a.b.c"] {
+            let path = uploads.named(&file(bad)).unwrap().unwrap();
+            assert_eq!(path.parent().unwrap(), directory.path().join("files/abc"), "{bad:?}");
+        }
+    }
+}
