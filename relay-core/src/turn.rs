@@ -102,18 +102,29 @@ impl Turn {
         if self.over {
             return Move::Over;
         }
-        for event in std::mem::take(&mut self.inbox) {
+        // A receipt of the very message whose outcome is held back says nothing before that.
+        let held_back = self.shown.as_ref().map(|shown| shown.effect.seq);
+        let is_late = |event: &Event| matches!(event, Event::Receipt { effect, .. } if Some(*effect) == held_back);
+        let (late, inbox): (Vec<Event>, Vec<Event>) = std::mem::take(&mut self.inbox).into_iter().partition(is_late);
+        if !late.is_empty() {
+            self.unsaved.get_or_insert_default().consumed += late.len();
+        }
+        for event in inbox {
             self.apply(event, now);
             self.unsaved.get_or_insert_default().consumed += 1;
         }
         match self.shown.take() {
             None => {}
             Some(Shown { effect, outcome, looked: true }) => self.apply(Event::Performed { effect, outcome }, now),
+            // Nothing was read from the inbox since it was handed over, so nothing is late yet.
             Some(shown) => {
                 self.shown = Some(Shown { looked: true, ..shown });
                 let unsaved = self.unsaved.take().unwrap_or_default();
                 return Move::Commit(Box::new(self.commit(unsaved, false, now, nonce)));
             }
+        }
+        for receipt in late {
+            self.apply(receipt, now);
         }
         if self.conversation.is_due(now) {
             self.apply(Event::Due, now);
@@ -211,8 +222,8 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{Address, ChannelKind, ConversationId, MessageId, RunId};
-    use crate::machine::{Content, Message};
+    use crate::id::{Address, ChannelKind, ConversationId, MessageId, RunId, TreeHash};
+    use crate::machine::{Choice, Content, Failure, Message, Receipt};
     use crate::protocol::VmEvent;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -247,5 +258,30 @@ mod tests {
         let [Queued { effect: Effect::Say(say), .. }] = &commit.effects[..] else { panic!("{:?}", commit.effects) };
         assert_eq!(say.text, "step 1\nstep 2\nstep 3");
         assert!(commit.conversation.progress.lines.is_empty());
+    }
+
+    #[test]
+    fn a_receipt_that_overtakes_the_outcome_of_its_message_is_not_lost() {
+        let id = ConversationId::parse("c0ffee").unwrap();
+        let mut conversation = Conversation::new(id.clone());
+        conversation.address = Some(Address { channel: ChannelKind::Twilio, name: "someone".into() });
+        let choice = Choice { run: RunId::of(&id, NOW, 1), tree: TreeHash::parse("aa11").unwrap() };
+        let say = Say { text: "the diff".into(), choice: Some(choice), ..Say::default() };
+        let queued = Queued { seq: EffectSeq(1), effect: Effect::Say(say) };
+        let (nonce, outbox) = (Nonce::parse("claim").unwrap(), vec![queued.clone()]);
+        let held = Held { conversation, fence: Fence(1), nonce, inbox: Vec::new(), outbox, abandoned: false };
+        let mut turn = Turn::begin(Rules::default(), held);
+        let message = MessageId::parse("SM1").unwrap();
+        turn.performed(queued, Outcome::Sent { message: message.clone() }, NOW);
+        commit(&mut turn);
+        let receipt = Receipt::Failed { failure: Failure::Closed };
+        turn.committed(Committed::Held { inbox: vec![Event::Receipt { effect: EffectSeq(1), message, receipt }] });
+        let commit = commit(&mut turn);
+        assert_eq!(commit.consumed, 1);
+        assert!(commit.conversation.delivery.closed);
+        assert_eq!(turn.outbox.len(), 1, "it waits to be sent again");
+        assert!(
+            !commit.acked.contains(&EffectSeq(1)) || commit.effects.iter().any(|queued| queued.seq == EffectSeq(1))
+        );
     }
 }

@@ -44,6 +44,9 @@ pub struct Conversation {
     /// The person's latest message.
     #[serde(default)]
     pub heard: Option<MessageId>,
+    /// When that was dealt with.
+    #[serde(default)]
+    pub heard_at: Timestamp,
     /// Messages whose files are on their way in, and those that came after them, in order; bounded as the queue is.
     #[serde(default)]
     pub arriving: VecDeque<Arriving>,
@@ -293,6 +296,7 @@ impl Conversation {
             delivery: Delivery::default(),
             alias: None,
             heard: None,
+            heard_at: Timestamp::default(),
             arriving: VecDeque::new(),
             blobs: VecDeque::new(),
             past: VecDeque::new(),

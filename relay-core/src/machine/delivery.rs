@@ -192,11 +192,15 @@ impl Step<'_> {
         if arrival < Arrival::Settled || was_settled {
             return;
         }
-        let (say, deliveries) = (sent.say.take(), sent.deliveries);
+        let (say, deliveries, sent_at) = (sent.say.take(), sent.deliveries, sent.at);
         if is_latest {
             delivery.awaited_until = None;
         }
         if let (Receipt::Failed { failure }, Some(say)) = (receipt, say) {
+            // Whoever has written since has opened the channel again; what failed before that says nothing of now.
+            if failure == Failure::Closed && sent_at < self.conversation.heard_at {
+                return self.again(effect, say);
+            }
             self.undelivered(effect, say, deliveries, failure);
         }
     }

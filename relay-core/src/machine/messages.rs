@@ -12,6 +12,7 @@ impl Step<'_> {
     pub(super) fn message(&mut self, message: Message) {
         self.conversation.address = Some(message.from);
         self.conversation.heard = Some(message.id.clone());
+        self.conversation.heard_at = self.now;
         if let Some(alias) = message.alias
             && self.conversation.alias.as_ref() != Some(&alias)
         {
@@ -132,9 +133,13 @@ impl Step<'_> {
     }
 
     fn cancel(&mut self) {
-        let arriving = self.conversation.arriving.len();
-        self.conversation.arriving.clear();
-        self.clear(&[Timer::Transcript]);
+        // Where nothing is cancelled, nothing is forgotten.
+        let cancels = !matches!(self.conversation.phase, Phase::Deciding { .. } | Phase::Cancelling { .. });
+        let arriving = if cancels { self.conversation.arriving.len() } else { 0 };
+        if cancels {
+            self.conversation.arriving.clear();
+            self.clear(&[Timer::Transcript]);
+        }
         let run = match &self.conversation.phase {
             Phase::Idle if arriving > 0 => return self.say(text::forgotten(arriving)),
             Phase::Idle => return self.say(text::NOTHING_TO_CANCEL),

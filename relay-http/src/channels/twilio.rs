@@ -91,7 +91,7 @@ impl Channel for TwilioChannel {
         delivery: &Delivery,
         now: Timestamp,
     ) -> Result<Option<MessageId>, Outcome> {
-        history::find(&self.api, message, delivery, now).await.map_err(|_| Outcome::NoAnswer { waited_ms: 0 })
+        history::find(&self.api, message, delivery, now).await.map_err(send::not_now)
     }
 
     async fn fetch(&self, attachment: &Attachment) -> Result<Media, MediaError> {

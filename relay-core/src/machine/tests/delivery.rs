@@ -242,3 +242,15 @@ fn not_being_ones_turn_is_no_failed_try() {
     }
     assert!(talk.dead.is_empty() && talk.conversation.retries.is_empty());
 }
+
+#[test]
+fn a_failure_from_before_the_person_wrote_does_not_silence_what_comes_after() {
+    let mut talk = phone();
+    talk.hear("status");
+    let first = talk.sent("SM1");
+    talk.wait_s(1);
+    talk.hear("queue");
+    talk.receipt(first, "SM1", failed(Failure::Closed));
+    assert!(!talk.conversation.delivery.closed && talk.chat_at() <= Some(talk.now));
+    assert_eq!(talk.waiting_says()[0].seq, first, "it is sent again, at its old place");
+}

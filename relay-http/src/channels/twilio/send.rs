@@ -74,6 +74,15 @@ async fn create(api: &Api, form: &Form) -> Result<Created, ApiError> {
     api.json(api.request(Method::POST, api.account("/Messages.json")).form(form)).await
 }
 
+/// What becomes of a message that could not be looked for: it is in doubt still, and what is no failed try does not count as one.
+pub(super) fn not_now(error: ApiError) -> Outcome {
+    match error {
+        ApiError::Busy(retry_after_ms) => Outcome::busy(retry_after_ms),
+        ApiError::Refused { meaning: Meaning::Credentials, .. } => Outcome::Delayed { pause_ms: CREDENTIALS_PAUSE_MS },
+        _ => Outcome::NoAnswer { waited_ms: 0 },
+    }
+}
+
 fn outcome(answer: Result<Created, ApiError>) -> Outcome {
     match answer {
         Ok(created) => match MessageId::parse(created.sid) {
