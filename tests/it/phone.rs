@@ -120,6 +120,16 @@ impl Phone {
 
     /// One of the counts that an operator can see.
     pub(crate) async fn count(&self, name: &str) -> i64 {
+        let listing = self.listing().await;
+        listing["stats"][name].as_i64().unwrap_or_else(|| panic!("{name} is not in {listing}"))
+    }
+
+    /// The phase of the one conversation that there is; empty when there is none.
+    pub(crate) async fn phase(&self) -> String {
+        self.listing().await["conversations"][0]["phase"].as_str().unwrap_or_default().to_owned()
+    }
+
+    async fn listing(&self) -> serde_json::Value {
         let output = Command::new(binary("relay"))
             .args(["admin", "conversations", "--json"])
             .env_clear()
@@ -128,7 +138,6 @@ impl Phone {
             .await
             .expect("the relay's program starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let listing: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        listing["stats"][name].as_i64().unwrap_or_else(|| panic!("{name} is not in {listing}"))
+        serde_json::from_slice(&output.stdout).expect("JSON")
     }
 }

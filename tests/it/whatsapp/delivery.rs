@@ -132,15 +132,17 @@ async fn a_relay_killed_in_the_middle_of_sending_does_not_send_twice() {
 #[tokio::test]
 async fn outside_of_the_window_everything_waits_for_the_next_message() {
     let phone = Phone::ready().await;
-    phone.write("SM1", &[("Body", "add a line to hello.txt")]).await;
-    phone.reads("Working on it").await;
     phone.twilio.close_window(PERSON);
+    phone.write("SM1", &[("Body", "add a line to hello.txt")]).await;
+    wait_until("the diff to wait", BOUND, async || phone.phase().await == "awaiting approval").await;
     wait_until("a message to have failed", BOUND, async || {
         phone.twilio.sent().iter().any(|sent| sent.status == "undelivered")
     })
     .await;
-    wait_until("the diff to wait", BOUND, async || phone.count("inbox").await == 0 && phone.count("outbox").await >= 2)
-        .await;
+    wait_until("everything to be at rest", BOUND, async || {
+        phone.count("inbox").await == 0 && phone.count("held").await == 0 && phone.count("outbox").await > 0
+    })
+    .await;
     let seen = phone.twilio.sent().len();
     phone.twilio.open_window(PERSON);
     phone.write("SM2", &[("Body", "status")]).await;
@@ -151,7 +153,7 @@ async fn outside_of_the_window_everything_waits_for_the_next_message() {
     })
     .await;
     let place = |text: &str| told.find(text).unwrap_or_else(|| panic!("{text:?} is not in {told}"));
-    assert!(place("demo agent") < place("*approve* opens"), "what was said first comes first: {told}");
+    assert!(place("Working on it") < place("*approve* opens"), "what was said first comes first: {told}");
     assert!(place("*approve* opens") < place("waits for your *approve* or *reject*."), "{told}");
     phone.write("SM3", &[("Body", "reject")]).await;
     phone.reads("is rolled back").await;
