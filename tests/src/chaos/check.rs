@@ -113,14 +113,15 @@ impl Judge<'_> {
                 repeats += 1;
                 continue;
             }
-            queued += usize::from(body.starts_with("📥 Queued at position"));
-            if let Some(number) = number_after(body, SMALL_TALK_ANSWER) {
-                if number != SMALL_TALK + answered + 1 {
-                    self.violated(format!("message {at}: after {answered} answers to small talk: {body:?}"));
-                }
-                answered = number.saturating_sub(SMALL_TALK);
-            }
+            // Lines that waited together are one message.
             for line in body.lines() {
+                queued += usize::from(line.starts_with("📥 Queued at position"));
+                if let Some(number) = number_after(line, SMALL_TALK_ANSWER) {
+                    if number != SMALL_TALK + answered + 1 {
+                        self.violated(format!("message {at}: after {answered} answers to small talk: {line:?}"));
+                    }
+                    answered = number.saturating_sub(SMALL_TALK);
+                }
                 let Some(milestone) = self.milestone(line) else { continue };
                 if milestone <= last {
                     self.violated(format!("message {at}: {milestone:?} after {last:?}: {line:?}"));

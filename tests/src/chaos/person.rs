@@ -53,6 +53,11 @@ pub(super) struct Diary {
     pub waits: Vec<(Instant, Instant)>,
 }
 
+/// What a message says, one after the other: lines that waited together are one message. A diff belongs together.
+fn pieces(body: &str) -> Vec<String> {
+    if body.contains("+tree ") { vec![body.to_owned()] } else { body.lines().map(str::to_owned).collect() }
+}
+
 /// The time for waiting is over.
 struct Silent;
 
@@ -233,7 +238,7 @@ impl Person {
             let sent = self.twilio.sent_after(self.looked);
             self.looked += sent.len();
             let mine = sent.into_iter().filter(|sent| sent.to == self.diary.address);
-            self.read.extend(mine.map(|sent| sent.body));
+            self.read.extend(mine.flat_map(|sent| pieces(&sent.body)));
             while let Some(body) = self.read.get(self.thought) {
                 self.thought += 1;
                 if let Some(found) = texts.iter().position(|text| body.contains(text)) {
