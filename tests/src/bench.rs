@@ -8,6 +8,7 @@
 
 pub mod baseline;
 mod counts;
+mod drain;
 mod fakes;
 mod figures;
 mod footprint;

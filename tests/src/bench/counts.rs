@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::ensure;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Plan;
 use super::fakes::{AT_ONCE, Fake};
@@ -37,6 +37,9 @@ const BATCH: usize = 50;
 const BATCHES: usize = 10;
 /// All of these, and one before them.
 const PER_KIND: usize = BATCH * BATCHES + 1;
+/// Webhooks come no faster than this, on an average. Of messages that come faster, the answers stand in the line of our sender,
+/// whose turns are asked for in blocks: one script call more for a block.
+const INTERVAL: Duration = Duration::from_millis(125);
 /// After this long without a command a message's life is over.
 const QUIET: Duration = Duration::from_millis(100);
 /// Connecting and a first look around are no part of idling.
@@ -51,7 +54,10 @@ pub(super) async fn per_message(figures: &mut Figures) -> anyhow::Result<()> {
     let relay = Server::relay(Surroundings { store: &store, twilio: &twilio, vm: &vm, users }).await?;
     sleep(SETTLE).await;
 
-    println!("\nWhat a message costs at Redis, from idle conversation to idle conversation");
+    println!(
+        "\nWhat a message costs at Redis, from idle conversation to idle conversation, at {} messages a second",
+        Duration::from_secs(1).as_millis() / INTERVAL.as_millis()
+    );
     for (text, fake, name, first) in [(Text::Help, &twilio, "help", 0), (Text::Task, &vm, "a task", PER_KIND)] {
         // The first of all has Redis learn the scripts.
         lives(&redis, &relay, fake, text, first..first + 1).await?;
@@ -89,9 +95,11 @@ async fn lives(
     let before = redis.quiet(QUIET).await?;
     let called = fake.calls().count;
     for (user, done) in users.zip(1..) {
+        let next = Instant::now() + INTERVAL;
         let status = connection.ask(&webhook(user, user, text)).await?.status();
         ensure!(status == 200, "answered {status}:\n{}", relay.program.log_end());
         fake.called(called + done).await;
+        sleep_until(next).await;
     }
     Ok(redis.quiet(QUIET).await?.since(&before))
 }

@@ -1,17 +1,18 @@
 //! How many webhooks a relay takes in, and how soon, beside the baseline in the same minutes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use bytes::Bytes;
 
 use super::Plan;
+use super::drain::{Drain, drained};
 use super::fakes::{AT_ONCE, Fake};
 use super::figures::{Figures, Spread};
 use super::load::{paced, saturate};
 use super::redis::Redis;
-use super::servers::{Server, Surroundings, admin, own_cpu};
+use super::servers::{Server, Surroundings, own_cpu};
 use super::webhooks::traffic;
 
 /// Of the baseline's webhooks a second, the relay takes at least this share.
@@ -28,9 +29,6 @@ const USUAL_DELAY: Duration = Duration::from_millis(100);
 const REFUSED_SHARE_MAX: usize = 1_000;
 /// People who write.
 const USERS: usize = 1_000;
-/// What is processed after the last answer is waited for this long.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
-const DRAIN_POLL: Duration = Duration::from_millis(500);
 /// The relay's and the baseline's sets of the message ids that they have seen.
 const RELAY_SEEN: &str = "{textslash}:v1:seen";
 const BASELINE_SEEN: &str = "{baseline}:seen";
@@ -47,16 +45,8 @@ struct Run {
     load_busy: f64,
     /// Messages that Redis holds.
     stored: usize,
-    /// What a relay did after that.
-    drain: Option<Drain>,
-}
-
-/// What a relay did after its last answer to a webhook.
-struct Drain {
-    took: f64,
-    cpu_ms: f64,
-    connections: usize,
-    sent: usize,
+    /// What a relay did after that, and its processor time for each webhook in all, in ms.
+    drain: Option<(Drain, f64)>,
 }
 
 /// As many webhooks as are answered.
@@ -100,8 +90,9 @@ async fn relay(redis: &Redis, delay: Duration, requests: &Arc<[Bytes]>) -> anyho
     let (twilio, vm) = (Fake::twilio(delay).await?, Fake::vm(delay).await?);
     let relay = Server::relay(Surroundings { store: &redis.url(), twilio: &twilio, vm: &vm, users: USERS }).await?;
     let run = run(&relay, redis, RELAY_SEEN, requests).await?;
-    let drain = drained(&relay, redis, &twilio, &vm, run.stored).await?;
-    Ok(Run { drain: Some(drain), ..run })
+    let drain = drained(&relay, redis, &twilio, &vm, USERS).await?;
+    let cpu_ms = relay.program.cpu()?.as_secs_f64() * 1e3 / run.stored as f64;
+    Ok(Run { drain: Some((drain, cpu_ms)), ..run })
 }
 
 async fn run(server: &Server, redis: &Redis, seen: &str, requests: &Arc<[Bytes]>) -> anyhow::Result<Run> {
@@ -129,35 +120,6 @@ async fn run(server: &Server, redis: &Redis, seen: &str, requests: &Arc<[Bytes]>
     })
 }
 
-/// Wait until every message has had its effect: a run for everyone's first, a line in the chat for each other. Lines that wait
-/// for the same person come as one message.
-async fn drained(relay: &Server, redis: &Redis, twilio: &Fake, vm: &Fake, messages: usize) -> anyhow::Result<Drain> {
-    let started = Instant::now();
-    let all = async {
-        vm.called(USERS).await;
-        while waiting(redis).await? > 0 {
-            tokio::time::sleep(DRAIN_POLL).await;
-        }
-        anyhow::Ok(twilio.calls())
-    };
-    let Ok(calls) = tokio::time::timeout(DRAIN_TIMEOUT, all).await else {
-        let (sent, runs) = (twilio.calls().count, vm.calls().count);
-        anyhow::bail!("only {sent} messages sent and {runs} runs started:\n{}", relay.program.log_end());
-    };
-    let calls = calls?;
-    let cpu_ms = relay.program.cpu()?.as_secs_f64() * 1e3 / messages as f64;
-    let sent = calls.count;
-    Ok(Drain { took: started.elapsed().as_secs_f64(), cpu_ms, connections: calls.connections, sent })
-}
-
-/// Events and effects that wait in all conversations, as an operator is told.
-async fn waiting(redis: &Redis) -> anyhow::Result<u64> {
-    let url = redis.url();
-    let listing = admin(&["conversations", "--limit", "1", "--json"], &[("STATE_STORE", &url)]).await?;
-    let count = |name: &str| listing["stats"][name].as_u64().with_context(|| format!("{name} is not told"));
-    Ok(count("inbox")? + count("outbox")?)
-}
-
 fn tell(name: &str, runs: &[Run]) {
     let of = |value: fn(&Run) -> f64| Spread::of(runs.iter().map(value));
     println!(
@@ -167,14 +129,14 @@ fn tell(name: &str, runs: &[Run]) {
         of(|run| run.server_busy * 100.0),
         of(|run| run.load_busy * 100.0),
     );
-    let drains: Vec<&Drain> = runs.iter().filter_map(|run| run.drain.as_ref()).collect();
+    let drains: Vec<&(Drain, f64)> = runs.iter().filter_map(|run| run.drain.as_ref()).collect();
     if !drains.is_empty() {
         println!(
             "    until everybody has their answer: {} s more, {} ms server CPU each in all; {} messages over {} connections",
-            Spread::of(drains.iter().map(|drain| drain.took)),
-            Spread::of(drains.iter().map(|drain| drain.cpu_ms)),
-            Spread::of(drains.iter().map(|drain| drain.sent as f64)),
-            Spread::of(drains.iter().map(|drain| drain.connections as f64)),
+            Spread::of(drains.iter().map(|(drain, _)| drain.took)),
+            Spread::of(drains.iter().map(|(_, cpu_ms)| *cpu_ms)),
+            Spread::of(drains.iter().map(|(drain, _)| drain.sent as f64)),
+            Spread::of(drains.iter().map(|(drain, _)| drain.connections as f64)),
         );
     }
 }
@@ -199,7 +161,7 @@ pub(super) async fn latency(plan: &Plan, figures: &mut Figures) -> anyhow::Resul
         let (twilio, vm) = (Fake::twilio(USUAL_DELAY).await?, Fake::vm(USUAL_DELAY).await?);
         let relay = Server::relay(Surroundings { store: &redis.url(), twilio: &twilio, vm: &vm, users: USERS }).await?;
         relays.push(millis(paced(relay.address, &requests, QUIET_RATE).await?));
-        drained(&relay, &redis, &twilio, &vm, requests.len()).await?;
+        drained(&relay, &redis, &twilio, &vm, USERS).await?;
     }
     for (name, runs) in [("baseline", &baselines), ("relay", &relays)] {
         let of = |share: f64| Spread::of(runs.iter().map(|run| run.percentile(share)));
