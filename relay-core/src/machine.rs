@@ -117,6 +117,7 @@ impl Step<'_> {
             && pending.tree == choice.tree
         {
             pending.message = seq;
+            pending.lost = false;
         }
     }
 

@@ -132,6 +132,9 @@ pub struct Pending {
     /// When that was.
     #[serde(default)]
     pub shown_at: Timestamp,
+    /// True once that message was given up: the diff has to be asked for before an answer can mean it.
+    #[serde(default)]
+    pub lost: bool,
     /// True once parking it was tried in vain and the person was told: it is tried again, in silence.
     pub parking_failed: bool,
 }

@@ -5,7 +5,7 @@
 //! pace is used up, or while the channel is closed to us; [`Delivery::ready_at`] says until when. A message whose fate is not
 //! known is *in doubt*: whoever tries it again looks first whether it was sent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ use crate::time::Timestamp;
 const SENT_MAX: usize = 8;
 /// Of those, the latest whose words are kept until they are known to have arrived, so that they can be sent again.
 const KEPT_MAX: usize = 4;
+/// Once the day's messages are used up, it is tried this often whether a new day has begun.
+const USED_UP_PAUSE: Duration = Duration::from_secs(3600);
 /// A message that the channel took and then failed to deliver is sent so often in all.
 const DELIVERIES_MAX: u32 = 4;
 
@@ -38,8 +40,10 @@ pub struct Delivery {
     pub paused_until: Timestamp,
     /// The channel takes nothing before the person writes again.
     pub closed: bool,
-    /// The message whose sending may or may not have happened.
-    pub doubt: Option<Waiting>,
+    /// Messages that wait and whose sending may or may not have happened: the one that was about to go, and those before it
+    /// that are sent again.
+    #[serde(default)]
+    pub doubts: BTreeMap<EffectSeq, Doubt>,
     /// The latest message asked for, if more lines may join it: nobody has tried to send it yet.
     pub tail: Option<Waiting>,
 }
@@ -51,6 +55,15 @@ pub struct Waiting {
     pub effect: EffectSeq,
     /// What it says.
     pub say: Say,
+}
+
+/// A message that may have been sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// What it says.
+    pub say: Say,
+    /// It was not sent before then: the latest message before it went then. Zero when none did.
+    pub since: Timestamp,
 }
 
 /// A message that the channel took.
@@ -99,22 +112,27 @@ impl Delivery {
 
     /// Whether it is not known if this message was sent.
     pub fn doubts(&self, effect: EffectSeq) -> bool {
-        self.doubt.as_ref().is_some_and(|waiting| waiting.effect == effect)
+        self.doubts.contains_key(&effect)
     }
 
     /// The holder before us died or was cut off: what it was about to send, `next`, it may have sent.
     pub fn taken_over(&mut self, next: Option<(EffectSeq, &Say)>) {
         self.tail = None;
         if let Some((effect, say)) = next {
-            self.doubt = Some(Waiting { effect, say: say.clone() });
+            self.doubt(effect, say);
         }
     }
 
+    /// Nobody knows whether this message was sent.
+    fn doubt(&mut self, effect: EffectSeq, say: &Say) {
+        let since = self.sent.back().map_or(Timestamp::default(), |sent| sent.at);
+        self.doubts.entry(effect).or_insert_with(|| Doubt { say: say.clone(), since });
+    }
+
     /// Nothing has to be known of this message any more but that it was dealt with.
-    fn forget(&mut self, effect: EffectSeq) {
-        for waiting in [&mut self.doubt, &mut self.tail] {
-            waiting.take_if(|waiting| waiting.effect == effect);
-        }
+    pub(super) fn forget(&mut self, effect: EffectSeq) {
+        self.doubts.remove(&effect);
+        self.tail.take_if(|waiting| waiting.effect == effect);
     }
 }
 
@@ -148,7 +166,7 @@ impl Step<'_> {
         let delivery = &mut self.conversation.delivery;
         delivery.tail.take_if(|waiting| waiting.effect == effect);
         if matches!(outcome, Outcome::NoAnswer { .. }) {
-            delivery.doubt = Some(Waiting { effect, say: say.clone() });
+            delivery.doubt(effect, say);
         }
     }
 
@@ -167,14 +185,11 @@ impl Step<'_> {
         if !self.conversation.delivery.knows(message) && self.conversation.delivery.doubts(effect) {
             match receipt {
                 // It was sent after all.
-                Receipt::Sent | Receipt::Delivered | Receipt::Read => self.found(message),
+                Receipt::Sent | Receipt::Delivered | Receipt::Read => self.found(effect, message),
                 // It still waits in the outbox, and nothing was delivered.
                 Receipt::Failed { failure } => {
-                    self.conversation.delivery.doubt = None;
-                    if failure == Failure::Closed {
-                        self.closed();
-                    }
-                    return;
+                    self.conversation.delivery.doubts.remove(&effect);
+                    return self.closed_by(&failure);
                 }
             }
         }
@@ -196,19 +211,48 @@ impl Step<'_> {
         if is_latest {
             delivery.awaited_until = None;
         }
-        if let (Receipt::Failed { failure }, Some(say)) = (receipt, say) {
-            // Whoever has written since has opened the channel again; what failed before that says nothing of now.
-            if failure == Failure::Closed && sent_at < self.conversation.heard_at {
-                return self.again(effect, say);
-            }
-            self.undelivered(effect, say, deliveries, failure);
+        // Whoever has written since has opened the channel again; what failed before that says nothing of now.
+        let is_open = sent_at < self.conversation.heard_at;
+        match (receipt, say) {
+            (Receipt::Failed { failure: Failure::Closed }, Some(say)) if is_open => self.again(effect, say),
+            (Receipt::Failed { failure }, Some(say)) => self.undelivered(effect, say, deliveries, failure),
+            (Receipt::Failed { failure }, None) => self.undelivered_long_ago(&failure, is_open),
+            _ => {}
         }
     }
 
-    fn found(&mut self, message: &MessageId) {
-        if let Some(Waiting { effect, say }) = self.conversation.delivery.doubt.take() {
+    fn found(&mut self, effect: EffectSeq, message: &MessageId) {
+        if let Some(Doubt { say, .. }) = self.conversation.delivery.doubts.remove(&effect) {
             self.withdraw(effect);
             self.taken(effect, say, message.clone());
+        }
+    }
+
+    /// The channel is closed to us, or its day's messages are used up, if that is why a message failed.
+    fn closed_by(&mut self, failure: &Failure) {
+        match failure {
+            Failure::Closed => self.closed(),
+            Failure::UsedUp => self.used_up(),
+            Failure::Passing | Failure::Final { .. } => {}
+        }
+    }
+
+    /// The channel takes no more messages of ours today. When its day ends is not told, so it is asked again at times.
+    pub(super) fn used_up(&mut self) {
+        self.paused(USED_UP_PAUSE);
+    }
+
+    /// A message failed of which the words are no longer known. It can't be sent again, but it is said that there was one.
+    fn undelivered_long_ago(&mut self, failure: &Failure, is_open: bool) {
+        if !is_open {
+            self.closed_by(failure);
+        }
+        match failure {
+            Failure::Final { reachable: false, .. } => {}
+            Failure::Final { reason, .. } => self.say_notice(text::undelivered(reason)),
+            Failure::Passing | Failure::Closed | Failure::UsedUp => {
+                self.say_notice(text::undelivered("too late to try again"))
+            }
         }
     }
 
@@ -220,8 +264,8 @@ impl Step<'_> {
             pending.shown = false;
         }
         match failure {
-            Failure::Closed => {
-                self.closed();
+            Failure::Closed | Failure::UsedUp => {
+                self.closed_by(&failure);
                 self.again(effect, say);
             }
             Failure::Passing if deliveries < DELIVERIES_MAX => {
@@ -245,6 +289,11 @@ impl Step<'_> {
     /// A message will not arrive: an operator finds it among the dead letters, and the person is told if that can be.
     pub(super) fn give_up_say(&mut self, seq: EffectSeq, say: Say, reason: &str, reachable: bool) {
         self.conversation.delivery.forget(seq);
+        if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase
+            && pending.message == seq
+        {
+            pending.lost = true;
+        }
         let tell = reachable && !say.passing;
         self.bury(Effect::Say(say), reason);
         if tell {

@@ -155,6 +155,8 @@ pub enum Failure {
     Passing,
     /// The channel takes nothing for this person before they write again.
     Closed,
+    /// The channel takes no more messages of ours today.
+    UsedUp,
     /// For good.
     Final {
         /// For an operator and, if they can be reached, for the person; holds no personal data.

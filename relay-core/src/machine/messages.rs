@@ -107,6 +107,7 @@ impl Step<'_> {
             Phase::AwaitingApproval(pending) if pending.shown => {
                 self.decide(Pending { parking_failed: false, ..pending.clone() }, decision);
             }
+            Phase::AwaitingApproval(Pending { lost: true, .. }) => self.say(text::DIFF_LOST),
             Phase::AwaitingApproval(_) => self.say(text::NOT_SHOWN_YET),
             _ => self.say(text::nothing_to_decide(&self.conversation)),
         }

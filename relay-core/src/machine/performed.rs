@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::id::{EffectSeq, RunId};
 use crate::machine::conversation::{Retry, Waking};
-use crate::machine::effect::{Effect, FIRST_TRY_TIMEOUT, Lane, Queued, Say};
+use crate::machine::effect::{Choice, Effect, FIRST_TRY_TIMEOUT, Lane, Queued, Say};
 use crate::machine::event::{Failure, Outcome};
 use crate::machine::retry::{self, Next};
-use crate::machine::{Dead, Ending, Phase, Step, Timer, text};
-use crate::protocol::{RefusalReason, RunState, RunStatus};
+use crate::machine::{Dead, Ending, Pending, Phase, Step, Timer, text};
+use crate::protocol::{Answer, Question, RefusalReason, RunState, RunStatus};
 
 /// Why an effect is to be tried again.
 #[derive(Default)]
@@ -29,6 +29,7 @@ impl Step<'_> {
         match outcome {
             Outcome::Delayed { pause_ms } => self.paused(Duration::from_millis(pause_ms)),
             Outcome::Undelivered { failure: Failure::Closed } => self.closed(),
+            Outcome::Undelivered { failure: Failure::UsedUp } => self.used_up(),
             Outcome::NoAnswer { waited_ms } => {
                 let waited = Duration::from_millis(waited_ms);
                 if is_call {
@@ -132,7 +133,10 @@ impl Step<'_> {
 
     fn settled(&mut self, seq: EffectSeq, effect: Effect, outcome: Outcome) {
         match (effect, outcome) {
-            (Effect::Say(_), Outcome::Done) => self.shown(seq),
+            (Effect::Say(_), Outcome::Done) => {
+                self.conversation.delivery.forget(seq);
+                self.shown(seq);
+            }
             (Effect::Say(say), Outcome::Sent { message }) => self.taken(seq, say, message),
             (Effect::Say(say), Outcome::Undelivered { failure: Failure::Final { reason, reachable } }) => {
                 self.give_up_say(seq, say, &reason, reachable);
@@ -159,9 +163,7 @@ impl Step<'_> {
                     self.end(Ending::Failed);
                 }
             }
-            (Effect::Ask { .. }, Outcome::Answered { answer }) => {
-                self.say_all(Say { text: answer.text, code: answer.code, ..Say::default() });
-            }
+            (Effect::Ask { question }, Outcome::Answered { answer }) => self.answered_by_vm(&question, answer),
             (Effect::Ask { .. }, Outcome::Refused { message, .. }) => self.say(text::refused(&message)),
             (Effect::Probe { run }, Outcome::Probed { status }) => self.probed(&run, status),
             (Effect::KeepImage { caption, .. }, Outcome::ImageKept { blob }) => {
@@ -170,6 +172,23 @@ impl Step<'_> {
             }
             (Effect::KeepImage { .. }, Outcome::Refused { .. }) => self.say(text::PICTURE_LOST),
             _ => {}
+        }
+    }
+
+    /// A person who asks for the diff that was lost on its way to them may answer to it once it is there.
+    fn answered_by_vm(&mut self, question: &Question, Answer { text, code }: Answer) {
+        let choice = match &self.conversation.phase {
+            Phase::AwaitingApproval(pending) if pending.lost && *question == Question::Diff => {
+                Some(Choice { run: pending.run.clone(), tree: pending.tree.clone() })
+            }
+            _ => None,
+        };
+        let shows_diff = choice.is_some();
+        let message = self.say_all(Say { text, code, choice, ..Say::default() });
+        if let (Phase::AwaitingApproval(pending), Some(message), true) =
+            (&mut self.conversation.phase, message, shows_diff)
+        {
+            *pending = Pending { message, lost: false, ..pending.clone() };
         }
     }
 
@@ -205,6 +224,7 @@ impl Step<'_> {
             && pending.message == seq
         {
             pending.shown = true;
+            pending.lost = false;
             pending.shown_at = self.now;
             self.set_approval_timers();
         }

@@ -72,6 +72,7 @@ impl Step<'_> {
                         tree,
                         message,
                         shown: false,
+                        lost: false,
                         shown_at: Timestamp::default(),
                         parking_failed: false,
                     });

@@ -59,7 +59,7 @@ fn body(say: Say, channel: &Capabilities) -> Vec<Say> {
 /// A text as some messages, or as its start, its end and a page.
 fn texts(whole: &str, room: usize, channel: &Capabilities) -> Vec<Say> {
     let plain = |text| Say { text, ..Say::default() };
-    let parts = split::split(whole, room);
+    let parts: Vec<String> = split::parts(whole, room).take(channel.text_parts_max + 1).collect();
     if parts.len() <= channel.text_parts_max {
         return parts.into_iter().map(plain).collect();
     }

@@ -13,12 +13,13 @@ const UNITS_MIN: usize = 16;
 
 /// Parts of `text`, none longer than `units_max` UTF-16 units. White space at the cuts is dropped; nothing else is.
 pub fn split(text: &str, units_max: usize) -> Vec<String> {
-    let mut parts = Vec::new();
+    parts(text, units_max).collect()
+}
+
+/// The same, one after the other.
+pub fn parts(text: &str, units_max: usize) -> impl Iterator<Item = String> {
     let mut rest = Rest { text, is_open: false };
-    while let Some(part) = rest.next_part(units_max.max(UNITS_MIN)) {
-        parts.push(part);
-    }
-    parts
+    std::iter::from_fn(move || rest.next_part(units_max.max(UNITS_MIN)))
 }
 
 /// The first part of `text`.
@@ -96,9 +97,12 @@ impl Rest<'_> {
 
     /// Where the next part ends, so that it fits with the end of its fence.
     fn cut(&self, room: usize) -> usize {
-        let needs_close = self.is_open != is_odd(self.text);
-        if units(self.text) + if needs_close { units(CLOSE) } else { 0 } <= room {
-            return self.text.len();
+        // Only what may be all of it is looked through to its end.
+        if fitting(self.text, room) == self.text.len() {
+            let needs_close = self.is_open != is_odd(self.text);
+            if units(self.text) + if needs_close { units(CLOSE) } else { 0 } <= room {
+                return self.text.len();
+            }
         }
         let fits = fitting(self.text, room - units(CLOSE));
         let window = before_fence_end(&self.text[..fits], self.text);

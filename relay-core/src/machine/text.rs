@@ -35,6 +35,8 @@ pub const NOTHING_TO_CANCEL: &str = "Nothing is running, so there is nothing to 
 pub const QUEUE_EMPTY: &str = "Nothing is waiting.";
 /// An answer while the message with the diff is still on its way.
 pub const NOT_SHOWN_YET: &str = "The diff is still on its way to you. Read it first, then answer.";
+/// An answer to a diff that was given up on its way.
+pub const DIFF_LOST: &str = "The diff has not reached you. *diff* shows it; read it, then answer.";
 /// A question while the VM is being called in vain.
 pub const ASK_LATER: &str = "Your VM can't be asked just now; I am still trying to reach it. Try again in a moment.";
 /// A question the VM did not answer.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::machine::conversation::Retry;
 use crate::machine::delivery::Arrival;
+use crate::protocol::Answer;
 
 /// A person on a channel that tells what becomes of messages.
 fn phone() -> Talk {
@@ -253,4 +254,92 @@ fn a_failure_from_before_the_person_wrote_does_not_silence_what_comes_after() {
     talk.receipt(first, "SM1", failed(Failure::Closed));
     assert!(!talk.conversation.delivery.closed && talk.chat_at() <= Some(talk.now));
     assert_eq!(talk.waiting_says()[0].seq, first, "it is sent again, at its old place");
+}
+
+#[test]
+fn several_messages_in_doubt_are_all_looked_for_and_each_from_before_it_was_tried() {
+    let mut talk = phone();
+    talk.hear("status");
+    let first = talk.sent("SM1");
+    talk.wait_s(20);
+    talk.hear("queue");
+    let second = talk.waiting_says()[0].clone();
+    talk.feed(Event::Performed { effect: second.clone(), outcome: no_answer() });
+    talk.receipt(first, "SM1", failed(Failure::Passing));
+    let again = talk.waiting_says()[0].clone();
+    assert_eq!(again.seq, first);
+    talk.wait_s(60);
+    talk.feed(Event::Performed { effect: again, outcome: no_answer() });
+    let delivery = &talk.conversation.delivery;
+    assert!(delivery.doubts(first) && delivery.doubts(second.seq));
+    assert_eq!(delivery.doubts[&second.seq].since, T0, "not from when another was tried");
+    talk.receipt(second.seq, "SM2", Receipt::Delivered);
+    assert!(talk.conversation.delivery.doubts(first) && !talk.conversation.delivery.doubts(second.seq));
+    let left: Vec<EffectSeq> = talk.waiting_says().iter().map(|queued| queued.seq).collect();
+    assert_eq!(left, [first]);
+}
+
+#[test]
+fn a_day_that_is_used_up_is_waited_for_without_a_try() {
+    let mut talk = phone();
+    talk.hear("status");
+    for _ in 0..30 {
+        let effect = talk.outbox[0].clone();
+        talk.feed(Event::Performed { effect, outcome: Outcome::Undelivered { failure: Failure::UsedUp } });
+        assert_eq!(talk.chat_at(), Some(talk.now + Duration::from_secs(3600)));
+        talk.wait_s(3600);
+    }
+    let seq = talk.sent("SM1");
+    talk.receipt(seq, "SM1", failed(Failure::UsedUp));
+    assert_eq!((talk.outbox.len(), talk.dead.len()), (1, 0), "also when it is told later");
+    assert!(talk.chat_at() > Some(talk.now + Duration::from_secs(600)));
+}
+
+#[test]
+fn a_diff_that_is_lost_can_be_asked_for_and_then_answered() {
+    let mut talk = phone();
+    talk.hear("fix the bug");
+    talk.settle(Outcome::Done);
+    talk.report(changes("aa11"));
+    let mut shown = EffectSeq(0);
+    for number in 0.. {
+        if talk.waiting_says().is_empty() {
+            break;
+        }
+        shown = talk.sent(&format!("SM{number}"));
+    }
+    let sid = talk.conversation.delivery.sent.back().unwrap().message.clone();
+    let fail = Failure::Final { reason: "Twilio error 63005".into(), reachable: true };
+    talk.feed(Event::Receipt { effect: shown, message: sid, receipt: failed(fail) });
+    talk.sent("SM20");
+    talk.forget();
+    for word in ["approve", "reject"] {
+        talk.hear(word);
+        assert_eq!(talk.text(), text::DIFF_LOST);
+        talk.sent(&format!("SM-{word}"));
+        talk.forget();
+    }
+    talk.hear("diff");
+    talk.settle(Outcome::Answered { answer: Answer { text: "Run 1".into(), code: Some("+a".into()) } });
+    talk.hear("approve");
+    assert!(matches!(talk.phase(), Phase::AwaitingApproval(pending) if !pending.shown), "it is on its way");
+    let shows = talk.waiting_says()[0].clone();
+    assert!(matches!(&shows.effect, Effect::Say(say) if say.choice.is_some() && say.code.is_some()));
+    talk.sent("SM30");
+    talk.hear("approve");
+    assert!(matches!(talk.phase(), Phase::Deciding { decision: Decision::Approve, .. }));
+}
+
+#[test]
+fn a_failure_of_a_message_long_gone_is_told() {
+    let mut talk = phone();
+    talk.hear("status");
+    let first = talk.sent("SM0");
+    for number in 1..6 {
+        talk.wait_s(20);
+        talk.hear("status");
+        talk.sent(&format!("SM{number}"));
+    }
+    talk.receipt(first, "SM0", failed(Failure::Passing));
+    assert!(talk.texts().last().unwrap().contains("could not be delivered"));
 }

@@ -130,9 +130,10 @@ impl World {
         if !self.mishap(self.plan.failure_percent) {
             return None;
         }
-        Some(match self.index(3) {
+        Some(match self.index(4) {
             0 => Failure::Closed,
             1 => Failure::Passing,
+            2 => Failure::UsedUp,
             _ => Failure::Final { reason: "lost".into(), reachable: self.percent(50) },
         })
     }
