@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
 use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, NodeId, RunId};
-use relay_core::machine::{Event, Message, Rules};
+use relay_core::machine::{Event, Rules};
 use relay_core::store::{Held, Ingest, Ingested, Store, StoreError};
 use relay_core::time::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::channels::console::ConsoleChannel;
@@ -45,6 +46,23 @@ const COMMITS_MAX: usize = 4;
 /// With so many events being taken in at once, those that came are worked on a little later, and then together.
 const CROWD: usize = 32;
 const GIVE_WAY: Duration = Duration::from_secs(2);
+
+/// A webhook tells of a message no older than this: Twilio gives one up after fifteen seconds.
+const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(20);
+
+/// The conversation of whoever is called `from`, or of the person known to be called so as well.
+pub async fn conversation_of(
+    store: &dyn Store,
+    secret: &SecretString,
+    from: &Address,
+) -> Result<ConversationId, StoreError> {
+    let conversation = from.conversation(secret.expose_secret().as_bytes());
+    if !twilio::inbound::is_scoped(&from.name) {
+        return Ok(conversation);
+    }
+    let known = store.note(&alias_note(&conversation)).await?;
+    Ok(known.and_then(|known| ConversationId::parse(known).ok()).unwrap_or(conversation))
+}
 
 /// Something that the store keeps for a while.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +169,9 @@ pub struct App {
     pub commits: Semaphore,
     /// Events being taken in right now.
     taking_in: AtomicUsize,
-    /// Since when people may have written in vain, because the store did not take their messages.
+    /// What is done beside the turns, and not waited for by anybody: typing indicators, voice notes.
+    pub asides: TaskTracker,
+    /// Since when people may have written in vain, because their messages were refused.
     pub deaf_since: Mutex<Option<Timestamp>>,
     /// Conversations that this process holds and whose turn is to be taken.
     pub turns: mpsc::Sender<Holding>,
@@ -184,6 +204,7 @@ impl App {
             commits: Semaphore::new(COMMITS_MAX),
             taking_in: AtomicUsize::new(0),
             deaf_since: Mutex::new(None),
+            asides: TaskTracker::new(),
             store,
             turns,
             config,
@@ -196,13 +217,8 @@ impl App {
     }
 
     /// The conversation that a message belongs to: of its sender, or of the person known to be called so as well.
-    pub async fn conversation_of(&self, message: &Message) -> Result<ConversationId, RequestError> {
-        let conversation = self.conversation(&message.from);
-        if !twilio::inbound::is_scoped(&message.from.name) {
-            return Ok(conversation);
-        }
-        let known = in_time(self.store.note(&alias_note(&conversation))).await?;
-        Ok(known.and_then(|known| ConversationId::parse(known).ok()).unwrap_or(conversation))
+    pub async fn conversation_of(&self, from: &Address) -> Result<ConversationId, RequestError> {
+        Ok(in_time(conversation_of(&*self.store, &self.config.relay_secret, from)).await?)
     }
 
     /// The service that carries messages of this kind, if it is configured.
@@ -260,15 +276,18 @@ impl App {
                 answer => answer,
             }
         });
-        let ingested = ingested.await.inspect_err(|_| {
-            self.deaf_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(clock::now);
-        });
-        match ingested? {
+        match ingested.await? {
             Ingested::Held(held) => Ok(Recorded::Held(Box::new(Holding { held: *held, leased }))),
             Ingested::Queued => Ok(Recorded::Queued),
             Ingested::Duplicate => Ok(Recorded::Duplicate),
             Ingested::Full => Err(RequestError::InboxFull),
         }
+    }
+
+    /// A message was refused that will not come again by itself: it is asked for once it can be taken.
+    pub fn refused_message(&self) {
+        let since = clock::now() - WEBHOOK_AGE_MAX;
+        self.deaf_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(since);
     }
 
     /// Hand a held conversation to the worker. If it has too many already, the lease runs out and a relay with time for

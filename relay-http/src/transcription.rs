@@ -1,10 +1,12 @@
 //! Voice notes, written down by whatever speaks OpenAI's `POST /audio/transcriptions`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::multipart::{Form, Part};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use crate::channels::media::Media;
 use crate::config::TranscriptionConfig;
@@ -12,6 +14,8 @@ use crate::http::{read_up_to, under};
 
 /// It may take a while; the person is told when it takes longer than the machine waits.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Recordings that are being listened to at the same time at most.
+const LISTENING_MAX: usize = 8;
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// What an agent is told of one voice note at most.
 const CHARS_MAX: usize = 16_000;
@@ -21,6 +25,7 @@ const CHARS_MAX: usize = 16_000;
 pub struct Transcription {
     http: reqwest::Client,
     config: TranscriptionConfig,
+    places: Arc<Semaphore>,
 }
 
 #[derive(Deserialize)]
@@ -31,12 +36,16 @@ struct Answer {
 impl Transcription {
     /// The service that `config` names, over `http`.
     pub fn new(http: reqwest::Client, config: TranscriptionConfig) -> Self {
-        Self { http, config }
+        Self { http, config, places: Arc::new(Semaphore::new(LISTENING_MAX)) }
     }
 
     /// What is said in a recording; `None` when that could not be made out, and why is logged.
     pub async fn listen(&self, recording: Media) -> Option<String> {
-        match tokio::time::timeout(TIMEOUT, self.ask(recording)).await {
+        let asked = async {
+            let _place = self.places.acquire().await;
+            self.ask(recording).await
+        };
+        match tokio::time::timeout(TIMEOUT, asked).await {
             Ok(Ok(text)) => Some(text.chars().take(CHARS_MAX).collect()),
             Ok(Err(reason)) => {
                 tracing::warn!(reason, "a voice note could not be written down");

@@ -2,6 +2,7 @@
 //! store's hints to it, and the one that catches up with what was missed; and it ends them all when it is told to drain.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use relay_core::store::StoreError;
 use tokio::sync::mpsc;
@@ -23,6 +24,9 @@ pub use perform::kind;
 
 /// Turns taken at the same time at most; the others wait in the channel.
 const TURNS_MAX: usize = 256;
+
+/// What is done beside the turns is waited for this long when the relay ends.
+const ASIDES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Releases that may wait to be taken note of; one more is found in the store.
 const DEADLINES_WAITING_MAX: usize = 1024;
@@ -81,6 +85,13 @@ pub async fn run(app: Arc<App>, mut held: mpsc::Receiver<Holding>, drain: Cancel
     }
     while let Some(ended) = catching_up.join_next().await {
         log_panic(ended);
+    }
+    app.asides.close();
+    if tokio::time::timeout(ASIDES_PATIENCE, app.asides.wait()).await.is_err() {
+        tracing::warn!(
+            count = app.asides.len(),
+            "voice notes are left unheard; the people are told to send them again"
+        );
     }
     Ok(())
 }

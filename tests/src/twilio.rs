@@ -102,6 +102,8 @@ struct Books {
     files: BTreeMap<String, media::Stored>,
     /// Templates, by name.
     templates: BTreeMap<String, serde_json::Value>,
+    /// Messages made of templates are taken and then fail, with this code.
+    template_failure: Option<u32>,
     /// People who have to write before they can be written to.
     closed: BTreeSet<String>,
     /// Messages whose words were erased.
@@ -199,6 +201,11 @@ impl FakeTwilio {
     /// From now on nobody's credentials are accepted, or all are again.
     pub fn suspend(&self, suspended: bool) {
         self.account.books().suspended = suspended;
+    }
+
+    /// From now on what is made of a template is accepted, and fails a moment later with this Twilio error code.
+    pub fn fail_templates(&self, code: u32) {
+        self.account.books().template_failure = Some(code);
     }
 
     /// This person has not written for a day: what is sent is accepted and fails a moment later, until they write.

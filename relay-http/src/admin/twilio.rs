@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use relay_core::id::{Address, ConversationId, NodeId};
+use relay_core::id::{ConversationId, NodeId};
 use relay_core::machine::Event;
 use relay_core::store::{DEDUPE_KEEP, Ingest, Ingested, Store};
-use secrecy::ExposeSecret;
 
 use super::{Report, explain, open};
-use crate::app::alias_note;
+use crate::app::conversation_of;
 use crate::channels::twilio::api::{Api, ApiError};
-use crate::channels::twilio::{history, inbound, template};
+use crate::channels::twilio::{history, template};
 use crate::clock;
 use crate::config::AdminConfig;
 
@@ -60,14 +59,10 @@ pub(super) async fn reconcile(config: &AdminConfig, since: Duration) -> anyhow::
     let api = api(config)?;
     let secret = config.relay_secret.as_ref().context("RELAY_SECRET must be set as the relays have it")?;
     let store = open(config).await?;
-    let messages = history::inbound(&api, clock::now() - since).await.map_err(|error| told(&error))?;
-    let (mut known, mut taken, mut strangers) = (0, 0, 0);
+    let (messages, strangers) = history::inbound(&api, clock::now() - since).await.map_err(|error| told(&error))?;
+    let (mut known, mut taken) = (0, 0);
     for message in messages {
-        if !inbound::is_allowed(&message.from.name, &api.config.allowed) {
-            strangers += 1;
-            continue;
-        }
-        let conversation = conversation_of(&*store, &message.from, secret.expose_secret()).await?;
+        let conversation = conversation_of(&*store, secret, &message.from).await.map_err(explain)?;
         match ingest(&*store, conversation, Event::Message(message)).await? {
             Ingested::Duplicate => known += 1,
             Ingested::Full => {
@@ -77,15 +72,6 @@ pub(super) async fn reconcile(config: &AdminConfig, since: Duration) -> anyhow::
         }
     }
     Ok(Report::of(format!("{taken} taken in, {known} known already, {strangers} from people who may not write\n")))
-}
-
-async fn conversation_of(store: &dyn Store, from: &Address, secret: &str) -> anyhow::Result<ConversationId> {
-    let conversation = from.conversation(secret.as_bytes());
-    if !inbound::is_scoped(&from.name) {
-        return Ok(conversation);
-    }
-    let known = store.note(&alias_note(&conversation)).await.map_err(explain)?;
-    Ok(known.and_then(|known| ConversationId::parse(known).ok()).unwrap_or(conversation))
 }
 
 /// The lease that comes with it is not used: it runs out at once, and a relay takes the conversation over.

@@ -29,6 +29,7 @@ pub mod signature;
 pub mod template;
 
 use api::Api;
+use errors::Meaning;
 use template::Template;
 
 /// WhatsApp.
@@ -77,6 +78,11 @@ impl Channel for TwilioChannel {
         }
         if params.iter().any(|(name, value)| name == "AccountSid" && *value != self.api.config.account_sid) {
             return Err(RequestError::WebhookSignature);
+        }
+        // Of a message that was taken and then failed: that the template was at fault is not told before.
+        let code = params.iter().find(|(name, _)| name == "ErrorCode").and_then(|(_, value)| value.parse().ok());
+        if errors::meaning(code, None) == Meaning::Template {
+            self.template.is_of_no_use(code);
         }
         inbound::parse(request.path, &params, &self.api.config.allowed).map_err(RequestError::Malformed)
     }

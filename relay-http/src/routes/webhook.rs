@@ -29,8 +29,11 @@ pub async fn receive(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, RequestError> {
     if let Inbound::Message(message) = read(&app, &uri, &headers, body)? {
-        let conversation = app.conversation_of(&message).await?;
-        app.accept(conversation, Event::Message(*message)).await?;
+        let taken = async {
+            let conversation = app.conversation_of(&message.from).await?;
+            app.accept(conversation, Event::Message(*message)).await
+        };
+        taken.await.inspect_err(|_: &RequestError| app.refused_message())?;
     }
     Ok(no_reply())
 }

@@ -7,14 +7,15 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use relay_core::machine::Event;
-use relay_core::store::DEDUPE_KEEP;
+use relay_core::machine::{Event, Message};
+use relay_core::store::{DEDUPE_KEEP, StoreError};
 use relay_core::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::channels::twilio::{history, inbound};
+use crate::channels::twilio::history;
 use crate::clock;
+use crate::error::RequestError;
 
 /// The note that says when relays were there last.
 const NOTE: &str = "heartbeat";
@@ -73,7 +74,7 @@ async fn missed_since(app: &App) -> Result<Option<Timestamp>, ()> {
     Ok(last.filter(|last| clock::now().since(*last) > GAP_MIN))
 }
 
-/// Since when the store took no messages, once it does again.
+/// Since when messages were refused, once the store is well.
 async fn deaf_since(app: &App) -> Option<Timestamp> {
     let waiting = app.deaf_since.lock().unwrap_or_else(PoisonError::into_inner).is_some();
     if !waiting || app.store.health().await.is_err() {
@@ -85,18 +86,32 @@ async fn deaf_since(app: &App) -> Option<Timestamp> {
 async fn catch_up(app: &App, since: Timestamp) -> Result<(), ()> {
     let Some(twilio) = &app.twilio else { return Ok(()) };
     let since = since.max(clock::now() - DEDUPE_KEEP);
-    let messages = history::inbound(twilio.api(), since).await.map_err(|error| {
+    let (messages, _) = history::inbound(twilio.api(), since).await.map_err(|error| {
         tracing::warn!(?error, "Twilio can't be asked for what was missed; trying again");
     })?;
-    let allowed = &twilio.api().config.allowed;
     let count = messages.len();
-    for message in messages.into_iter().filter(|message| inbound::is_allowed(&message.from.name, allowed)) {
-        let conversation = app.conversation_of(&message).await.map_err(|_| ())?;
-        if app.take_in(conversation, Event::Message(message)).await.map_err(|_| ())? {
-            app.counts.caught_up.add();
+    let mut refused = None;
+    for message in messages {
+        match take_in(app, message).await {
+            Ok(true) => drop(app.counts.caught_up.add()),
+            Ok(false) => {}
+            // An operator has to see to it; it holds up nobody else.
+            Err(RequestError::Store(error @ StoreError::Unreadable(_))) => {
+                tracing::error!(%error, "a missed message can't be taken in; see relay admin reconcile");
+            }
+            Err(error) => refused = Some(error),
         }
+    }
+    if let Some(error) = refused {
+        tracing::warn!(%error, "some of what was missed can't be taken in; trying again");
+        return Err(());
     }
     let (caught_up, gap_s) = (app.counts.caught_up.get(), clock::now().since(since).as_secs());
     tracing::info!(count, caught_up, gap_s, "asked Twilio for what was missed");
     Ok(())
+}
+
+async fn take_in(app: &App, message: Message) -> Result<bool, RequestError> {
+    let conversation = app.conversation_of(&message.from).await?;
+    app.take_in(conversation, Event::Message(message)).await
 }

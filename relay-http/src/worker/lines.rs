@@ -17,7 +17,10 @@ const MEMORY: Duration = Duration::from_secs(1);
 
 /// What this relay has of each line.
 #[derive(Debug, Default)]
-pub struct Lines(Mutex<HashMap<String, Place>>);
+pub struct Lines {
+    places: Mutex<HashMap<String, Place>>,
+    asking: tokio::sync::Mutex<()>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -31,6 +34,11 @@ struct Place {
 }
 
 impl Lines {
+    /// To be held from the look at what turns there are until it is clear what the store gives.
+    pub async fn asking(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.asking.lock().await
+    }
+
     /// How long until a message may go without asking the store; `None` when it has to be asked.
     pub fn next(&self, line: &Line) -> Option<Duration> {
         self.next_at(line, Instant::now())
@@ -41,7 +49,7 @@ impl Lines {
         if block <= 1 {
             return None;
         }
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = Place { since: now, unpaid: 0, turns: 0, next_at: now };
         let place = places.entry(line.name.clone()).or_insert(fresh);
         if now.duration_since(place.since) > MEMORY {
@@ -62,7 +70,7 @@ impl Lines {
 
     /// How many turns to ask the store for: a block, and what is unpaid.
     pub fn block(&self, line: &Line) -> u32 {
-        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         block(line) + places.get(&line.name).map_or(0, |place| place.unpaid)
     }
 
@@ -71,7 +79,7 @@ impl Lines {
         let now = Instant::now();
         let next_at = now + wait + line.interval;
         let place = Place { since: now + wait, unpaid: 0, turns: block(line) - 1, next_at };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(line.name.clone(), place);
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(line.name.clone(), place);
     }
 }
 

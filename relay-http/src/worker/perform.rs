@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use relay_core::id::{ConversationId, MessageId, RunId};
-use relay_core::machine::{Attachment, Effect, Event, Outcome};
+use relay_core::machine::{Attachment, Conversation, Effect, Event, Outcome};
 use relay_core::protocol::{ApproveRequest, CancelRequest, Command, CommandRequest, File, RefusalReason, Task};
 use relay_core::store::Blob;
 use relay_core::turn::Performance;
@@ -25,6 +25,8 @@ pub(super) enum Performed {
 
 /// A picture is kept this long: Twilio fetches within a minute, a person may scroll back for a day.
 const PICTURE_KEEP: Duration = Duration::from_secs(24 * 3600);
+/// Later it shows nothing that is still true.
+const TYPING_TIMEOUT: Duration = Duration::from_secs(5);
 /// A file waits so long for its task to start.
 const FILE_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -68,35 +70,34 @@ async fn carry_out(app: &Arc<App>, performance: &Performance) -> Result<Outcome,
 }
 
 /// The VM is given the files first; it knows them by their names, so giving them again costs nothing but time.
-async fn start(app: &App, performance: &Performance, run: RunId, task: Task) -> Result<Outcome, CallError> {
-    let typing = async {
-        let conversation = &performance.conversation;
-        let channel = conversation.address.as_ref().and_then(|address| app.channel(address.channel));
-        if let (1, Some(channel), Some(heard)) = (performance.attempt, channel, &conversation.heard) {
-            channel.show_typing(heard).await;
-        }
-    };
-    let starting = async {
-        if let Task::Prompt { files, .. } = &task {
-            for file in files {
-                let gone = || CallError::Refused {
-                    reason: RefusalReason::NotFound,
-                    message: "A file of this task is no longer there. Please send it again.".to_owned(),
-                };
-                let blob = app.store.blob(&file.id, clock::now()).await.map_err(|_| CallError::NoAnswer)?;
-                app.vm.give(&file.id, blob.ok_or_else(gone)?.bytes).await?;
-            }
-        }
-        let (conversation, fence) = (performance.conversation.id.clone(), performance.fence);
-        app.vm.start(&CommandRequest { conversation, fence, command: Command::Run { run, task } }).await
-    };
-    // What only shows that something happens must not hold up what happens.
-    tokio::pin!(starting);
-    tokio::select! {
-        biased;
-        started = &mut starting => started,
-        () = typing => starting.await,
+async fn start(app: &Arc<App>, performance: &Performance, run: RunId, task: Task) -> Result<Outcome, CallError> {
+    if performance.attempt == 1 {
+        show_typing(app, &performance.conversation);
     }
+    if let Task::Prompt { files, .. } = &task {
+        for file in files {
+            let gone = || CallError::Refused {
+                reason: RefusalReason::NotFound,
+                message: "A file of this task is no longer there. Please send it again.".to_owned(),
+            };
+            let blob = app.store.blob(&file.id, clock::now()).await.map_err(|_| CallError::NoAnswer)?;
+            app.vm.give(&file.id, blob.ok_or_else(gone)?.bytes).await?;
+        }
+    }
+    let (conversation, fence) = (performance.conversation.id.clone(), performance.fence);
+    app.vm.start(&CommandRequest { conversation, fence, command: Command::Run { run, task } }).await
+}
+
+/// What only shows that something happens must not hold up what happens.
+fn show_typing(app: &Arc<App>, conversation: &Conversation) {
+    let (Some(address), Some(heard)) = (conversation.address.clone(), conversation.heard.clone()) else { return };
+    let app_then = Arc::clone(app);
+    app.asides.spawn(async move {
+        if let Some(channel) = app_then.channel(address.channel) {
+            // Whether it came in time is of no matter.
+            let _ = tokio::time::timeout(TYPING_TIMEOUT, channel.show_typing(&heard)).await;
+        }
+    });
 }
 
 async fn keep_image(app: &App, run: &RunId, name: &str) -> Result<Outcome, CallError> {
@@ -152,8 +153,9 @@ async fn transcribe(
     };
     let blob = app.store.blob(&file.id, clock::now()).await.map_err(|_| CallError::NoAnswer)?;
     let recording = blob.and_then(|blob| Media::of(blob.bytes.into()).ok());
+    let asides = app.asides.clone();
     let app = Arc::clone(app);
-    tokio::spawn(async move {
+    asides.spawn(async move {
         let text = match recording {
             Some(recording) => transcription.listen(recording).await,
             None => None,

@@ -66,10 +66,13 @@ pub(super) async fn send(app: &App, performance: &Performance, say: &Say) -> Out
 /// Wait until a message may go; an outcome when that is not soon.
 async fn turn(app: &App, channel: &dyn Channel) -> Option<Outcome> {
     let line = channel.line()?;
+    // Of many that find no turn left, one asks for all.
+    let alone = app.lines.asking().await;
     let wait = match app.lines.next(&line) {
         Some(wait) => wait,
         None => reserve(app, &line).await,
     };
+    drop(alone);
     if wait > TURN_WAIT_MAX {
         return Some(Outcome::Delayed { pause_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) });
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use relay_core::machine::Lane;
+use relay_core::machine::{Lane, Outcome};
 use relay_core::store::{Commit, Committed, LEASE, StoreError};
 use relay_core::turn::{Move, Performance, Turn};
 use tokio::sync::{SemaphorePermit, mpsc};
@@ -17,6 +17,8 @@ use crate::clock;
 /// A commit whose answer was lost is made again this often; it changes nothing twice.
 const COMMIT_ATTEMPTS_MAX: u32 = 3;
 const COMMIT_PAUSE: Duration = Duration::from_millis(200);
+/// A message that finds no place among those that are being sent is put off for so long.
+const PLACE_PAUSE_MS: u64 = 1_000;
 
 /// Work on one conversation until it is given back or lost. When it is due then is told to `deadlines`.
 pub(super) async fn take(
@@ -56,11 +58,15 @@ pub(super) async fn take(
                 }
             }
             Move::Perform(performance) => {
-                let Some(_place) = place(app, leased, &performance).await else {
-                    tracing::warn!(%conversation, "held for too long; it goes on when the lease runs out");
-                    return;
+                let performed = match place(app, leased, &performance).await {
+                    Place::Given(_place) => perform::perform(app, &performance).await,
+                    Place::None => Performed::Outcome(Outcome::Delayed { pause_ms: PLACE_PAUSE_MS }),
+                    Place::TooLate => {
+                        tracing::warn!(%conversation, "held for too long; it goes on when the lease runs out");
+                        return;
+                    }
                 };
-                match perform::perform(app, &performance).await {
+                match performed {
                     Performed::Outcome(outcome) => turn.performed(performance.queued, outcome, clock::now()),
                     Performed::Fenced => {
                         tracing::info!(%conversation, "another relay has taken over");
@@ -73,15 +79,29 @@ pub(super) async fn take(
     }
 }
 
-/// A place among those who carry something out, while the lease lasts longer than the effect can take. Whoever was frozen for
-/// longer must not send what its successor has sent.
-async fn place<'a>(app: &'a App, leased: Instant, performance: &Performance) -> Option<Option<SemaphorePermit<'a>>> {
+/// Whether an effect may be carried out.
+enum Place<'a> {
+    /// Now; those who send are counted.
+    Given(Option<SemaphorePermit<'a>>),
+    /// Too many others are sending.
+    None,
+    /// The lease may end first. Whoever was frozen for longer must not send what its successor has sent.
+    TooLate,
+}
+
+/// A place among those who carry something out, while the lease lasts longer than the effect can take.
+async fn place<'a>(app: &'a App, leased: Instant, performance: &Performance) -> Place<'a> {
     let effect = &performance.queued.effect;
     let timeout = effect.timeout(performance.attempt);
-    let left = LEASE.checked_sub(timeout + leased.elapsed()).filter(|left| !left.is_zero())?;
+    let Some(left) = LEASE.checked_sub(timeout + leased.elapsed()).filter(|left| !left.is_zero()) else {
+        return Place::TooLate;
+    };
     match effect.lane() {
-        Lane::Chat => tokio::time::timeout(left, app.sends.acquire()).await.ok()?.ok().map(Some),
-        Lane::Vm | Lane::Stop | Lane::Files => Some(None),
+        Lane::Chat => match tokio::time::timeout(left, app.sends.acquire()).await {
+            Ok(Ok(permit)) => Place::Given(Some(permit)),
+            Ok(Err(_)) | Err(_) => Place::None,
+        },
+        Lane::Vm | Lane::Stop | Lane::Files => Place::Given(None),
     }
 }
 

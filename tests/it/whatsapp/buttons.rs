@@ -103,3 +103,22 @@ async fn without_a_template_that_can_be_used_words_are_and_the_log_says_once_wha
         .expect("JSON");
     assert_eq!(ready["status"], json!("degraded"));
 }
+
+/// That a template is paused is not told when a message is taken.
+#[tokio::test]
+async fn a_template_that_fails_on_the_way_is_not_used_again() {
+    let phone = Phone::with_template().await;
+    phone.twilio.fail_templates(63029);
+    phone.write("SM1", &[("Body", "add a line to hello.txt")]).await;
+    let lost = buttons(&phone, 0).await;
+    wait_for("the same message without buttons, which arrives", BOUND, async || {
+        let sent = phone.twilio.sent();
+        let arrived = |sent: &Sent| sent.body == lost.body && sent.buttons.is_empty() && sent.status == "delivered";
+        if sent.iter().any(arrived) { Ok(()) } else { Err(sent) }
+    })
+    .await;
+    phone.write("SM2", &[("Body", "approve")]).await;
+    phone.reads("is pushed as branch").await;
+    assert_eq!(phone.stack.logs().matches("relay admin twilio-template").count(), 1, "{}", phone.stack.logs());
+    assert_eq!(phone.count("dead_letters").await, 0);
+}

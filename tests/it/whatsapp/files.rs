@@ -83,8 +83,10 @@ async fn a_file_that_a_person_sent_is_not_shown_to_anybody_else() {
         .next()
         .expect("one file")
         .expect("an entry");
-    let url = format!("{}/pages/{}", phone.stack.relay_url(), id.file_name().to_string_lossy());
-    assert_eq!(Client::new().get(url).send().await.expect("an answer").status(), 404);
+    for place in ["pages", "images"] {
+        let url = format!("{}/{place}/{}", phone.stack.relay_url(), id.file_name().to_string_lossy());
+        assert_eq!(Client::new().get(url).send().await.expect("an answer").status(), 404, "at /{place}");
+    }
 }
 
 #[tokio::test]

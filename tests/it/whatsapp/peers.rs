@@ -91,7 +91,14 @@ async fn the_relay_talks_with_somebody_elses_twilio() {
         .await
     };
     assert!(inbound("add a line to hello.txt 🎉").send().await.expect("an answer").status().is_success());
-    reads("*approve* opens").await;
+    let shown = reads("*approve* opens").await;
+    // Receipts that it signs, in an order that can happen.
+    for status in ["sent", "read", "delivered"] {
+        let told = [("MessageSid", shown["sid"].as_str().unwrap_or_default()), ("Status", status)];
+        let url = format!("{base}/_twilio/simulate/message-status");
+        let answer = client.post(url).basic_auth(ACCOUNT, Some(TOKEN)).form(&told).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{status}: {}", answer.text().await.unwrap_or_default());
+    }
     wait_until("the diff to count as shown", BOUND, async || phone.count("outbox").await == 0).await;
     assert!(inbound("approve").send().await.expect("an answer").status().is_success());
     reads("is pushed as branch").await;

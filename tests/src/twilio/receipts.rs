@@ -9,9 +9,9 @@ use rand::seq::SliceRandom;
 use super::{Account, Sent, media, signature};
 
 /// The code for a person who has to write first.
-const CLOSED: &str = "63016";
+const CLOSED: u32 = 63016;
 /// The code for a file that can't be had.
-const NO_MEDIA: &str = "63019";
+const NO_MEDIA: u32 = 63019;
 
 /// How callbacks come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,9 +36,12 @@ impl Account {
     /// See to a message that was accepted.
     pub(super) fn follow(self: &Arc<Self>, sent: Sent) {
         let (account, receipts) = (self.clone(), *self.receipts.lock().unwrap_or_else(PoisonError::into_inner));
-        let closed = self.books().closed.contains(&sent.to);
+        let (closed, template_failure) = {
+            let books = self.books();
+            (books.closed.contains(&sent.to), books.template_failure.filter(|_| !sent.buttons.is_empty()))
+        };
         tokio::spawn(async move {
-            let mut failed = closed.then_some(CLOSED);
+            let mut failed = closed.then_some(CLOSED).or(template_failure);
             for url in sent.media_urls.iter().filter(|url| url.starts_with("http://127.0.0.1")) {
                 if !media::is_shown(&account.client, url).await {
                     failed = Some(NO_MEDIA);
@@ -55,7 +58,7 @@ impl Account {
         }
     }
 
-    async fn tell_all(&self, sent: &Sent, failed: Option<&str>, receipts: Receipts) {
+    async fn tell_all(&self, sent: &Sent, failed: Option<u32>, receipts: Receipts) {
         let Some((_, url)) = sent.params.iter().find(|(name, _)| name == "StatusCallback") else { return };
         let mut statuses = match failed {
             Some(_) => vec!["sent", "undelivered"],
@@ -89,7 +92,8 @@ impl Account {
         }
     }
 
-    async fn tell(&self, url: &str, sent: &Sent, status: &str, failed: Option<&str>) {
+    async fn tell(&self, url: &str, sent: &Sent, status: &str, failed: Option<u32>) {
+        let code = failed.map(|code| code.to_string());
         let mut params = vec![
             ("MessageSid", sent.sid.as_str()),
             ("SmsSid", &sent.sid),
@@ -101,8 +105,8 @@ impl Account {
             ("ApiVersion", "2010-04-01"),
             ("ChannelPrefix", "whatsapp"),
         ];
-        if let (Some(code), "undelivered") = (failed, status) {
-            params.extend([("ErrorCode", code), ("ErrorMessage", "Twilio could not deliver the message")]);
+        if let (Some(code), "undelivered") = (&code, status) {
+            params.extend([("ErrorCode", code.as_str()), ("ErrorMessage", "Twilio could not deliver the message")]);
         }
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&params).finish();
         let request = self

@@ -10,12 +10,14 @@ pub enum Meaning {
     Failure(Failure),
     /// The credentials are not accepted: an operator's fault, and no message's.
     Credentials,
-    /// The template can't be used; the same message without it can.
+    /// The template can't be used; messages without it can.
     Template,
+    /// The template can't be filled with this message; the message without it can be sent.
+    Variables,
 }
 
 /// Codes by what they mean; whatever is in none of these lists is final, and the person can be told.
-const PASSING: [u32; 8] = [
+const PASSING: [u32; 7] = [
     20429, // too many requests
     30001, // queue overflow
     30008, // unknown error
@@ -23,22 +25,26 @@ const PASSING: [u32; 8] = [
     63017, // rate of the account
     63018, // rate of the channel
     63023, // generic error of the channel
-    63038, // daily limit of the account
 ];
 const CLOSED: [u32; 1] = [
     63016, // free-form message outside of the window
+];
+const USED_UP: [u32; 1] = [
+    63038, // daily limit of the account
 ];
 const CREDENTIALS: [u32; 2] = [
     20003, // authentication
     20005, // account not active
 ];
-const TEMPLATE: [u32; 9] = [
+const TEMPLATE: [u32; 7] = [
     20404, // no such content
     21655, // ContentSid invalid
-    21656, // ContentVariables invalid
-    21658, // a variable is too long
     63027, 63028, 63029, 63030, // template missing, parameters, paused, not matching
     63041, // template not approved
+];
+const VARIABLES: [u32; 2] = [
+    21656, // ContentVariables invalid
+    21658, // a variable is too long
 ];
 /// The person or our sender can't be reached at all, so that another message would not arrive either.
 const UNREACHABLE: [u32; 14] = [
@@ -61,8 +67,10 @@ pub fn meaning(code: Option<u32>, status: Option<u16>) -> Meaning {
     match code {
         _ if PASSING.contains(&code) => Meaning::Failure(Failure::Passing),
         _ if CLOSED.contains(&code) => Meaning::Failure(Failure::Closed),
+        _ if USED_UP.contains(&code) => Meaning::Failure(Failure::UsedUp),
         _ if CREDENTIALS.contains(&code) => Meaning::Credentials,
         _ if TEMPLATE.contains(&code) => Meaning::Template,
+        _ if VARIABLES.contains(&code) => Meaning::Variables,
         _ => {
             let reachable = !UNREACHABLE.contains(&code);
             Meaning::Failure(Failure::Final { reason: format!("Twilio error {code}"), reachable })
@@ -74,11 +82,15 @@ pub fn meaning(code: Option<u32>, status: Option<u16>) -> Meaning {
 pub fn failure(code: Option<u32>) -> Failure {
     match meaning(code, None) {
         Meaning::Failure(failure) => failure,
-        Meaning::Credentials => Failure::Passing,
-        Meaning::Template => {
-            Failure::Final { reason: format!("Twilio error {}", code.unwrap_or_default()), reachable: true }
-        }
+        // The template is not used any more when the message is sent again.
+        Meaning::Credentials | Meaning::Template => Failure::Passing,
+        Meaning::Variables => given_up(code),
     }
+}
+
+/// A failure for good, of a message and of nothing else.
+pub fn given_up(code: Option<u32>) -> Failure {
+    Failure::Final { reason: format!("Twilio error {}", code.unwrap_or_default()), reachable: true }
 }
 
 #[cfg(test)]
@@ -91,6 +103,9 @@ mod tests {
         assert_eq!(meaning(Some(20429), None), Meaning::Failure(Failure::Passing));
         assert_eq!(meaning(Some(20003), Some(401)), Meaning::Credentials);
         assert_eq!(meaning(Some(21655), None), Meaning::Template);
+        assert_eq!(meaning(Some(21658), None), Meaning::Variables);
+        assert_eq!(failure(Some(63029)), Failure::Passing, "it is sent again without the template");
+        assert_eq!(failure(Some(63038)), Failure::UsedUp);
         let last =
             |code, reachable| Meaning::Failure(Failure::Final { reason: format!("Twilio error {code}"), reachable });
         assert_eq!(meaning(Some(21211), None), last(21211, false));
@@ -100,7 +115,7 @@ mod tests {
 
     #[test]
     fn no_code_stands_in_two_lists() {
-        let mut all = [&PASSING[..], &CLOSED, &CREDENTIALS, &TEMPLATE, &UNREACHABLE].concat();
+        let mut all = [&PASSING[..], &CLOSED, &USED_UP, &CREDENTIALS, &TEMPLATE, &VARIABLES, &UNREACHABLE].concat();
         let count = all.len();
         all.sort_unstable();
         all.dedup();

@@ -7,16 +7,17 @@ use relay_core::id::{Address, ChannelKind, MessageId};
 use relay_core::machine::delivery::Delivery;
 use relay_core::machine::{Attachment, Content, Message};
 use relay_core::time::Timestamp;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
 use super::api::{Api, ApiError, day, instant};
+use super::inbound::is_allowed;
 use super::send;
 use crate::channels::Outgoing;
 
 /// A message in doubt that no known one precedes is looked for this far back.
-const DOUBT_SPAN: Duration = Duration::from_secs(600);
+const DOUBT_SPAN: Duration = Duration::from_secs(3600);
 /// Twilio's clock and ours may differ by so much, and its instants are whole seconds.
 const CLOCK_SPREAD: Duration = Duration::from_secs(5);
 /// Messages per page; Twilio allows a thousand.
@@ -75,15 +76,16 @@ impl Listed {
     }
 }
 
-/// The name of the message that `outgoing` became, if Twilio has it. Only one is taken for it that is younger than the last
-/// one known, is not known, and says the same to the same person; one that failed was not sent.
+/// The name of the message that `outgoing` became, if Twilio has it. Only one is taken for it that is younger than the one sent
+/// before it, is not known, and says the same to the same person; one that failed was not sent.
 pub(super) async fn find(
     api: &Api,
     outgoing: &Outgoing<'_>,
     delivery: &Delivery,
     now: Timestamp,
 ) -> Result<Option<MessageId>, ApiError> {
-    let since = delivery.sent.back().map_or(now - DOUBT_SPAN, |sent| sent.at) - CLOCK_SPREAD;
+    let before = delivery.doubts.get(&outgoing.effect).map(|doubt| doubt.since);
+    let since = before.filter(|since| *since > Timestamp::default()).unwrap_or(now - DOUBT_SPAN) - CLOCK_SPREAD;
     let body = send::body(outgoing);
     let is_it = |listed: &Listed| {
         let failed = matches!(listed.status.as_deref(), Some("failed" | "undelivered" | "canceled"));
@@ -105,8 +107,8 @@ pub(super) async fn find(
         .and_then(|listed| MessageId::parse(listed.sid.as_str()).ok()))
 }
 
-/// What people wrote to us since then, in order.
-pub async fn inbound(api: &Api, since: Timestamp) -> Result<Vec<Message>, ApiError> {
+/// What people who may write wrote to us since then, in order, and how many messages others wrote.
+pub async fn inbound(api: &Api, since: Timestamp) -> Result<(Vec<Message>, usize), ApiError> {
     let since = since - CLOCK_SPREAD;
     let query = vec![("To", api.config.from.clone()), ("DateSent>", day(since))];
     let mut listed = all(api, &query).await?;
@@ -115,9 +117,13 @@ pub async fn inbound(api: &Api, since: Timestamp) -> Result<Vec<Message>, ApiErr
     // The newest come first.
     listed.reverse();
     listed.sort_by_key(Listed::at);
-    let mut messages = Vec::new();
+    let (mut messages, mut strangers) = (Vec::new(), 0);
     for message in listed {
         let (Some(from), Ok(id)) = (message.from.clone(), MessageId::parse(message.sid.as_str())) else { continue };
+        if !is_allowed(&from, &api.config.allowed) {
+            strangers += 1;
+            continue;
+        }
         let sent_at = message.at();
         let text = message.body.clone().unwrap_or_default();
         let content = if message.has_media() {
@@ -129,12 +135,22 @@ pub async fn inbound(api: &Api, since: Timestamp) -> Result<Vec<Message>, ApiErr
         let from = Address { channel: ChannelKind::Twilio, name: from };
         messages.push(Message { sent_at, ..Message::new(id, from, content) });
     }
-    Ok(messages)
+    Ok((messages, strangers))
 }
 
+/// The files of a message. Where they were deleted, the one that is asked for instead says so when it is fetched.
 async fn attachments(api: &Api, sid: &str) -> Result<Vec<Attachment>, ApiError> {
-    let page: MediaPage =
-        api.json(api.request(Method::GET, api.account(&format!("/Messages/{sid}/Media.json")))).await?;
+    let page = api.json(api.request(Method::GET, api.account(&format!("/Messages/{sid}/Media.json")))).await;
+    let page: MediaPage = match page {
+        Err(ApiError::Refused { status: StatusCode::NOT_FOUND | StatusCode::GONE, .. }) => {
+            MediaPage { media_list: Vec::new() }
+        }
+        page => page?,
+    };
+    if page.media_list.is_empty() {
+        let source = api.account(&format!("/Messages/{sid}/Media/gone")).to_string();
+        return Ok(vec![Attachment { source, voice: false }]);
+    }
     let attachment = |media: ListedMedia| Attachment {
         source: api.account(&format!("/Messages/{sid}/Media/{}", media.sid)).to_string(),
         voice: media.content_type.is_some_and(|kind| kind.starts_with("audio/")),

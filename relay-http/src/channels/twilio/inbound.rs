@@ -26,10 +26,10 @@ pub fn parse(path: &str, params: &[(String, String)], allowed: &HashSet<String>)
         return Err("From is missing");
     }
     let id = MessageId::parse(param("MessageSid")).map_err(|_| "MessageSid is missing or malformed")?;
-    if !is_allowed(from, allowed) && !is_allowed(param("ExternalUserId"), allowed) {
+    let (name, alias) = names(from, param("WaId"), param("ExternalUserId"));
+    if ![from, param("ExternalUserId"), &name].into_iter().any(|who| is_allowed(who, allowed)) {
         return Ok(Inbound::UnknownSender);
     }
-    let (name, alias) = names(from, param("WaId"), param("ExternalUserId"));
     let alias = alias.map(|name| Address { channel: ChannelKind::Twilio, name });
     let message = Message::new(id, Address { channel: ChannelKind::Twilio, name }, content(&param));
     Ok(Inbound::Message(Box::new(Message { alias, ..message })))
@@ -169,6 +169,9 @@ mod tests {
         assert!(matches!(from("whatsapp:+15551230000", ""), Inbound::Message(_)));
         assert!(matches!(from("whatsapp:US.abc", ""), Inbound::Message(_)));
         assert!(matches!(from("whatsapp:+15559999999", "whatsapp:US.abc"), Inbound::Message(_)));
+        let named = [("From", "whatsapp:US.xyz"), ("MessageSid", "SM1"), ("Body", "x"), ("WaId", "15551230000")];
+        let named = parse(WEBHOOK, &owned(&named), &allowed).unwrap();
+        assert!(matches!(named, Inbound::Message(_)), "who is named by number may write under another name");
         assert_eq!(from("whatsapp:+155512300001", ""), Inbound::UnknownSender);
         assert_eq!(from("whatsapp:", ""), Inbound::UnknownSender);
     }

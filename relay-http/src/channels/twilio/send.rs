@@ -1,12 +1,12 @@
 //! Sending by Twilio's Messages API (`POST /2010-04-01/Accounts/{sid}/Messages.json`).
 
 use relay_core::id::MessageId;
-use relay_core::machine::{Failure, Outcome};
+use relay_core::machine::Outcome;
 use reqwest::Method;
 use serde::Deserialize;
 
 use super::api::{Api, ApiError};
-use super::errors::Meaning;
+use super::errors::{self, Meaning};
 use super::template::Template;
 use crate::channels::Outgoing;
 
@@ -26,8 +26,10 @@ pub(super) async fn send(api: &Api, template: &Template, public_url: &str, messa
     let mut form = address_form(api, public_url, message);
     form.extend([("ContentSid", content_sid), ("ContentVariables", variables)]);
     match create(api, &form).await {
-        Err(ApiError::Refused { code, meaning: Meaning::Template, .. }) => {
-            template.is_of_no_use(code);
+        Err(ApiError::Refused { code, meaning: meaning @ (Meaning::Template | Meaning::Variables), .. }) => {
+            if meaning == Meaning::Template {
+                template.is_of_no_use(code);
+            }
             post(api, &text_form(api, public_url, message)).await
         }
         answer => outcome(answer),
@@ -96,9 +98,9 @@ fn outcome(answer: Result<Created, ApiError>) -> Outcome {
             Outcome::Delayed { pause_ms: CREDENTIALS_PAUSE_MS }
         }
         Err(ApiError::Refused { meaning: Meaning::Failure(failure), .. }) => Outcome::Undelivered { failure },
-        Err(ApiError::Refused { code, meaning: Meaning::Template, .. }) => Outcome::Undelivered {
-            failure: Failure::Final { reason: format!("Twilio error {}", code.unwrap_or_default()), reachable: true },
-        },
+        Err(ApiError::Refused { code, meaning: Meaning::Template | Meaning::Variables, .. }) => {
+            Outcome::Undelivered { failure: errors::given_up(code) }
+        }
     }
 }
 
