@@ -408,3 +408,23 @@ async fn a_drain_is_not_taken_for_a_failure() {
         assert!(ended.is_ok(), "{ended:?}");
     }
 }
+
+/// It would be looked for, and counted, as if it might have been sent.
+#[tokio::test]
+async fn a_message_that_finds_no_place_to_be_sent_waits_without_a_doubt() {
+    let store = Spy::new(mpsc::channel(1).1);
+    let (app, _held) = app(&store, 8);
+    let places = u32::try_from(app.sends.available_permits()).unwrap();
+    let all = app.sends.acquire_many(places).await.unwrap();
+    let from = Address { channel: ChannelKind::Console, name: "someone".into() };
+    let message = Message::new(MessageId::parse("M1").unwrap(), from, Content::Text { text: "status".into() });
+    let conversation = app.conversation(&message.from);
+    let holding = app.record(conversation.clone(), Event::Message(message)).await.unwrap().expect("it is free");
+    let (deadlines, mut released) = mpsc::channel(1);
+    turns::take(&app, holding, &deadlines, &CancellationToken::new()).await;
+    let at = released.try_recv().expect("it is given back").at.expect("it is due again");
+    assert!(at <= clock::now() + Duration::from_secs(2), "and soon");
+    let state = store.inner.conversation(&conversation).await.unwrap().unwrap();
+    assert!(state.delivery.doubts.is_empty() && state.retries.is_empty(), "not tried, and not in doubt");
+    drop(all);
+}

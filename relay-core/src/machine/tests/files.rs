@@ -113,3 +113,22 @@ fn what_is_said_aloud_is_never_a_word_of_the_chat() {
     talk.feed(Event::Transcript { message: MessageId::parse("M9").unwrap(), part: 0, text: Some("approve".into()) });
     assert!(matches!(talk.phase(), Phase::AwaitingApproval(_)));
 }
+
+#[test]
+fn a_cancel_that_cancels_nothing_forgets_no_file() {
+    let mut talk = Talk::awaiting();
+    talk.hear("approve");
+    talk.sends("F1", "like this", vec![attachment(false)]);
+    talk.hear("cancel");
+    assert!(matches!(talk.phase(), Phase::Deciding { .. }) && talk.conversation.arriving.len() == 1);
+
+    let mut talk = Talk::working();
+    talk.hear("cancel");
+    talk.sends("F1", "like this", vec![attachment(false)]);
+    talk.hear("cancel");
+    assert!(matches!(talk.phase(), Phase::Cancelling { .. }) && talk.conversation.arriving.len() == 1);
+    let mut idle = Talk::new();
+    idle.sends("F1", "like this", vec![attachment(false)]);
+    idle.hear("cancel");
+    assert!(idle.conversation.arriving.is_empty() && idle.text() == "Your message is forgotten.");
+}
