@@ -291,6 +291,9 @@ pub enum VmEvent {
     Finished {
         /// How it ended.
         outcome: RunOutcome,
+        /// What it took, where an agent was at work.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spent: Option<Spent>,
     },
     /// A decision was carried out, or could not be.
     Decided {
@@ -299,6 +302,16 @@ pub enum VmEvent {
         /// What became of it.
         result: DecisionResult,
     },
+}
+
+/// What a run took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// From its acceptance to its end.
+    pub duration_ms: u64,
+    /// What the model cost, in millionths of a US dollar, as far as the agent tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_microusd: Option<u64>,
 }
 
 /// How a run ended. One is reported per run; another when a run whose changes were reported is cancelled, and the same again

@@ -80,6 +80,10 @@ pub enum DriverConfig {
         api_url: Url,
         /// Calls to the model per run at most. `MAX_TURNS`, the program's default when absent.
         turns_max: Option<u32>,
+        /// What a run may cost, in US dollars. `MAX_BUDGET_USD`, no limit when absent.
+        budget_usd: Option<f64>,
+        /// How long an agent may say nothing while no tool of its is at work. `AGENT_SILENCE_TIMEOUT_MS`.
+        silence_timeout: Duration,
         /// The model. `MODEL`, the program's default when absent.
         model: Option<String>,
     },
@@ -106,6 +110,8 @@ const GITHUB_API_URL: &str = "https://api.github.com";
 const GITHUB_URL: &str = "https://github.com";
 /// Long tasks take tens of minutes; one that takes longer than this hangs.
 const RUN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// A model that thinks long says nothing meanwhile; one that says nothing for longer than this hangs.
+const AGENT_SILENCE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// Fly.io kills a machine five seconds after its stop signal unless told otherwise.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(4_500);
 
@@ -168,6 +174,13 @@ fn driver(reader: &mut Reader) -> Option<DriverConfig> {
     let api_key = reader.value("ANTHROPIC_API_KEY").map(SecretString::from);
     let api_url = reader.url("ANTHROPIC_BASE_URL", Some(ANTHROPIC_URL));
     let turns_max = reader.optional("MAX_TURNS");
+    let budget_usd = match reader.optional::<f64>("MAX_BUDGET_USD") {
+        Some(budget) if !(budget.is_finite() && budget > 0.0) => {
+            reader.fault("MAX_BUDGET_USD", "must be a number of US dollars above zero, such as 2.50")
+        }
+        budget => Some(budget),
+    };
+    let silence_timeout = reader.millis("AGENT_SILENCE_TIMEOUT_MS", AGENT_SILENCE_TIMEOUT);
     let program = PathBuf::from(reader.value("CLAUDE_PATH").unwrap_or_else(|| "claude".to_owned()));
     match reader.value("AGENT_DRIVER").as_deref() {
         Some("demo") => Some(DriverConfig::Demo),
@@ -175,9 +188,15 @@ fn driver(reader: &mut Reader) -> Option<DriverConfig> {
             "AGENT_DRIVER",
             "required, but not set; set ANTHROPIC_API_KEY to use Claude Code, or AGENT_DRIVER=demo for the demo agent",
         ),
-        Some("claude") | None => {
-            Some(DriverConfig::Claude { program, api_key, api_url: api_url?, turns_max, model: reader.value("MODEL") })
-        }
+        Some("claude") | None => Some(DriverConfig::Claude {
+            program,
+            api_key,
+            api_url: api_url?,
+            turns_max,
+            budget_usd: budget_usd?,
+            silence_timeout: silence_timeout?,
+            model: reader.value("MODEL"),
+        }),
         Some(_) => reader.fault("AGENT_DRIVER", "is neither claude nor demo"),
     }
 }
@@ -227,6 +246,7 @@ mod tests {
             ("RELAY_NAMESPACE", "Mine"),
             ("AGENT_DRIVER", "cursor"),
             ("MAX_TURNS", "many"),
+            ("MAX_BUDGET_USD", "0"),
             ("GITHUB_API_URL", "nowhere"),
             ("RUN_TIMEOUT_MS", "-1"),
         ]);
@@ -236,6 +256,7 @@ mod tests {
             "RELAY_NAMESPACE",
             "EVENTS_URL",
             "MAX_TURNS",
+            "MAX_BUDGET_USD",
             "AGENT_DRIVER",
             "GITHUB_API_URL",
             "RUN_TIMEOUT_MS",

@@ -51,6 +51,8 @@ pub enum AgentEvent {
     },
     /// The session to go on with next time.
     Session(String),
+    /// What the session has cost so far, in millionths of a US dollar.
+    Cost(u64),
     /// It wrote a line that says nothing to people, which still shows that it is alive.
     Alive,
 }

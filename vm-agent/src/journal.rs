@@ -45,6 +45,9 @@ pub struct RunRecord {
     pub repository: Option<String>,
     /// The worktree as it was before the run, once that is known.
     pub snapshot: Option<Snapshot>,
+    /// What the model has cost so far, in millionths of a US dollar, once the agent has told.
+    #[serde(default)]
+    pub cost_microusd: Option<u64>,
     /// Where it is.
     pub phase: Phase,
 }
@@ -277,7 +280,7 @@ impl RunLog {
     pub fn newest_changes(&self) -> io::Result<Option<RunOutcome>> {
         let entries = read_entries(&self.directory)?;
         Ok(entries.into_iter().rev().find_map(|entry| match entry.event {
-            VmEvent::Finished { outcome: outcome @ RunOutcome::Changes { .. } } => Some(outcome),
+            VmEvent::Finished { outcome: outcome @ RunOutcome::Changes { .. }, .. } => Some(outcome),
             _ => None,
         }))
     }
@@ -286,7 +289,7 @@ impl RunLog {
 /// The phase of a run whose events may be one step ahead of its record.
 fn settled(phase: &Phase, entries: &[Entry]) -> Phase {
     let finished = entries.iter().rev().find_map(|entry| match &entry.event {
-        VmEvent::Finished { outcome } => Some(outcome),
+        VmEvent::Finished { outcome, .. } => Some(outcome),
         _ => None,
     });
     match (phase, finished) {

@@ -399,7 +399,8 @@ impl State {
 }
 
 fn new_record(conversation: ConversationId, run: RunId, task: Option<Task>, phase: Phase) -> RunRecord {
-    RunRecord { run, conversation, task, accepted_at: clock::now(), repository: None, snapshot: None, phase }
+    let (accepted_at, repository, snapshot, cost_microusd) = (clock::now(), None, None, None);
+    RunRecord { run, conversation, task, accepted_at, repository, snapshot, cost_microusd, phase }
 }
 
 fn why_not_decidable(phase: &Phase, shown: &TreeHash) -> String {

@@ -111,7 +111,7 @@ fn driver(config: &Config) -> anyhow::Result<Arc<dyn AgentDriver>> {
     let search_path = config.search_path.clone();
     Ok(match &config.driver {
         DriverConfig::Demo => Arc::new(Demo::new(supervision, search_path)),
-        DriverConfig::Claude { program, api_key, api_url, turns_max, model } => {
+        DriverConfig::Claude { program, api_key, api_url, turns_max, budget_usd, silence_timeout, model } => {
             let settings = Settings {
                 program: program.clone(),
                 api_key: api_key.clone(),
@@ -119,6 +119,8 @@ fn driver(config: &Config) -> anyhow::Result<Arc<dyn AgentDriver>> {
                 home: config.data_dir.join("agent"),
                 search_path,
                 turns_max: *turns_max,
+                budget_usd: *budget_usd,
+                silence_timeout: *silence_timeout,
                 model: model.clone(),
             };
             Arc::new(Claude::new(settings, supervision))

@@ -3,7 +3,7 @@
 use crate::id::RunId;
 use crate::machine::effect::{Choice, Effect, Say};
 use crate::machine::{Ending, Pending, Phase, Step, Timer, markup, text};
-use crate::protocol::{Decision, DecisionResult, RunOutcome, VmEvent};
+use crate::protocol::{Decision, DecisionResult, RunOutcome, Spent, VmEvent};
 use crate::time::Timestamp;
 
 impl Step<'_> {
@@ -20,9 +20,9 @@ impl Step<'_> {
             VmEvent::Image { name, caption } => {
                 self.emit(Effect::KeepImage { run: run.clone(), name, caption });
             }
-            VmEvent::Finished { outcome } => {
+            VmEvent::Finished { outcome, spent } => {
                 self.flush_due_progress();
-                self.finished(run, outcome);
+                self.finished(run, outcome, spent);
             }
             VmEvent::Decided { decision, result } => self.decided(run, decision, result),
         }
@@ -48,7 +48,8 @@ impl Step<'_> {
         }
     }
 
-    fn finished(&mut self, run: &RunId, outcome: RunOutcome) {
+    fn finished(&mut self, run: &RunId, outcome: RunOutcome, spent: Option<Spent>) {
+        let spent = spent.as_ref();
         let cancelling = matches!(self.conversation.phase, Phase::Cancelling { .. });
         match (outcome, &self.conversation.phase) {
             (RunOutcome::Cancelled, _) => {
@@ -61,7 +62,13 @@ impl Step<'_> {
             (RunOutcome::Changes { summary, tree, stat, diff, diff_cut }, _) => {
                 let code = if diff_cut { format!("{diff}\n…") } else { diff };
                 let message = self.say_all(Say {
-                    text: text::changes(run, &markup::from_markdown(&summary), &stat, self.rules.approval_timeout),
+                    text: text::changes(
+                        run,
+                        &markup::from_markdown(&summary),
+                        &stat,
+                        spent,
+                        self.rules.approval_timeout,
+                    ),
                     code: Some(code),
                     choice: Some(Choice { run: run.clone(), tree: tree.clone() }),
                     ..Say::default()
@@ -80,12 +87,12 @@ impl Step<'_> {
             }
             (RunOutcome::Answered { text }, _) => {
                 self.note_late_cancel(run, cancelling);
-                self.say(markup::from_markdown(&text));
+                self.say(text::answered(run, &markup::from_markdown(&text), spent));
                 self.end(Ending::Answered);
             }
             (RunOutcome::Failed { reason, kept }, _) => {
                 self.note_late_cancel(run, cancelling);
-                self.say(text::failed(run, &reason, kept.as_deref()));
+                self.say(text::failed(run, &reason, kept.as_deref(), spent));
                 self.end(failed(kept));
             }
             (RunOutcome::Interrupted { kept }, _) => {

@@ -258,7 +258,7 @@ fn decide(number: u64, hash: &str, decision: Decision) -> Effect {
 }
 
 fn finished(outcome: RunOutcome) -> VmEvent {
-    VmEvent::Finished { outcome }
+    VmEvent::Finished { outcome, spent: None }
 }
 
 fn changes(hash: &str) -> VmEvent {

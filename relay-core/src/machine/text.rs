@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::id::RunId;
 use crate::machine::conversation::{Conversation, Ending, Phase, Verbosity};
-use crate::protocol::{Decision, DiffStat, Task};
+use crate::protocol::{Decision, DiffStat, Spent, Task};
 use crate::time::{Timestamp, humane};
 
 /// `help`.
@@ -205,13 +205,37 @@ pub(super) fn status(conversation: &Conversation, now: Timestamp) -> String {
     }
 }
 
-pub(super) fn changes(run: &RunId, summary: &str, stat: &DiffStat, timeout: Duration) -> String {
+pub(super) fn changes(run: &RunId, summary: &str, stat: &DiffStat, spent: Option<&Spent>, timeout: Duration) -> String {
     format!(
-        "✅ {summary}\n\n*{stat}* ({})\n*approve* opens a pull request with exactly this diff, *reject* rolls it back. \
+        "✅ {summary}\n\n*{stat}* ({}{})\n*approve* opens a pull request with exactly this diff, *reject* rolls it back. \
          Without an answer it is parked in {}.",
         run_name(run),
+        spent.map(|spent| format!(", {}", took(spent))).unwrap_or_default(),
         humane(timeout)
     )
+}
+
+/// The agent's last words, where it changed nothing.
+pub(super) fn answered(run: &RunId, said: &str, spent: Option<&Spent>) -> String {
+    format!("{said}{}", footer(run, spent))
+}
+
+fn footer(run: &RunId, spent: Option<&Spent>) -> String {
+    spent.map(|spent| format!("\n\n_{}: {}_", capital(run), took(spent))).unwrap_or_default()
+}
+
+/// `3 min, $0.12`.
+fn took(spent: &Spent) -> String {
+    let time = humane(Duration::from_millis(spent.duration_ms));
+    match spent.cost_microusd {
+        None => time,
+        Some(cost) => format!("{time}, {}", dollars(cost)),
+    }
+}
+
+fn dollars(microusd: u64) -> String {
+    let cents = microusd.saturating_add(5_000) / 10_000;
+    if microusd < 10_000 { "less than $0.01".to_owned() } else { format!("${}.{:02}", cents / 100, cents % 100) }
 }
 
 pub(super) fn approval_warning(run: &RunId, left: Duration) -> String {
@@ -251,8 +275,8 @@ pub(super) fn decision_failed(run: &RunId, decision: Decision, reason: &str) -> 
     format!("⚠️ {} {what}: {reason}\nThe work is kept. *approve* and *reject* still work.", capital(run))
 }
 
-pub(super) fn failed(run: &RunId, reason: &str, kept: Option<&str>) -> String {
-    format!("⚠️ {} failed: {reason}{}", capital(run), kept_on(run, kept))
+pub(super) fn failed(run: &RunId, reason: &str, kept: Option<&str>, spent: Option<&Spent>) -> String {
+    format!("⚠️ {} failed: {reason}{}{}", capital(run), kept_on(run, kept), footer(run, spent))
 }
 
 pub(super) fn interrupted(run: &RunId, kept: Option<&str>) -> String {

@@ -79,7 +79,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         6 => Just(Reported::Plain(VmEvent::Progress { text: PROGRESS.into() })),
         2 => Just(Reported::Plain(VmEvent::Started { driver: "d".into() })),
         6 => Just(Reported::Changes),
-        2 => finished.prop_map(|outcome| Reported::Plain(VmEvent::Finished { outcome })),
+        2 => finished.prop_map(|outcome| Reported::Plain(VmEvent::Finished { outcome, spent: None })),
         4 => (decision, result).prop_map(|(decision, result)| Reported::Plain(VmEvent::Decided { decision, result })),
     ];
     let reason = prop_oneof![
@@ -431,7 +431,7 @@ fn changes(run: &RunId) -> VmEvent {
         diff: "+x".into(),
         diff_cut: false,
     };
-    VmEvent::Finished { outcome }
+    VmEvent::Finished { outcome, spent: None }
 }
 
 /// The outcome in the form that this effect can have.

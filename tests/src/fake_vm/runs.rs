@@ -244,7 +244,9 @@ impl Runs {
                 let (runs, stopping) = (Arc::clone(self), run.clone());
                 record.tasks.spawn(async move {
                     runs.rest(&stopping, 200).await;
-                    runs.with(&stopping, |entry| entry.over(VmEvent::Finished { outcome: RunOutcome::Cancelled }));
+                    runs.with(&stopping, |entry| {
+                        entry.over(VmEvent::Finished { outcome: RunOutcome::Cancelled, spent: None })
+                    });
                 });
             }
         }
@@ -307,15 +309,18 @@ impl Runs {
                 return;
             }
             if text.contains("essay") {
-                return entry.over(VmEvent::Finished { outcome: RunOutcome::Answered { text: ESSAY.to_owned() } });
+                return entry
+                    .over(VmEvent::Finished { outcome: RunOutcome::Answered { text: ESSAY.to_owned() }, spent: None });
             }
             if text.contains("question") {
-                return entry
-                    .over(VmEvent::Finished { outcome: RunOutcome::Answered { text: format!("Answer to {text}") } });
+                return entry.over(VmEvent::Finished {
+                    outcome: RunOutcome::Answered { text: format!("Answer to {text}") },
+                    spent: None,
+                });
             }
             entry.run.state = RunState::AwaitingApproval;
             let outcome = changes(&text, &entry.run.tree);
-            entry.report(VmEvent::Finished { outcome });
+            entry.report(VmEvent::Finished { outcome, spent: None });
         });
     }
 

@@ -6,6 +6,7 @@
 //! --strict-mcp-config`): it could run commands or send the API key elsewhere. Its `CLAUDE.md` is only text, and is given
 //! to the agent. The key stays in [`proxy`]; the environment holds a token for this run.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use relay_core::time::humane;
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -33,7 +35,7 @@ pub mod stream;
 
 use progress::Progress;
 use proxy::Proxy;
-use stream::{Line, Verdict};
+use stream::{Block, Line, Verdict};
 
 /// Bytes of one line of output at most; a line holds at most one tool's whole result.
 const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -59,6 +61,10 @@ pub struct Settings {
     pub search_path: OsString,
     /// Calls to the model per job at most; the program's default when absent.
     pub turns_max: Option<u32>,
+    /// What a job may cost, in US dollars; no limit when absent. A call to the model that was begun is paid for all the same.
+    pub budget_usd: Option<f64>,
+    /// An agent that says nothing for so long, while no tool of its is at work, is stopped.
+    pub silence_timeout: Duration,
     /// The model; the program's default when absent.
     pub model: Option<String>,
 }
@@ -81,6 +87,8 @@ enum Talk {
     Verdict(Verdict),
     KeyRefused,
     Stopped,
+    /// It said nothing for too long.
+    Hung,
     /// It closed its output without a result.
     Silent,
 }
@@ -108,7 +116,10 @@ impl Claude {
             self.supervision.start(&command).map_err(|error| format!("The agent could not be started: {error}"))?;
         let stderr = agent.stderr.take().map(read_complaints);
         let talk = match agent.stdout.take() {
-            Some(stdout) => Conversation { job, events, stop }.hold(&mut agent, stdout).await,
+            Some(stdout) => {
+                let silence_timeout = self.settings.silence_timeout;
+                Conversation { job, events, stop, silence_timeout }.hold(&mut agent, stdout).await
+            }
             None => Talk::Silent,
         };
         let status = end(&mut agent, &talk).await.ok();
@@ -127,6 +138,10 @@ impl Claude {
             Talk::Verdict(Verdict::UnknownSession) => Attempt::UnknownSession,
             Talk::KeyRefused => failed(stream::KEY_REFUSED.to_owned()),
             Talk::Stopped => Attempt::Over(AgentEnd::Stopped),
+            Talk::Hung => failed(format!(
+                "The agent said nothing for {} while no tool of its was at work, and was stopped. Send the task again.",
+                humane(self.settings.silence_timeout)
+            )),
             Talk::Silent if status.and_then(|status| status.code()) == Some(EXIT_NOT_STARTED.into()) => {
                 failed(format!(
                     "Claude Code could not be started ({}). Install it on the VM, or set CLAUDE_PATH to where it is.",
@@ -158,6 +173,10 @@ impl Claude {
         }
         if let Some(turns) = self.settings.turns_max {
             args.extend(["--max-turns".into(), turns.to_string().into()]);
+        }
+        // Counted by the program for each of its processes, and so for each job, whatever the session has cost before.
+        if let Some(budget) = self.settings.budget_usd {
+            args.extend(["--max-budget-usd".into(), budget.to_string().into()]);
         }
         if let Some(model) = &self.settings.model {
             args.extend(["--model".into(), model.into()]);
@@ -221,6 +240,7 @@ struct Conversation<'a> {
     job: &'a Job,
     events: &'a mpsc::Sender<AgentEvent>,
     stop: &'a CancellationToken,
+    silence_timeout: Duration,
 }
 
 impl Conversation<'_> {
@@ -250,8 +270,15 @@ impl Conversation<'_> {
         let content = json!([{"type": "text", "text": said(self.job)}]);
         say(stdin, &json!({"type": "user", "message": {"role": "user", "content": content}})).await;
         let mut progress = Progress::new(&self.job.worktree);
-        let mut started = false;
-        while let Some(line) = lines.next().await {
+        let (mut started, mut at_work) = (false, HashSet::new());
+        loop {
+            // A tool may take as long as it takes: what bounds it is the run's time.
+            let silence_timeout = if at_work.is_empty() { self.silence_timeout } else { Duration::MAX };
+            let line = match tokio::time::timeout(silence_timeout, lines.next()).await {
+                Ok(Some(line)) => line,
+                Ok(None) => return Talk::Silent,
+                Err(_) => return Talk::Hung,
+            };
             let lines::Line::Whole(text) = line else { continue };
             match stream::parse(&text) {
                 Line::Init { session } => {
@@ -261,6 +288,10 @@ impl Conversation<'_> {
                     self.tell(AgentEvent::Session(session)).await;
                 }
                 Line::Assistant(blocks) => {
+                    at_work.extend(blocks.iter().filter_map(|block| match block {
+                        Block::Tool { id, .. } => Some(id.clone()),
+                        Block::Text(_) => None,
+                    }));
                     for line in blocks.iter().flat_map(|block| progress.next(block)) {
                         self.tell(AgentEvent::Progress(line)).await;
                     }
@@ -269,12 +300,16 @@ impl Conversation<'_> {
                 Line::Result(result) => {
                     let (turns, cost_usd) = (result.num_turns, result.total_cost_usd);
                     tracing::info!(run = %self.job.run, turns, cost_usd, is_error = result.is_error, "the agent's turn is over");
+                    self.tell(AgentEvent::Cost(result.cost_microusd())).await;
                     return Talk::Verdict(result.verdict());
+                }
+                Line::ToolResults(ids) => {
+                    at_work.retain(|id| !ids.contains(id));
+                    self.tell(AgentEvent::Alive).await;
                 }
                 Line::ApiRetry { .. } | Line::Other | Line::Noise => self.tell(AgentEvent::Alive).await,
             }
         }
-        Talk::Silent
     }
 
     /// Whoever started the job may have stopped listening; the job goes on.

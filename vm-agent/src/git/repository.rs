@@ -4,7 +4,7 @@
 //! DATA_DIR/repos/<name>/git             git's data, trusted: written by this process alone
 //!                      /tree            the worktree, where the agent works
 //!                      /snapshot.index  what `capture` read before
-//!                      /session         the agent's session
+//!                      /session         the agent's session, and its cost
 //! ```
 
 use std::collections::BTreeSet;
@@ -31,6 +31,15 @@ const DETACHED_DIGITS: usize = 7;
 /// and out byte for byte, no filter is run, and nothing can keep a change from being shown. (Files of git-lfs stay
 /// pointers.)
 const ATTRIBUTES: &str = "* -text -eol -crlf -ident -filter -working-tree-encoding !diff !merge\n";
+
+/// The agent's session in a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// What the agent calls it.
+    pub id: String,
+    /// What it has cost so far, in millionths of a US dollar: agents tell the cost of a session, not of a run.
+    pub cost_microusd: u64,
+}
 
 /// The user that the agent runs as, when it is not this process's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,19 +130,22 @@ impl Repository {
     }
 
     /// The agent's session in this repository, if it has one.
-    pub fn session(&self) -> io::Result<Option<String>> {
+    pub fn session(&self) -> io::Result<Option<Session>> {
         let mut text = String::new();
         match File::open(self.inner.root.join("session")) {
             Ok(file) => file.take(SESSION_BYTES_MAX).read_to_string(&mut text)?,
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(failure) => return Err(failure),
         };
-        Ok((!text.is_empty()).then_some(text))
+        let (id, cost) = text.split_once('\n').unwrap_or((&text, ""));
+        let session = Session { id: id.to_owned(), cost_microusd: cost.trim().parse().unwrap_or(0) };
+        Ok((!id.is_empty()).then_some(session))
     }
 
     /// Remember the agent's session, or forget it. Survives a crash at any point.
-    pub fn keep_session(&self, id: Option<&str>) -> io::Result<()> {
-        files::replace(&self.inner.root.join("session"), id.unwrap_or_default().as_bytes())
+    pub fn keep_session(&self, session: Option<&Session>) -> io::Result<()> {
+        let text = session.map(|session| format!("{}\n{}\n", session.id, session.cost_microusd)).unwrap_or_default();
+        files::replace(&self.inner.root.join("session"), text.as_bytes())
     }
 
     /// The address that the repository was cloned from.

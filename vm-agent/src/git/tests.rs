@@ -11,6 +11,7 @@ use anyhow::Context;
 use relay_core::protocol::{DIFF_BYTES_MAX, DiffStat};
 
 use super::GitError;
+use super::repository::Session;
 use super::testing::{Volume, contents, git, run, write};
 use crate::repositories::{Changes, Repository, Snapshot};
 
@@ -303,8 +304,9 @@ async fn a_branch_is_checked_out_unless_work_would_be_lost() -> anyhow::Result<(
 async fn the_session_is_kept_until_it_is_forgotten() -> anyhow::Result<()> {
     let (_volume, repository) = Volume::with_clone().await?;
     assert_eq!(repository.session()?, None);
-    repository.keep_session(Some("abc"))?;
-    assert_eq!(repository.session()?.as_deref(), Some("abc"));
+    let session = Session { id: "abc".to_owned(), cost_microusd: 1_200 };
+    repository.keep_session(Some(&session))?;
+    assert_eq!(repository.session()?, Some(session));
     repository.keep_session(None)?;
     assert_eq!(repository.session()?, None);
     Ok(())

@@ -14,6 +14,7 @@ fn record(number: u64) -> RunRecord {
         accepted_at: Timestamp(0),
         repository: None,
         snapshot: None,
+        cost_microusd: None,
         phase: Phase::Accepted,
     }
 }
@@ -33,11 +34,11 @@ fn progress(text: &str) -> VmEvent {
 fn changes() -> VmEvent {
     let (summary, diff) = ("done".to_owned(), "+x".to_owned());
     let outcome = RunOutcome::Changes { summary, tree: tree(), stat: DiffStat::default(), diff, diff_cut: false };
-    VmEvent::Finished { outcome }
+    VmEvent::Finished { outcome, spent: None }
 }
 
 fn cancelled() -> VmEvent {
-    VmEvent::Finished { outcome: RunOutcome::Cancelled }
+    VmEvent::Finished { outcome: RunOutcome::Cancelled, spent: None }
 }
 
 fn reopened(directory: &TempDir) -> Journal {

@@ -6,15 +6,16 @@ use std::io;
 use std::time::Duration;
 
 use relay_core::id::RunId;
-use relay_core::protocol::{ANSWER_CHARS_MAX, BODY_BYTES_MAX, RunOutcome, VmEvent};
+use relay_core::protocol::{ANSWER_CHARS_MAX, BODY_BYTES_MAX, RunOutcome, Spent, Task, VmEvent};
 
 use super::Runs;
 use super::work::Ending;
+use crate::clock;
 use crate::git::GitError;
 use crate::git::park::branch_of;
 use crate::git::repository::Repository;
 use crate::git::snapshot::{Changes, Snapshot};
-use crate::journal::{Phase, RunLog};
+use crate::journal::{Phase, RunLog, RunRecord};
 use crate::text::{clip, head};
 
 /// From one try to write to a disk that does not take it to the next.
@@ -54,7 +55,7 @@ impl Runs {
             Err(error) => failed(format!("The run is stopped, but its files could not be put back: {error}"), None),
         };
         let over = Phase::Over { decided: None };
-        if !self.end_phase(run, VmEvent::Finished { outcome }, over).await {
+        if !self.end_phase(run, VmEvent::Finished { outcome, spent: None }, over).await {
             return;
         }
         self.0.appended.notify_one();
@@ -66,7 +67,8 @@ impl Runs {
     async fn finish(&self, run: &RunId, outcome: RunOutcome, phase: Phase) -> bool {
         tracing::info!(%run, outcome = kind(&outcome), "run ended");
         let is_over = matches!(phase, Phase::Over { .. });
-        let event = VmEvent::Finished { outcome };
+        let spent = self.record(run).and_then(|record| spent(&record, &outcome));
+        let event = VmEvent::Finished { outcome, spent };
         let finished = self.unless_cancelling(run, |log| log.append(event.clone())).await
             && self.unless_cancelling(run, |log| log.update(|record| record.phase = phase.clone())).await;
         self.0.appended.notify_one();
@@ -157,6 +159,15 @@ impl Runs {
             tokio::time::sleep(DISK_RETRY_INTERVAL).await;
         }
     }
+}
+
+/// What a run took in which an agent was at work, and whose end is told with what it did.
+fn spent(record: &RunRecord, outcome: &RunOutcome) -> Option<Spent> {
+    let is_prompt = matches!(record.task, Some(Task::Prompt { .. }));
+    let is_told =
+        matches!(outcome, RunOutcome::Changes { .. } | RunOutcome::Answered { .. } | RunOutcome::Failed { .. });
+    let duration_ms = clock::now().as_millis().saturating_sub(record.accepted_at.as_millis());
+    (is_prompt && is_told).then_some(Spent { duration_ms, cost_microusd: record.cost_microusd })
 }
 
 /// Keep what the run changed on a local branch, whose name is given back, and put the worktree back. Nothing is put back

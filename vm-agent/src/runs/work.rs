@@ -14,7 +14,7 @@ use crate::clock;
 use crate::driver::{AgentEnd, AgentEvent, Job};
 use crate::git::park::branch_of;
 use crate::git::remote::UrlTrust;
-use crate::git::repository::Repository;
+use crate::git::repository::{Repository, Session};
 use crate::journal::Phase;
 use crate::text::clip;
 
@@ -90,10 +90,7 @@ impl Runs {
             return Ok(Ending::Stopped);
         }
         repository.prepare_for_agent().await.map_err(|error| error.to_string())?;
-        let session = repository.session().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the agent's session cannot be read; starting a new one");
-            None
-        });
+        let session = session_of(&repository).map(|session| session.id);
         let lock = self.with_log(run, |log| Ok(log.lock())).map_err(|error| error.to_string())?;
         let job = Job { run: run.clone(), prompt, files, worktree: repository.worktree().to_owned(), session, lock };
         Ok(self.drive(&job, &repository, stop).await)
@@ -166,10 +163,10 @@ impl Runs {
             AgentEvent::Progress(text) if text.trim().is_empty() => {}
             AgentEvent::Progress(text) => self.tell(run, VmEvent::Progress { text: clip(&text, PROGRESS_CHARS_MAX) }),
             AgentEvent::Session(id) => {
-                if let Err(error) = repository.keep_session(Some(&id)) {
-                    tracing::warn!(%error, "the agent's session cannot be kept");
-                }
+                let known = session_of(repository).filter(|session| session.id == id);
+                keep_session(repository, &known.unwrap_or(Session { id, cost_microusd: 0 }));
             }
+            AgentEvent::Cost(total) => self.count_cost(run, repository, total),
             AgentEvent::Image { kind, bytes, caption } => match self.images().store(run, kind, &bytes) {
                 Ok(name) => {
                     let caption = clip(&caption, PROGRESS_CHARS_MAX);
@@ -178,6 +175,22 @@ impl Runs {
                 Err(error) => tracing::warn!(%error, "a picture cannot be kept"),
             },
             AgentEvent::Alive => {}
+        }
+    }
+
+    /// The session has cost so much by now: what it had not cost before is the run's.
+    fn count_cost(&self, run: &RunId, repository: &Repository, total: u64) {
+        let session = session_of(repository);
+        let before = session.as_ref().map_or(0, |session| session.cost_microusd);
+        let cost = total.saturating_sub(before);
+        let counted = self.with_log(run, |log| {
+            log.update(|record| record.cost_microusd = Some(record.cost_microusd.unwrap_or(0) + cost))
+        });
+        if let Err(error) = counted {
+            tracing::warn!(%error, %run, "the cost of a run cannot be written down");
+        }
+        if let Some(session) = session {
+            keep_session(repository, &Session { cost_microusd: total, ..session });
         }
     }
 
@@ -227,5 +240,18 @@ impl Runs {
         self.begin(run, &repository).await?;
         repository.bring_back(parked, &branch_of(parked)).await.map_err(|error| error.to_string())?;
         Ok(Ending::Done(format!("The work of run {} is back.", parked.number())))
+    }
+}
+
+fn session_of(repository: &Repository) -> Option<Session> {
+    repository.session().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the agent's session cannot be read; starting a new one");
+        None
+    })
+}
+
+fn keep_session(repository: &Repository, session: &Session) {
+    if let Err(error) = repository.keep_session(Some(session)) {
+        tracing::warn!(%error, "the agent's session cannot be kept");
     }
 }

@@ -1,9 +1,10 @@
 //! The driver for Claude Code before programs that speak its protocol: what it does when the agent misbehaves.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use relay_core::protocol::{RunOutcome, VmEvent};
+use relay_core::id::RunId;
+use relay_core::protocol::{RunOutcome, Spent, VmEvent};
 
 use crate::support::eventually;
 use crate::support::vm::{Vm, run};
@@ -14,12 +15,30 @@ const KEY: &str = "sk-ant-the-real-one";
 
 /// A VM whose Claude Code is this shell script, and the file that the script may write notes to.
 async fn vm_with(script: &str) -> (Vm, tempfile::TempDir, PathBuf) {
+    vm_set_to(script, &[]).await
+}
+
+/// The same with more settings.
+async fn vm_set_to(script: &str, settings: &[(&str, &str)]) -> (Vm, tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let (program, notes) = (directory.path().join("claude"), directory.path().join("notes"));
-    std::fs::write(&program, format!("#!/bin/sh\nNOTES={}\n{script}\n", notes.display())).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let settings = [("ANTHROPIC_API_KEY", KEY), ("CLAUDE_PATH", program.to_str().unwrap())];
-    (Vm::start(&settings).await, directory, notes)
+    write_program(&program, &notes, script);
+    let mut all = vec![("ANTHROPIC_API_KEY", KEY), ("CLAUDE_PATH", program.to_str().unwrap())];
+    all.extend(settings);
+    (Vm::start(&all).await, directory, notes)
+}
+
+fn write_program(program: &Path, notes: &Path, script: &str) {
+    std::fs::write(program, format!("#!/bin/sh\nNOTES={}\n{script}\n", notes.display())).unwrap();
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+async fn spent(vm: &Vm, run: &RunId) -> Spent {
+    let spent = |event| match event {
+        VmEvent::Finished { spent, .. } => Some(spent),
+        _ => None,
+    };
+    vm.relay.event(run, 0, spent).await.expect("an agent was at work")
 }
 
 async fn failure(vm: &Vm, number: u64) -> String {
@@ -110,6 +129,37 @@ async fn a_missing_program_and_a_crash_are_told_in_words() {
     assert!(failure(&vm, 1).await.contains("broken pipe dream"));
     std::fs::remove_file(directory.path().join("claude")).unwrap();
     assert!(failure(&vm, 2).await.contains("CLAUDE_PATH"));
+}
+
+/// What the program tells is the cost of the session, over all of its runs.
+#[tokio::test]
+async fn a_run_costs_what_its_session_had_not_cost_before() {
+    let result =
+        |cost: &str| format!(r#"echo '{{"result":"x","is_error":false,"type":"result","total_cost_usd":{cost}}}'"#);
+    let (vm, directory, notes) = vm_with(&format!("{INIT}\n{}", result("0.25"))).await;
+    let first = vm.prompt(1, "first").await;
+    assert_eq!(spent(&vm, &first).await.cost_microusd, Some(250_000));
+    write_program(&directory.path().join("claude"), &notes, &format!("{INIT}\n{}", result("0.2600004")));
+    let second = vm.prompt(2, "second").await;
+    let second = spent(&vm, &second).await;
+    assert_eq!(second.cost_microusd, Some(10_000));
+    assert!(second.duration_ms > 0 && second.duration_ms < 60_000, "{second:?}");
+}
+
+#[tokio::test]
+async fn an_agent_that_hangs_is_stopped_and_one_whose_tool_takes_long_is_not() {
+    let settings = [("AGENT_SILENCE_TIMEOUT_MS", "700"), ("MAX_BUDGET_USD", "1.5")];
+    let (vm, _directory, _) = vm_set_to(&format!("{INIT}\nsleep 600"), &settings).await;
+    assert!(failure(&vm, 1).await.contains("said nothing for"));
+    assert_eq!(vm.processes(&run(1)), Vec::<String>::new());
+
+    let tool = r#"{"type":"assistant","message":{"content":[{"type":"tool_use","id":"t1","name":"Bash","input":{}}]}}"#;
+    let ended = r#"{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t1"}]}}"#;
+    let script = format!("echo \"$@\" >> \"$NOTES\"\n{INIT}\necho '{tool}'\nsleep 1.5\necho '{ended}'\n{DONE}");
+    let (vm, _directory, notes) = vm_set_to(&script, &settings).await;
+    let run = vm.prompt(1, "do it").await;
+    assert_eq!(vm.relay.outcome(&run).await, RunOutcome::Answered { text: "All done.".to_owned() });
+    assert!(std::fs::read_to_string(notes).unwrap().contains("--max-budget-usd 1.5"));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::id::BlobId;
-use crate::protocol::{Answer, Question};
+use crate::protocol::{Answer, Question, Spent};
 
 #[test]
 fn what_cannot_be_used_gets_a_clear_line() {
@@ -156,4 +156,17 @@ fn a_chat_that_waits_does_not_hold_up_the_vm() {
     talk.feed(Event::Performed { effect, outcome: no_answer() });
     assert!(talk.conversation.retries.contains_key(&Lane::Chat));
     assert_eq!(talk.conversation.waking, None, "a chat provider is no VM");
+}
+
+#[test]
+fn a_result_says_what_it_took() {
+    let took = |duration_ms, cost_microusd| {
+        let mut talk = Talk::working();
+        let outcome = RunOutcome::Answered { text: "Done.".into() };
+        talk.report(VmEvent::Finished { outcome, spent: Some(Spent { duration_ms, cost_microusd }) });
+        talk.text()
+    };
+    assert_eq!(took(184_000, Some(1_231_000)), "Done.\n\n_Run 1: 3 min, $1.23_");
+    assert_eq!(took(9_000, Some(900)), "Done.\n\n_Run 1: 9 s, less than $0.01_");
+    assert_eq!(took(9_000, None), "Done.\n\n_Run 1: 9 s_");
 }

@@ -147,7 +147,7 @@ impl Vm {
             RunOutcome::Changes { tree, .. } => Phase::AwaitingApproval { tree: tree.clone() },
             _ => Phase::Over { decided: None },
         };
-        self.turn_to(run, phase, VmEvent::Finished { outcome });
+        self.turn_to(run, phase, VmEvent::Finished { outcome, spent: None });
     }
 
     /// A decision is carried out, or has failed.

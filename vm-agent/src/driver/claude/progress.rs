@@ -31,7 +31,7 @@ impl<'a> Progress<'a> {
         match block {
             Block::Text(text) if text.trim().is_empty() => {}
             Block::Text(text) => lines.extend(self.held.replace(clip(text, PROGRESS_CHARS_MAX))),
-            Block::Tool { name, input } => {
+            Block::Tool { name, input, .. } => {
                 if let Some(line) = self.tool(name, input) {
                     lines.extend(self.held.take());
                     lines.push(line);
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     fn tool(name: &str, input: Value) -> Block {
-        Block::Tool { name: name.to_owned(), input }
+        Block::Tool { id: String::new(), name: name.to_owned(), input }
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Line {
         /// The HTTP status, when there was an answer.
         status: Option<u16>,
     },
+    /// Tools have ended; their ids.
+    ToolResults(Vec<String>),
     /// The turn is over.
     Result(TurnResult),
     /// Anything else: JSON of another type.
@@ -37,6 +39,8 @@ pub enum Block {
     Text(String),
     /// A tool at work.
     Tool {
+        /// What its result is known by.
+        id: String,
         /// Its name.
         name: String,
         /// What it was called with.
@@ -103,6 +107,10 @@ pub fn parse(line: &str) -> Line {
         ("assistant", _) if envelope.parent_tool_use_id.is_none() => {
             Line::Assistant(blocks(envelope.message.as_ref().unwrap_or(&Value::Null)))
         }
+        ("user", _) => {
+            let ended = tool_results(envelope.message.as_ref().unwrap_or(&Value::Null));
+            if ended.is_empty() { Line::Other } else { Line::ToolResults(ended) }
+        }
         ("result", _) => TurnResult::deserialize(&value).map_or_else(|_| unreadable_result(&value), Line::Result),
         _ => Line::Other,
     }
@@ -123,6 +131,12 @@ fn unreadable_result(value: &Value) -> Line {
     Line::Result(TurnResult { is_error, result, ..TurnResult::default() })
 }
 
+fn tool_results(message: &Value) -> Vec<String> {
+    let content = message.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let ids = content.iter().filter_map(|block| block.get("tool_use_id")?.as_str());
+    ids.map(str::to_owned).collect()
+}
+
 fn blocks(message: &Value) -> Vec<Block> {
     let content = message.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     content.iter().filter_map(block).collect()
@@ -132,7 +146,11 @@ fn block(value: &Value) -> Option<Block> {
     let text = |field| value.get(field).and_then(Value::as_str).map(str::to_owned);
     match value.get("type")?.as_str()? {
         "text" => Some(Block::Text(text("text")?)),
-        "tool_use" => Some(Block::Tool { name: text("name")?, input: value.get("input").cloned().unwrap_or_default() }),
+        "tool_use" => Some(Block::Tool {
+            id: text("id").unwrap_or_default(),
+            name: text("name")?,
+            input: value.get("input").cloned().unwrap_or_default(),
+        }),
         _ => None,
     }
 }
@@ -143,6 +161,12 @@ pub fn is_refusal(status: Option<u16>) -> bool {
 }
 
 impl TurnResult {
+    /// Cost of the session so far, in millionths of a US dollar.
+    pub fn cost_microusd(&self) -> u64 {
+        // No cost is that large; what is no number of dollars becomes zero or the largest there is.
+        (self.total_cost_usd * 1e6).round() as u64
+    }
+
     /// What this end means.
     pub fn verdict(&self) -> Verdict {
         if !self.is_error {
@@ -161,6 +185,10 @@ impl TurnResult {
             _ if is_refusal(self.api_error_status) => KEY_REFUSED.to_owned(),
             Some("max_turns") => {
                 "The agent reached the limit of turns (MAX_TURNS) before it was done. Send a smaller task, or raise the limit."
+                    .to_owned()
+            }
+            Some("budget_exhausted") => {
+                "The agent reached the limit of cost (MAX_BUDGET_USD) before it was done. Send a smaller task, or raise the limit."
                     .to_owned()
             }
             Some("api_error") if said.starts_with("Not logged in") => KEY_REFUSED.to_owned(),

@@ -84,7 +84,7 @@ impl RedisServer {
     pub(crate) async fn outcome(&self, run: &RunId) -> RunOutcome {
         eventually("the run's outcome", async || {
             self.reports().await.into_iter().filter(|report| report.run == *run).find_map(|report| match report.event {
-                VmEvent::Finished { outcome } => Some(outcome),
+                VmEvent::Finished { outcome, .. } => Some(outcome),
                 _ => None,
             })
         })

@@ -67,7 +67,7 @@ impl FakeRelay {
     /// How a run ended, and every other end that was reported, which is one too many.
     pub(crate) fn outcomes(&self, run: &RunId) -> Vec<RunOutcome> {
         let finished = |report: Report| match report.event {
-            VmEvent::Finished { outcome } => Some(outcome),
+            VmEvent::Finished { outcome, .. } => Some(outcome),
             _ => None,
         };
         self.reports(run).into_iter().filter_map(finished).collect()

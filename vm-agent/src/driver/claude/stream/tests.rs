@@ -110,7 +110,7 @@ fn words_and_tools_are_told_apart() {
         })
         .collect();
     assert_eq!(blocks[0], Block::Text("I'll create the file.".to_owned()));
-    assert!(matches!(&blocks[1], Block::Tool { name, input } if name == "Write" && input["file_path"].is_string()));
+    assert!(matches!(&blocks[1], Block::Tool { name, input, .. } if name == "Write" && input["file_path"].is_string()));
 }
 
 #[test]
