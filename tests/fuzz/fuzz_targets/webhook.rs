@@ -17,8 +17,7 @@ const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const PATHS: [&str; 3] = ["/webhook", "/receipt/c0ffee/1", "/receipt/c0ffee"];
 
 /// Everyone in the corpus, so that what is read is also applied.
-static ALLOWED: LazyLock<HashSet<String>> =
-    LazyLock::new(|| ["+15551230000", "US.abc"].map(str::to_owned).into());
+static ALLOWED: LazyLock<HashSet<String>> = LazyLock::new(|| ["+15551230000", "US.abc"].map(str::to_owned).into());
 static RULES: LazyLock<Rules> = LazyLock::new(Rules::default);
 
 fuzz_target!(|body: &[u8]| {
