@@ -178,3 +178,36 @@ fn hostile_origin(folder: &Path, canary: &Path, thief: &str) -> std::path::PathB
     git(folder, &["clone", "--quiet", "--bare", "work", "hostile.git"]);
     folder.join("hostile.git")
 }
+
+/// The whole loop, with an agent that may touch nothing but its own.
+#[tokio::test]
+async fn claude_works_as_a_user_of_its_own() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let api = FakeAnthropic::start().await;
+    // Where everyone can reach it; the tests' own folder may be somebody's alone.
+    let programs = tempfile::tempdir().expect("a folder");
+    let program = programs.path().join("claude");
+    let everyone = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(programs.path(), everyone.clone()).expect("it is ours");
+    fs::copy(claude_path(), &program).expect("the program is copied");
+    let plan = with_claude(&api).vm("CLAUDE_PATH", program.display().to_string()).vm("AGENT_UID", "1777");
+    let stack = Stack::start(plan).await;
+    fs::set_permissions(stack.folder(), everyone).expect("it is ours");
+    let console = stack.console();
+    console.send("SCENARIO:edit please", RUN).await;
+    console.wait_for("*approve* opens", RUN).await;
+    console.send("approve", RUN).await;
+    console.wait_for("is pushed as branch", RUN).await;
+    let (branch, _) = pushed(&stack.origin()).expect("the origin has the branch");
+    assert_eq!(git(&stack.origin(), &["show", &format!("{branch}:hello.txt")]), "hello from the fake model");
+    console
+        .send("SCENARIO:bash[[id -u; id -G; cat /proc/$(pgrep -o vm-agent)/environ; ls ../../..]] and once more", RUN)
+        .await;
+    console.wait_for("The command has run", RUN).await;
+    let last = api.messages().pop().expect("the API was asked");
+    let told = String::from_utf8_lossy(&last.body).into_owned();
+    let told = &told[told.rfind("tool_result").unwrap_or_default()..];
+    assert!(told.contains("1777") && told.contains("Permission denied") && !told.contains(KEY), "{told}");
+}

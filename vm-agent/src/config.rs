@@ -12,6 +12,8 @@ use relay_core::store::redis::keys::{Keys, NAMESPACE};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::supervise::confinement::{AgentUser, Confinement, memory_share};
+
 /// This process's own environment. The secrets in it stay readable to whoever may read this process, which `main` leaves to
 /// root alone: they cannot be removed safely from a running program. Child processes get an environment of their own, without them.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,8 @@ pub struct Config {
     pub images_dir: PathBuf,
     /// Who works.
     pub driver: DriverConfig,
+    /// How the agent is confined. `AGENT_UID`, `AGENT_GID`, `AGENT_MEMORY_MAX_MB`, `AGENT_PROCESSES_MAX`.
+    pub confinement: Confinement,
     /// The agent's search path for programs. `PATH`.
     pub search_path: OsString,
     /// How to open pull requests; only branches are pushed when absent.
@@ -112,6 +116,8 @@ const GITHUB_URL: &str = "https://github.com";
 const RUN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// A model that thinks long says nothing meanwhile; one that says nothing for longer than this hangs.
 const AGENT_SILENCE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// Processes and threads of an agent with a user of its own.
+const AGENT_PROCESSES_MAX: u64 = 2_048;
 /// Fly.io kills a machine five seconds after its stop signal unless told otherwise.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(4_500);
 
@@ -130,6 +136,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let data_dir = PathBuf::from(reader.value("DATA_DIR").unwrap_or_else(|| DATA_DIR.to_owned()));
     let images_dir = reader.value("IMAGES_DIR").map_or_else(|| data_dir.join("images"), PathBuf::from);
     let driver = driver(reader);
+    let confinement = confinement(reader);
     let github = github(reader);
     let idle_timeout = reader.millis("IDLE_TIMEOUT_MS", Duration::ZERO);
     let run_timeout = reader.millis("RUN_TIMEOUT_MS", RUN_TIMEOUT);
@@ -141,6 +148,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
         data_dir,
         images_dir,
         driver: driver?,
+        confinement: confinement?,
         search_path: reader.value("PATH").unwrap_or_else(|| SEARCH_PATH.to_owned()).into(),
         github: github?,
         repo_url: reader.value("REPO_URL"),
@@ -201,6 +209,25 @@ fn driver(reader: &mut Reader) -> Option<DriverConfig> {
     }
 }
 
+fn confinement(reader: &mut Reader) -> Option<Confinement> {
+    let gid: Option<u32> = reader.optional("AGENT_GID");
+    let user = match reader.optional::<u32>("AGENT_UID") {
+        None => Some(None),
+        Some(0) => reader.fault("AGENT_UID", "must not be root"),
+        // Only root can run a program as somebody else, and give files away.
+        Some(_) if !rustix::process::geteuid().is_root() => {
+            reader.fault("AGENT_UID", "can be used by root alone: start vm-agent as root, or leave it out")
+        }
+        Some(uid) => Some(Some(AgentUser { uid, gid: gid.unwrap_or(uid) })),
+    };
+    let memory_bytes_max = match reader.optional::<u64>("AGENT_MEMORY_MAX_MB") {
+        Some(megabytes) => Some(megabytes.saturating_mul(1024 * 1024)),
+        None => memory_share(),
+    };
+    let processes_max = Some(reader.optional("AGENT_PROCESSES_MAX").unwrap_or(AGENT_PROCESSES_MAX));
+    Some(Confinement { user: user?, memory_bytes_max, processes_max })
+}
+
 /// Nothing: a fault. Nothing inside: no token.
 fn github(reader: &mut Reader) -> Option<Option<GitHubConfig>> {
     let api_url = reader.url("GITHUB_API_URL", Some(GITHUB_API_URL));
@@ -247,6 +274,7 @@ mod tests {
             ("AGENT_DRIVER", "cursor"),
             ("MAX_TURNS", "many"),
             ("MAX_BUDGET_USD", "0"),
+            ("AGENT_UID", "0"),
             ("GITHUB_API_URL", "nowhere"),
             ("RUN_TIMEOUT_MS", "-1"),
         ]);
@@ -258,6 +286,7 @@ mod tests {
             "MAX_TURNS",
             "MAX_BUDGET_USD",
             "AGENT_DRIVER",
+            "AGENT_UID",
             "GITHUB_API_URL",
             "RUN_TIMEOUT_MS",
         ];

@@ -1,8 +1,8 @@
 //! Files that are either as they were or as they should be, whatever is killed while they are written.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Replace `path` with `contents`: written beside it, synced, renamed over it, the directory synced. Readable by its
@@ -20,4 +20,9 @@ pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
 /// Make `path` and what is missing above it, open to its owner alone.
 pub fn private_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Let other users pass through a directory on their way to what is theirs below, without seeing what else there is.
+pub fn let_pass(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(0o711))
 }

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 pub use crate::git::GitError;
 pub use crate::git::remote::{RemoteUrl, UrlTrust};
-pub use crate::git::repository::{AgentUser, Branches, FileText, Repository};
+pub use crate::git::repository::{Branches, FileText, Repository};
 pub use crate::git::snapshot::{Changes, Snapshot};
 
 use crate::files;
@@ -20,6 +20,7 @@ use crate::git::remote::{directory_name, is_directory_name};
 use crate::git::repository::reach;
 use crate::git::{Call, WORKTREE_TIMEOUT, blocking, is_unreachable};
 use crate::github::GitHub;
+use crate::supervise::confinement::AgentUser;
 
 /// Repositories that a volume may hold at most.
 const REPOSITORIES_MAX: usize = 100;
@@ -41,19 +42,9 @@ pub struct Repositories {
 
 impl Repositories {
     /// The repositories on the volume at `data_dir`. `github` is what reaches private repositories there.
-    pub fn new(data_dir: PathBuf, github: Option<GitHub>) -> Self {
-        Self {
-            root: data_dir.join("repos"),
-            github,
-            agent: None,
-            open: Mutex::new(HashMap::new()),
-            turn: Mutex::new(()),
-        }
-    }
-
-    /// The same, with worktrees that are handed to `agent` before each run. Needs the right to give files away.
-    pub fn owned_by(self, agent: AgentUser) -> Self {
-        Self { agent: Some(agent), ..self }
+    /// Worktrees are handed to `agent` before each run, which needs the right to give files away.
+    pub fn new(data_dir: PathBuf, github: Option<GitHub>, agent: Option<AgentUser>) -> Self {
+        Self { root: data_dir.join("repos"), github, agent, open: Mutex::new(HashMap::new()), turn: Mutex::new(()) }
     }
 
     /// Clone the repository at `url` and make it the current one. One that is here already is brought up to date, as

@@ -74,6 +74,12 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
 fn open_runs(config: &Config) -> anyhow::Result<Runs> {
     files::private_directory(&config.data_dir).context("cannot make DATA_DIR")?;
+    let agent = config.confinement.user;
+    match agent {
+        Some(_) => files::let_pass(&config.data_dir).context("cannot let the agent pass through DATA_DIR")?,
+        None => tracing::warn!("the agent runs as the user of this process and can reach what that can; see AGENT_UID"),
+    }
+    tracing::info!("the agent has {}", config.confinement.in_words());
     let github = match &config.github {
         Some(GitHubConfig { token, api_url, web_url }) => {
             Some(GitHub::new(token.clone(), api_url.clone(), web_url.clone()).context("cannot prepare for GitHub")?)
@@ -82,11 +88,11 @@ fn open_runs(config: &Config) -> anyhow::Result<Runs> {
     };
     let surroundings = Surroundings {
         driver: driver(config)?,
-        repositories: Repositories::new(config.data_dir.clone(), github.clone()),
+        repositories: Repositories::new(config.data_dir.clone(), github.clone(), agent),
         repo_url: config.repo_url.clone(),
         github,
         images: Images::open(config.images_dir.clone()).context("cannot open IMAGES_DIR")?,
-        uploads: Uploads::open(config.data_dir.join("files")).context("cannot make a directory for files")?,
+        uploads: Uploads::open(config.data_dir.join("files"), agent).context("cannot make a directory for files")?,
         run_timeout: config.run_timeout,
     };
     let journal = Journal::open(config.data_dir.join("runs")).context("cannot read the journal of runs")?;
@@ -107,7 +113,8 @@ fn outlet(config: &Config) -> anyhow::Result<Outlet> {
 
 fn driver(config: &Config) -> anyhow::Result<Arc<dyn AgentDriver>> {
     // The program as it is running, also when its file was replaced meanwhile.
-    let supervision = Supervision::new("/proc/self/exe".into()).context("cannot adopt what agents leave behind")?;
+    let supervision = Supervision::new("/proc/self/exe".into(), config.confinement)
+        .context("cannot adopt what agents leave behind")?;
     let search_path = config.search_path.clone();
     Ok(match &config.driver {
         DriverConfig::Demo => Arc::new(Demo::new(supervision, search_path)),

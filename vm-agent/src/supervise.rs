@@ -18,8 +18,11 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
+pub mod confinement;
 pub mod supervisor;
 pub mod sweep;
+
+use confinement::Confinement;
 
 /// The environment variable that holds the path of the run's lock in every process of an agent. What is left of a run when
 /// supervisor and vm-agent were killed at the same moment is found by it.
@@ -53,6 +56,7 @@ pub struct AgentCommand {
 #[derive(Clone, Debug)]
 pub struct Supervision {
     program: PathBuf,
+    confinement: Confinement,
 }
 
 /// A running agent.
@@ -69,10 +73,15 @@ pub struct Supervised {
 
 impl Supervision {
     /// `program` is this program, which becomes the supervisor. From now on this process adopts what its descendants
-    /// leave behind.
-    pub fn new(program: PathBuf) -> io::Result<Self> {
+    /// leave behind. Every agent is confined as `confinement` says.
+    pub fn new(program: PathBuf, confinement: Confinement) -> io::Result<Self> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        Ok(Self { program })
+        Ok(Self { program, confinement })
+    }
+
+    /// How every agent is confined.
+    pub fn confinement(&self) -> &Confinement {
+        &self.confinement
     }
 
     /// Start an agent. The error is the supervisor's own; that the agent cannot be started shows as the exit code
@@ -82,6 +91,7 @@ impl Supervision {
             .arg(SUPERVISE)
             .arg(&agent.lock)
             .arg(rustix::process::getpid().to_string())
+            .arg(serde_json::to_string(&self.confinement)?)
             .arg(&agent.program)
             .args(&agent.args)
             .env_clear()

@@ -10,6 +10,7 @@ use relay_core::id::BlobId;
 use relay_core::protocol::File;
 
 use crate::files;
+use crate::supervise::confinement::AgentUser;
 
 /// A file is deleted this long after it came: by then its run is over, or will not be.
 const KEEP: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -20,13 +21,17 @@ const UNNAMED: &str = "file";
 #[derive(Debug)]
 pub struct Uploads {
     directory: PathBuf,
+    agent: Option<AgentUser>,
 }
 
 impl Uploads {
-    /// Files in `directory`, which is made if it is missing.
-    pub fn open(directory: PathBuf) -> io::Result<Self> {
+    /// Files in `directory`, which is made if it is missing. They are given to `agent`.
+    pub fn open(directory: PathBuf, agent: Option<AgentUser>) -> io::Result<Self> {
         files::private_directory(&directory)?;
-        Ok(Self { directory })
+        if agent.is_some() {
+            files::let_pass(&directory)?;
+        }
+        Ok(Self { directory, agent })
     }
 
     /// Keep a file. The same again changes nothing.
@@ -46,7 +51,14 @@ impl Uploads {
         if unnamed.try_exists()? && unnamed != path {
             fs::rename(&unnamed, &path)?;
         }
-        Ok(path.try_exists()?.then_some(path))
+        if !path.try_exists()? {
+            return Ok(None);
+        }
+        if let Some(agent) = self.agent {
+            agent.own(&path)?;
+            agent.own(&directory)?;
+        }
+        Ok(Some(path))
     }
 
     fn forget_old(&self) -> io::Result<()> {
@@ -79,7 +91,7 @@ mod tests {
     #[test]
     fn a_file_has_its_name_and_stays_in_its_directory() {
         let directory = tempfile::tempdir().unwrap();
-        let uploads = Uploads::open(directory.path().join("files")).unwrap();
+        let uploads = Uploads::open(directory.path().join("files"), None).unwrap();
         assert_eq!(uploads.named(&file("a.png")).unwrap(), None, "it has not come yet");
         uploads.keep(&file("").id, b"png").unwrap();
         let path = uploads.named(&file("file-1.png")).unwrap().unwrap();

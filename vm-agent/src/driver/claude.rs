@@ -26,6 +26,7 @@ use url::Url;
 
 use super::lines::{self, Lines};
 use super::{AgentDriver, AgentEnd, AgentEvent, Job};
+use crate::git::agent_git::hand_over;
 use crate::supervise::supervisor::EXIT_NOT_STARTED;
 use crate::supervise::{AgentCommand, Supervised, Supervision};
 
@@ -99,6 +100,11 @@ impl Claude {
         Self { settings, supervision }
     }
 
+    fn make_home(&self) -> io::Result<()> {
+        crate::files::private_directory(&self.settings.home)?;
+        self.supervision.confinement().user.map_or(Ok(()), |user| hand_over(&self.settings.home, user))
+    }
+
     async fn attempt(
         &self,
         job: &Job,
@@ -109,7 +115,8 @@ impl Claude {
         let Some(key) = self.settings.api_key.clone() else {
             return Err("Claude Code has no API key. Set ANTHROPIC_API_KEY on the VM and restart it.".to_owned());
         };
-        let proxy = Proxy::start(key, self.settings.api_url.clone())
+        let user = self.supervision.confinement().user;
+        let proxy = Proxy::start(key, self.settings.api_url.clone(), user)
             .map_err(|error| format!("The way to the Anthropic API could not be opened: {error}"))?;
         let command = self.command(job, session, &proxy);
         let mut agent =
@@ -204,7 +211,7 @@ impl Claude {
             ("ANTHROPIC_AUTH_TOKEN", proxy.token().into()),
         ];
         // Claude Code refuses to work without asking when it is root, unless it is told that the machine is its own.
-        if rustix::process::getuid().is_root() {
+        if rustix::process::getuid().is_root() && self.supervision.confinement().user.is_none() {
             env.push(("IS_SANDBOX", "1".into()));
         }
         env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -218,7 +225,7 @@ impl AgentDriver for Claude {
     }
 
     async fn run(&self, job: &Job, events: mpsc::Sender<AgentEvent>, stop: CancellationToken) -> AgentEnd {
-        if let Err(error) = crate::files::private_directory(&self.settings.home) {
+        if let Err(error) = self.make_home() {
             return AgentEnd::Failed { reason: format!("The agent's home cannot be made: {error}") };
         }
         let mut attempt = self.attempt(job, job.session.as_deref(), &events, &stop).await;

@@ -9,8 +9,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use super::capture::walk;
-use super::repository::{AgentUser, Repository};
+use super::repository::Repository;
 use super::{Call, Git, GitError, blocking};
+use crate::supervise::confinement::AgentUser;
 
 impl Repository {
     /// Give the agent a fresh `.git`: the checked-out branch at its commit, what is known of origin, no hooks, no
@@ -87,7 +88,7 @@ async fn remove_any(path: PathBuf) -> Result<(), GitError> {
 
 /// Make the agent's user the owner of all that is below `path`. Links are changed themselves; a file with several names
 /// stays as it is, because one of the names may lie outside.
-fn hand_over(path: &Path, agent: AgentUser) -> io::Result<()> {
+pub(crate) fn hand_over(path: &Path, agent: AgentUser) -> io::Result<()> {
     let metadata = match fs::symlink_metadata(path) {
         // Too deep to be named: the agent made it, and owns it.
         Err(error) if error.kind() == io::ErrorKind::InvalidFilename => return Ok(()),

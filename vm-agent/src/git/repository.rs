@@ -20,6 +20,7 @@ use super::remote::{RemoteUrl, UrlTrust};
 use super::{Call, Git, GitError, NETWORK_TIMEOUT, ObjectId, blocking};
 use crate::files;
 use crate::github::GitHub;
+use crate::supervise::confinement::AgentUser;
 
 /// Characters of a session's name at most.
 const SESSION_BYTES_MAX: u64 = 1024;
@@ -39,15 +40,6 @@ pub struct Session {
     pub id: String,
     /// What it has cost so far, in millionths of a US dollar: agents tell the cost of a session, not of a run.
     pub cost_microusd: u64,
-}
-
-/// The user that the agent runs as, when it is not this process's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AgentUser {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
 }
 
 /// One repository. Clones of it are the same repository.

@@ -40,7 +40,7 @@ impl Volume {
         git(&seed, &["add", "-A"])?;
         git(&seed, &["commit", "-q", "-m", "first"])?;
         git(directory.path(), &["clone", "-q", "--bare", "seed", "origin.git"])?;
-        let repositories = Repositories::new(directory.path().join("data"), None);
+        let repositories = Repositories::new(directory.path().join("data"), None, None);
         Ok(Self { directory, repositories })
     }
 

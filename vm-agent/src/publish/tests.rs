@@ -120,7 +120,7 @@ async fn a_token_for_github_does_not_reach_another_remote() -> anyhow::Result<()
     let volume = Volume::with_origin()?;
     let api = Url::parse("http://127.0.0.1:9")?;
     let github = GitHub::new("tok".to_owned().into(), api, GitHub::default_web_url())?;
-    let repositories = crate::repositories::Repositories::new(volume.path("data"), Some(github.clone()));
+    let repositories = crate::repositories::Repositories::new(volume.path("data"), Some(github.clone()), None);
     let repository = repositories.clone_url(&volume.origin_url(), UrlTrust::Operator).await?;
     let (before, tree) = work(&repository).await?;
     let hook = volume.path("origin.git/hooks/pre-receive");

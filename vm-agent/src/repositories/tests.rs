@@ -3,6 +3,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
 use crate::git::testing::{SEED, Volume, contents, git, write};
+use crate::supervise::confinement::AgentUser;
 
 #[tokio::test]
 async fn a_clone_holds_the_files_of_origin_and_becomes_current() -> anyhow::Result<()> {
@@ -17,7 +18,7 @@ async fn a_clone_holds_the_files_of_origin_and_becomes_current() -> anyhow::Resu
     let config = fs::metadata(repository.git().git_dir().join("config"))?;
     assert_eq!(config.permissions().mode() & 0o777, 0o600);
 
-    let restarted = Repositories::new(volume.path("data"), None);
+    let restarted = Repositories::new(volume.path("data"), None, None);
     assert_eq!(restarted.current().await?.map(|it| it.name().to_owned()).as_deref(), Some("origin"));
     assert_eq!(restarted.list().await?, ["origin"]);
     Ok(())
@@ -129,7 +130,7 @@ async fn locks_of_a_git_that_was_killed_are_removed_at_the_next_start() -> anyho
         fs::write(lock, "")?;
     }
     assert!(repository.snapshot().await.is_err(), "a lock is respected while the process lives");
-    let restarted = Repositories::new(volume.path("data"), None);
+    let restarted = Repositories::new(volume.path("data"), None, None);
     let repository = restarted.require("origin").await?;
     let before = repository.snapshot().await?;
     write(repository.worktree(), "new", "x")?;
@@ -142,7 +143,7 @@ async fn locks_of_a_git_that_was_killed_are_removed_at_the_next_start() -> anyho
 async fn the_worktree_is_handed_to_the_agents_user() -> anyhow::Result<()> {
     let volume = Volume::with_origin()?;
     let agent = AgentUser { uid: 1777, gid: 1777 };
-    let repositories = Repositories::new(volume.path("data"), None).owned_by(agent);
+    let repositories = Repositories::new(volume.path("data"), None, Some(agent));
     let repository = repositories.clone_url(&volume.origin_url(), UrlTrust::Operator).await?;
     let before = repository.snapshot().await?;
     if !rustix::process::geteuid().is_root() {

@@ -1,6 +1,6 @@
 //! The supervisor process: starts one agent, watches over it, and ends only when nothing of it is left.
 //!
-//! `vm-agent supervise LOCK PARENT PROGRAM [ARGUMENT…]`, with the agent's whole environment, working directory, and
+//! `vm-agent supervise LOCK PARENT CONFINEMENT PROGRAM [ARGUMENT…]`, with the agent's whole environment, working directory, and
 //! standard input, output and error, all of which it hands on untouched. It must never start the agent when PARENT is gone
 //! or LOCK is held: then a newer vm-agent has taken over.
 
@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::confinement::Confinement;
 use super::sweep;
 
 /// Exit code when the agent could not be started.
@@ -29,9 +30,13 @@ const TERM_GRACE: Duration = Duration::from_secs(2);
 /// How often the supervisor looks whether its parent is still there.
 const PARENT_POLL: Duration = Duration::from_millis(50);
 
+/// How often the supervisor looks how much memory is used: memory is filled at gigabytes a second at most.
+const MEMORY_POLL: Duration = Duration::from_millis(250);
+
 struct Orders {
     lock: PathBuf,
     parent: i32,
+    confinement: Confinement,
     program: PathBuf,
     args: Vec<OsString>,
 }
@@ -39,12 +44,14 @@ struct Orders {
 /// Why there is nothing to watch over. Reaches the driver as the last line of standard error.
 #[derive(Debug, thiserror::Error)]
 enum SupervisorError {
-    #[error("usage: vm-agent supervise LOCK PARENT PROGRAM [ARGUMENT...]")]
+    #[error("usage: vm-agent supervise LOCK PARENT CONFINEMENT PROGRAM [ARGUMENT...]")]
     Usage,
     #[error("the run's lock is not free: {0}")]
     Lock(io::Error),
     #[error("cannot take charge: {0}")]
     Charge(io::Error),
+    #[error("the agent cannot be confined: {0}")]
+    Unconfined(io::Error),
     #[error("the parent is gone")]
     Orphaned,
     #[error("cannot start {}: {source}", program.display())]
@@ -72,8 +79,10 @@ fn broken(error: &SupervisorError) -> ExitCode {
 fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Orders, SupervisorError> {
     let lock = args.next().ok_or(SupervisorError::Usage)?.into();
     let parent = args.next().and_then(|pid| pid.to_str()?.parse().ok()).ok_or(SupervisorError::Usage)?;
+    let confinement = args.next().and_then(|json| serde_json::from_str(json.to_str()?).ok());
+    let confinement = confinement.ok_or(SupervisorError::Usage)?;
     let program = args.next().ok_or(SupervisorError::Usage)?.into();
-    Ok(Orders { lock, parent, program, args: args.collect() })
+    Ok(Orders { lock, parent, confinement, program, args: args.collect() })
 }
 
 async fn supervise(orders: Orders) -> Result<u8, SupervisorError> {
@@ -83,15 +92,23 @@ async fn supervise(orders: Orders) -> Result<u8, SupervisorError> {
     if !is_parent(orders.parent) {
         return Err(SupervisorError::Orphaned);
     }
-    let mut agent = Command::new(&orders.program)
-        .args(&orders.args)
-        .process_group(0)
-        .spawn()
-        .map_err(|source| SupervisorError::NotStarted { program: orders.program, source })?;
+    orders.confinement.apply().map_err(SupervisorError::Unconfined)?;
+    let mut command = Command::new(&orders.program);
+    command.args(&orders.args).process_group(0);
+    if let Some(user) = orders.confinement.user {
+        // Its other groups are given up with it.
+        command.uid(user.uid).gid(user.gid);
+    }
+    let mut agent =
+        command.spawn().map_err(|source| SupervisorError::NotStarted { program: orders.program, source })?;
     let ended = tokio::select! {
         status = agent.wait() => status.ok(),
         _ = terminate.recv() => end(&mut agent).await,
         () = orphaned(orders.parent) => end(&mut agent).await,
+        most = too_large(orders.confinement.memory_bytes_max) => {
+            let _ = writeln!(io::stderr(), "the agent and what it started used more than {} MB of memory", most >> 20);
+            kill(&mut agent).await
+        }
     };
     sweep::descendants().await;
     Ok(exit_code(ended))
@@ -130,8 +147,22 @@ async fn end(agent: &mut Child) -> Option<std::process::ExitStatus> {
     if let Ok(status) = tokio::time::timeout(TERM_GRACE, agent.wait()).await {
         return status.ok();
     }
+    kill(agent).await
+}
+
+async fn kill(agent: &mut Child) -> Option<std::process::ExitStatus> {
+    let group = agent.id().and_then(|id| Pid::from_raw(id.cast_signed()))?;
     let _ = rustix::process::kill_process_group(group, Signal::KILL);
     agent.wait().await.ok()
+}
+
+/// Returns when more memory is used than this, and how much may be.
+async fn too_large(most: Option<u64>) -> u64 {
+    let Some(most) = most else { return std::future::pending().await };
+    while sweep::resident_bytes() <= most {
+        tokio::time::sleep(MEMORY_POLL).await;
+    }
+    most
 }
 
 fn exit_code(status: Option<std::process::ExitStatus>) -> u8 {

@@ -54,6 +54,21 @@ pub async fn marked(variable: &OsStr) {
     .await;
 }
 
+/// Memory that everything below this process keeps for itself.
+pub fn resident_bytes() -> u64 {
+    below(own_pid(), &processes()).iter().map(|process| resident_bytes_of(process.pid)).sum()
+}
+
+/// Without files, which the kernel can read again (proc(5), `/proc/PID/status`).
+fn resident_bytes_of(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kilobytes = |line: &str| {
+        let amount = line.strip_prefix("RssAnon:").or_else(|| line.strip_prefix("RssShmem:"))?;
+        amount.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    status.lines().filter_map(kilobytes).sum::<u64>() * 1024
+}
+
 async fn sweep(find: impl Fn() -> Vec<Process>) {
     for round in 1_u32.. {
         let found = find();

@@ -54,13 +54,13 @@ impl Agent {
 
 fn directly(lock: &Path, script: &str) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.arg("supervise").arg(lock).arg(std::process::id().to_string()).args(["sh", "-c", script]);
+    command.arg("supervise").arg(lock).arg(std::process::id().to_string()).args(["{}", "sh", "-c", script]);
     command
 }
 
 fn through_a_parent(lock: &Path, script: &str) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", "\"$1\" supervise \"$2\" $$ sh -c \"$3\" & wait", "parent", PROGRAM]).arg(lock).arg(script);
+    command.args(["-c", "\"$1\" supervise \"$2\" $$ {} sh -c \"$3\" & wait", "parent", PROGRAM]).arg(lock).arg(script);
     command
 }
 
@@ -104,7 +104,7 @@ async fn nothing_starts_under_a_held_lock_or_a_lost_parent() {
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(70), true));
     file.unlock().unwrap();
     let mut orphan = Command::new(PROGRAM);
-    orphan.arg("supervise").arg(&lock).args(["1", "echo", "started"]);
+    orphan.arg("supervise").arg(&lock).args(["1", "{}", "echo", "started"]);
     let output = bounded("the refusal", orphan.output()).await.unwrap();
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(70), true));
 }
@@ -117,7 +117,7 @@ async fn a_program_that_is_not_there_is_told_by_the_exit_code() {
         .arg("supervise")
         .arg(directory.path().join("lock"))
         .arg(std::process::id().to_string())
-        .arg("/no/such/program");
+        .args(["{}", "/no/such/program"]);
     let output = bounded("the supervisor's end", command.output()).await.unwrap();
     assert_eq!(output.status.code(), Some(127));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/no/such/program"));

@@ -1,19 +1,23 @@
 //! The agent's way to the API, without the key: an HTTP server on a Unix socket, one per run, that puts the key in.
 //!
-//! The agent knows a token that is good for this run only. The proxy lets through the two calls that an agent needs, with
+//! The agent knows a token that is good for this run only, and the socket is its user's alone. The proxy lets through the two calls that an agent needs, with
 //! that token, and replaces it by the real key on the way to the API. The key is never in the agent's environment, its
 //! files, or an answer.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::serve::IncomingStream;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
@@ -22,6 +26,8 @@ use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 use url::Url;
+
+use crate::supervise::confinement::AgentUser;
 
 /// Bytes of one call to the model at most: the API's own limit for a request to `/v1/messages`.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -44,27 +50,47 @@ pub struct Proxy {
 }
 
 struct Upstream {
+    /// Who may call.
+    uid: u32,
     token: String,
     key: SecretString,
     address: Url,
     client: reqwest::Client,
 }
 
+/// Who calls, as the kernel knows it.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+    }
+}
+
 impl Proxy {
-    /// Listen on a new socket that only this user can reach; calls go to `address` with `key`.
-    pub fn start(key: SecretString, address: Url) -> anyhow::Result<Self> {
+    /// Listen on a new socket that only `agent`, or this process's own user, can reach; calls go to `address` with `key`.
+    pub fn start(key: SecretString, address: Url, agent: Option<AgentUser>) -> anyhow::Result<Self> {
         // Not below DATA_DIR: the path of a Unix socket is at most 107 bytes long.
-        let directory = tempfile::Builder::new().prefix("vm-agent-").tempdir()?;
+        let private = Permissions::from_mode(0o700);
+        let directory = tempfile::Builder::new().prefix("vm-agent-").permissions(private).tempdir()?;
         let token = format!("run-{}", BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; TOKEN_BYTES]>()));
         let listener = UnixListener::bind(socket_in(directory.path()))?;
+        if let Some(agent) = agent {
+            agent.own(&socket_in(directory.path()))?;
+            agent.own(directory.path())?;
+        }
+        let uid = agent.map_or_else(|| rustix::process::geteuid().as_raw(), |agent| agent.uid);
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(UPSTREAM_SILENCE_MAX)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        let app = router(Upstream { token: token.clone(), key, address, client });
+        let app = router(Upstream { uid, token: token.clone(), key, address, client });
         let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, app).await {
+            if let Err(error) = axum::serve(listener, app.into_make_service_with_connect_info::<Peer>()).await {
                 tracing::error!(%error, "the API proxy ended");
             }
         });
@@ -100,7 +126,17 @@ fn router(upstream: Upstream) -> Router {
         .with_state(Arc::new(upstream))
 }
 
-async fn forward(State(upstream): State<Arc<Upstream>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn forward(
+    State(upstream): State<Arc<Upstream>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if peer.uid != Some(upstream.uid) {
+        tracing::warn!(uid = peer.uid, "another user calls the API proxy of a run");
+        return StatusCode::FORBIDDEN.into_response();
+    }
     if !upstream.knows(&headers) {
         return StatusCode::UNAUTHORIZED.into_response();
     }

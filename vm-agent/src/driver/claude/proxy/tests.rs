@@ -29,7 +29,7 @@ async fn ask(proxy: &Proxy, method_and_path: &str, token: &str) -> String {
 
 #[tokio::test]
 async fn the_token_is_replaced_by_the_key_and_the_answer_comes_back() {
-    let proxy = Proxy::start("sk-real".into(), echoing_api().await).unwrap();
+    let proxy = Proxy::start("sk-real".into(), echoing_api().await, None).unwrap();
     let answer = ask(&proxy, "POST /v1/messages?beta=true", proxy.token()).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("/base/v1/messages?beta=true"), "{answer}");
@@ -39,7 +39,7 @@ async fn the_token_is_replaced_by_the_key_and_the_answer_comes_back() {
 
 #[tokio::test]
 async fn nothing_else_gets_through() {
-    let proxy = Proxy::start("sk-real".into(), echoing_api().await).unwrap();
+    let proxy = Proxy::start("sk-real".into(), echoing_api().await, None).unwrap();
     for (call, token, status) in [
         ("POST /v1/messages", "run-guess", "401"),
         ("POST /v1/messages", "", "401"),
@@ -55,9 +55,21 @@ async fn nothing_else_gets_through() {
 
 #[tokio::test]
 async fn the_socket_goes_with_the_proxy() {
-    let proxy = Proxy::start("sk-real".into(), echoing_api().await).unwrap();
+    let proxy = Proxy::start("sk-real".into(), echoing_api().await, None).unwrap();
     let socket = proxy.socket();
     assert!(socket.exists());
     drop(proxy);
     assert!(!socket.exists());
+}
+
+/// Root can open the socket of any user, which makes it a fit stand-in for whoever else might.
+#[tokio::test]
+async fn another_user_is_refused_even_with_the_token() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let agent = AgentUser { uid: 1777, gid: 1777 };
+    let proxy = Proxy::start("sk-real".into(), echoing_api().await, Some(agent)).unwrap();
+    let answer = ask(&proxy, "POST /v1/messages", proxy.token()).await;
+    assert!(answer.starts_with("HTTP/1.1 403") && !answer.contains("sk-real"), "{answer}");
 }
