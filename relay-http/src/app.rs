@@ -40,6 +40,9 @@ pub async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> 
 /// with too many requests at once (error 20429).
 const SENDS_MAX: usize = 32;
 
+/// Typing indicators on their way at the same time at most; one more is not shown.
+const TYPING_MAX: usize = 16;
+
 /// Commits on their way at the same time at most, for the same reason: what waits longer is worked on in fewer steps.
 const COMMITS_MAX: usize = 4;
 
@@ -171,6 +174,8 @@ pub struct App {
     taking_in: AtomicUsize,
     /// What is done beside the turns, and not waited for by anybody: typing indicators, voice notes.
     pub asides: TaskTracker,
+    /// Places for typing indicators on their way.
+    pub typing: Arc<Semaphore>,
     /// Since when people may have written in vain, because their messages were refused.
     pub deaf_since: Mutex<Option<Timestamp>>,
     /// Conversations that this process holds and whose turn is to be taken.
@@ -205,6 +210,7 @@ impl App {
             taking_in: AtomicUsize::new(0),
             deaf_since: Mutex::new(None),
             asides: TaskTracker::new(),
+            typing: Arc::new(Semaphore::new(TYPING_MAX)),
             store,
             turns,
             config,

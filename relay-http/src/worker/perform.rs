@@ -91,8 +91,11 @@ async fn start(app: &Arc<App>, performance: &Performance, run: RunId, task: Task
 /// What only shows that something happens must not hold up what happens.
 fn show_typing(app: &Arc<App>, conversation: &Conversation) {
     let (Some(address), Some(heard)) = (conversation.address.clone(), conversation.heard.clone()) else { return };
+    // In a crowd nobody looks for it.
+    let Ok(place) = Arc::clone(&app.typing).try_acquire_owned() else { return };
     let app_then = Arc::clone(app);
     app.asides.spawn(async move {
+        let _place = place;
         if let Some(channel) = app_then.channel(address.channel) {
             // Whether it came in time is of no matter.
             let _ = tokio::time::timeout(TYPING_TIMEOUT, channel.show_typing(&heard)).await;

@@ -1,4 +1,5 @@
-//! Stand-ins for Twilio and for a VM that cost next to nothing: one ready-made answer, after a fixed time or never.
+//! Stand-ins for Twilio and for a VM that cost next to nothing: one ready-made answer, after a fixed time or never. To a question
+//! they answer that there is nothing.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,7 +15,13 @@ use super::http1::Connection;
 /// No time at all until the answer.
 pub(super) const AT_ONCE: Duration = Duration::ZERO;
 
-/// A server that gives one answer to everything, until dropped.
+/// A list of messages, or whatever else was asked for.
+const NOTHING: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{\"messages\":[]}";
+/// Calls that only show that something happens, and are not counted.
+const TYPING: &[u8] = b"Typing";
+
+/// A server that gives one answer to everything that it is told to do, until dropped.
 #[derive(Debug)]
 pub(super) struct Fake {
     address: SocketAddr,
@@ -33,7 +40,7 @@ struct Shared {
 /// What a fake has seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Calls {
-    /// Requests that came whole.
+    /// What it was told to do: messages, or runs.
     pub(super) count: usize,
     /// When the latest came.
     pub(super) latest: Option<Instant>,
@@ -116,7 +123,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut connection = Connection::over(stream)?;
     let mut holding = shared.holding.subscribe();
-    while connection.receive().await?.is_some() {
+    while let Some(request) = connection.receive().await? {
+        if !request.asks_but_for(TYPING) {
+            connection.send(NOTHING).await?;
+            continue;
+        }
         shared.calls.send_modify(|calls| {
             calls.count += 1;
             calls.latest = Some(Instant::now());

@@ -24,6 +24,12 @@ pub(super) struct Message {
 }
 
 impl Message {
+    /// Whether it is a request that asks for something to be done, and not at a path that holds this word.
+    pub(super) fn asks_but_for(&self, word: &[u8]) -> bool {
+        let line = self.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        line.starts_with(b"POST ") && !line.windows(word.len()).any(|part| part == word)
+    }
+
     /// The status of an answer; 0 when it is none.
     pub(super) fn status(&self) -> u16 {
         let digits = self.head.get(9..12).unwrap_or_default();

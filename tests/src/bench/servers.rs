@@ -159,6 +159,8 @@ impl Server {
             ("TWILIO_AUTH_TOKEN", AUTH_TOKEN.to_owned()),
             ("TWILIO_FROM", TO.to_owned()),
             ("TWILIO_API_URL", twilio.url()),
+            ("TWILIO_MESSAGING_URL", twilio.url()),
+            ("TWILIO_CONTENT_URL", twilio.url()),
             ("ALLOWED_PHONE_NUMBERS", allowed),
         ];
         vars.extend(per_second.map(|rate| ("TWILIO_MESSAGES_PER_SECOND", rate.to_string())));
