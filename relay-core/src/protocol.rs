@@ -240,12 +240,21 @@ pub enum RunState {
 pub struct Health {
     /// The driver in use (`claude`, `demo`).
     pub driver: String,
+    /// The version of its program, as it tells it, if it has one.
+    #[serde(default)]
+    pub driver_version: Option<String>,
+    /// What the agent is confined by, in words.
+    #[serde(default)]
+    pub isolation: String,
     /// The run that holds the worktree, if any.
     pub active_run: Option<RunId>,
     /// The current repository, if any.
     pub repository: Option<String>,
     /// Reports that no relay has taken yet.
     pub unreported_events: usize,
+    /// When a report was delivered last, since the start of the process.
+    #[serde(default)]
+    pub last_delivered_at: Option<Timestamp>,
     /// Free bytes on the volume.
     pub free_bytes: u64,
 }

@@ -28,6 +28,17 @@ fn files(ending: &str) -> Vec<String> {
     listed.lines().filter(|name| name.ends_with(ending) && root().join(name).is_file()).map(str::to_owned).collect()
 }
 
+/// What the page on security names is there to be run.
+#[test]
+fn every_test_that_the_page_on_security_names_exists() {
+    let page = read("docs/security.md");
+    let table = page.split("## Attacks, and what stops them").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let code: String = files(".rs").iter().map(|path| read(path)).collect();
+    let names = table.expect("the table").split('`').skip(1).step_by(2).filter(|name| name.contains('_'));
+    let missing: Vec<&str> = names.filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
+
 #[test]
 fn no_file_is_too_long_to_read() {
     let sources = files(".rs");

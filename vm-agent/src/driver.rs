@@ -80,6 +80,11 @@ pub trait AgentDriver: Send + Sync {
     /// What people know it by: `claude`, `demo`.
     fn name(&self) -> &'static str;
 
+    /// The version of its program, if it has one and tells.
+    async fn version(&self) -> Option<String> {
+        None
+    }
+
     /// Do `job`, telling `events` what happens, until it is done, cannot be done, or `stop` is cancelled. When this returns,
     /// no process of the job is left. The future must be polled to its end; a caller that wants it to end cancels `stop`.
     async fn run(&self, job: &Job, events: mpsc::Sender<AgentEvent>, stop: CancellationToken) -> AgentEnd;

@@ -45,6 +45,8 @@ pub struct App {
     pub secret: SecretString,
     /// The volume, for its free space.
     pub data_dir: PathBuf,
+    /// What the agent is confined by, in words.
+    pub isolation: String,
     /// When the last signed request came.
     pub last_request: LastRequest,
 }
@@ -177,9 +179,12 @@ async fn health(
     let space = rustix::fs::statvfs(&app.data_dir).map_err(|error| Refused::disk(&error.into()))?;
     let health = Health {
         driver: app.runs.driver().to_owned(),
+        driver_version: app.runs.driver_version().await,
+        isolation: app.isolation.clone(),
         active_run: app.runs.active_run(),
         repository: app.runs.repository().await,
         unreported_events: app.unreported(),
+        last_delivered_at: app.runs.last_delivered_at(),
         free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
     };
     Ok(Json(health).into_response())

@@ -61,6 +61,7 @@ struct Inner {
     surroundings: Surroundings,
     state: Mutex<State>,
     appended: Notify,
+    last_delivered_at: Mutex<Option<Timestamp>>,
     cloning: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -98,7 +99,8 @@ impl Runs {
     pub fn new(journal: Journal, surroundings: Surroundings) -> Self {
         let state = Mutex::new(State { journal, holder: None });
         let (appended, cloning, tasks) = (Notify::new(), tokio::sync::Mutex::new(()), TaskTracker::new());
-        Self(Arc::new(Inner { surroundings, state, appended, cloning, tasks, shutdown: CancellationToken::new() }))
+        let (last_delivered_at, shutdown) = (Mutex::new(None), CancellationToken::new());
+        Self(Arc::new(Inner { surroundings, state, appended, last_delivered_at, cloning, tasks, shutdown }))
     }
 
     /// Accept a run and begin it. One that has ended reports its end again: whoever starts it does not know.
@@ -238,6 +240,11 @@ impl Runs {
         self.0.surroundings.driver.name()
     }
 
+    /// The version of the driver's program, if it has one and tells.
+    pub async fn driver_version(&self) -> Option<String> {
+        self.0.surroundings.driver.version().await
+    }
+
     /// The current repository's name, if there is one that can be read.
     pub async fn repository(&self) -> Option<String> {
         let current = self.0.surroundings.repositories.current().await;
@@ -279,12 +286,18 @@ impl Runs {
 
     /// A report was delivered, or never will be.
     pub fn delivered(&self, run: &RunId, seq: u64) {
+        *self.0.last_delivered_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::now());
         if let Some(log) = self.state().journal.log_mut(run)
             && let Err(error) = log.delivered(seq)
         {
             // It will be reported again after a restart, which relays expect.
             tracing::warn!(%error, %run, "a delivery cannot be written down");
         }
+    }
+
+    /// When that was last, since the start of this process.
+    pub fn last_delivered_at(&self) -> Option<Timestamp> {
+        *self.0.last_delivered_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Resolves when something was appended to be reported since this was called.

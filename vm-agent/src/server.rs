@@ -46,6 +46,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         fences,
         secret: config.secret,
         data_dir: config.data_dir,
+        isolation: config.confinement.in_words(),
         last_request,
     });
 

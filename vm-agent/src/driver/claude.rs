@@ -18,8 +18,8 @@ use relay_core::time::humane;
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
-use tokio::sync::mpsc;
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -29,6 +29,7 @@ use super::{AgentDriver, AgentEnd, AgentEvent, Job};
 use crate::git::agent_git::hand_over;
 use crate::supervise::supervisor::EXIT_NOT_STARTED;
 use crate::supervise::{AgentCommand, Supervised, Supervision};
+use crate::text::clip;
 
 pub mod progress;
 pub mod proxy;
@@ -44,6 +45,9 @@ const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const STDERR_BYTES_MAX: usize = 2_000;
 /// How long the program may take to end once its turn is over and its input closed.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the program may take to tell its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
+const VERSION_CHARS_MAX: usize = 40;
 /// How long an interrupted agent may take to wind its turn up by itself.
 const INTERRUPT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
@@ -75,6 +79,7 @@ pub struct Settings {
 pub struct Claude {
     settings: Settings,
     supervision: Supervision,
+    version: OnceCell<String>,
 }
 
 /// How one process ended.
@@ -97,7 +102,17 @@ enum Talk {
 impl Claude {
     /// A driver with these settings.
     pub fn new(settings: Settings, supervision: Supervision) -> Self {
-        Self { settings, supervision }
+        Self { settings, supervision, version: OnceCell::new() }
+    }
+
+    /// `2.1.330 (Claude Code)`. No agent is started by this.
+    async fn ask_version(&self) -> io::Result<String> {
+        let mut program = Command::new(&self.settings.program);
+        program.arg("--version").env_clear().env("PATH", &self.settings.search_path).kill_on_drop(true);
+        let output = tokio::time::timeout(VERSION_TIMEOUT, program.output()).await??;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = text.split_whitespace().next().map(|word| clip(word, VERSION_CHARS_MAX));
+        version.filter(|_| output.status.success()).ok_or_else(|| io::Error::other("it tells no version"))
     }
 
     fn make_home(&self) -> io::Result<()> {
@@ -222,6 +237,10 @@ impl Claude {
 impl AgentDriver for Claude {
     fn name(&self) -> &'static str {
         "claude"
+    }
+
+    async fn version(&self) -> Option<String> {
+        self.version.get_or_try_init(|| self.ask_version()).await.ok().cloned()
     }
 
     async fn run(&self, job: &Job, events: mpsc::Sender<AgentEvent>, stop: CancellationToken) -> AgentEnd {

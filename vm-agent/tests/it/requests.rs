@@ -40,7 +40,8 @@ async fn health_tells_the_world_that_it_is_up_and_the_relay_how_it_is() {
         (health.driver.as_str(), health.active_run, health.repository.as_deref()),
         ("demo", Some(run), Some("origin"))
     );
-    assert!(health.free_bytes > 0);
+    assert!(health.free_bytes > 0 && health.last_delivered_at.is_some() && health.isolation.contains("user"));
+    assert_eq!(health.driver_version, None, "the demo agent has no program");
 }
 
 #[tokio::test]

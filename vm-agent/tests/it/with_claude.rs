@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use relay_core::id::RunId;
-use relay_core::protocol::{RunOutcome, Spent, VmEvent};
+use relay_core::protocol::{Health, RunOutcome, Spent, VmEvent};
 
 use crate::support::eventually;
 use crate::support::vm::{Vm, run};
@@ -160,6 +160,13 @@ async fn an_agent_that_hangs_is_stopped_and_one_whose_tool_takes_long_is_not() {
     let run = vm.prompt(1, "do it").await;
     assert_eq!(vm.relay.outcome(&run).await, RunOutcome::Answered { text: "All done.".to_owned() });
     assert!(std::fs::read_to_string(notes).unwrap().contains("--max-budget-usd 1.5"));
+}
+
+#[tokio::test]
+async fn the_version_of_the_program_is_told() {
+    let (vm, _directory, _) = vm_with("[ \"$*\" = --version ] && echo '2.1.330 (Claude Code)'").await;
+    let health: Health = vm.send("GET", "/health", Vec::new()).await.json().await.unwrap();
+    assert_eq!(health.driver_version.as_deref(), Some("2.1.330"));
 }
 
 #[tokio::test]
