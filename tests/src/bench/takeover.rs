@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use relay_core::store::LEASE;
 use tokio::time::{sleep, timeout};
 
 use super::Plan;
@@ -13,8 +14,8 @@ use super::redis::Redis;
 use super::servers::{Server, Surroundings};
 use super::webhooks::{Text, webhook};
 
-/// The lease, within which another relay must have gone on.
-const LEASE: Duration = Duration::from_secs(10);
+/// Within this time another relay must have gone on.
+const TAKEOVER_MAX: Duration = Duration::from_secs(10);
 /// The message comes so long after the lease's end: soon enough that the other relay, which may have seen in the store when
 /// the lease ends, still leaves the conversation to its holder.
 const SLACK: Duration = Duration::from_millis(50);
@@ -40,7 +41,7 @@ pub(super) async fn unasked(plan: &Plan, figures: &mut Figures) -> anyhow::Resul
     }
     let waits = Spread::of(waits);
     println!("  {waits} s");
-    figures.at_most("s until another relay goes on", waits.max(), LEASE.as_secs_f64());
+    figures.at_most("s until another relay goes on", waits.max(), TAKEOVER_MAX.as_secs_f64());
     Ok(())
 }
 
