@@ -102,7 +102,7 @@ impl Step<'_> {
         self.conversation.retries.retain(|_, retry| retry.effect != effect);
     }
 
-    /// Try a dead letter again. One that shows the waiting diff shows it from its new place.
+    /// Try a dead letter again. One that shows all of the waiting diff shows it from its new place.
     fn redriven(&mut self, effect: Effect) {
         let choice = match &effect {
             Effect::Say(say) => say.choice.clone(),
@@ -115,9 +115,9 @@ impl Step<'_> {
         if let (Some(choice), Phase::AwaitingApproval(pending)) = (choice, &mut self.conversation.phase)
             && pending.run == choice.run
             && pending.tree == choice.tree
+            && pending.parts.len() == 1
         {
-            pending.message = seq;
-            pending.lost = false;
+            pending.shown_by(vec![seq]);
         }
     }
 
@@ -126,10 +126,10 @@ impl Step<'_> {
         self.say_all(Say { text: text.as_ref().to_owned(), ..Say::default() });
     }
 
-    /// Send a text about a diff that waits for an answer, with its buttons.
+    /// Send a text about a diff that waits for an answer, with its buttons if the diff has reached the person.
     fn say_with_choice(&mut self, text: impl AsRef<str>, pending: &Pending) {
-        let choice = Choice { run: pending.run.clone(), tree: pending.tree.clone() };
-        self.say_all(Say { text: text.as_ref().to_owned(), choice: Some(choice), ..Say::default() });
+        let choice = (!pending.lost).then(|| Choice { run: pending.run.clone(), tree: pending.tree.clone() });
+        self.say_all(Say { text: text.as_ref().to_owned(), choice, ..Say::default() });
     }
 
     /// Send a line that only says what is going on; a quiet person is spared it.
@@ -144,11 +144,14 @@ impl Step<'_> {
         self.say_all(Say { text: text.as_ref().to_owned(), passing: true, ..Say::default() });
     }
 
-    /// Send a message, in as many as the channel needs for it. The place of the last, which tells when all of it was handed
-    /// over.
-    fn say_all(&mut self, say: Say) -> Option<EffectSeq> {
-        let channel = *self.capabilities()?;
-        shape::shape(say, &channel).into_iter().map(|part| self.emit_say(part)).last()
+    /// Send a message, in as many as the channel needs for it; their places.
+    fn say_all(&mut self, say: Say) -> Vec<EffectSeq> {
+        let Some(channel) = self.capabilities().copied() else { return Vec::new() };
+        let mut places: Vec<EffectSeq> =
+            shape::shape(say, &channel).into_iter().map(|part| self.emit_say(part)).collect();
+        // One that another has joined went with it.
+        places.retain(|place| !self.acked.contains(place));
+        places
     }
 
     /// What the person's channel can carry; nothing before they have written.

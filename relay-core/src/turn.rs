@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::id::{EffectSeq, Fence, Nonce};
-use crate::machine::{self, Conversation, Dead, Effect, Event, Lane, Outcome, Queued, Rules, Say, Transition};
+use crate::machine::{self, Conversation, Dead, Effect, Event, Lane, Outcome, Phase, Queued, Rules, Transition};
 use crate::store::{Commit, Committed, Held};
 use crate::time::Timestamp;
 
@@ -148,8 +148,10 @@ impl Turn {
 
     /// Take in what came of the effect that was to be carried out.
     pub fn performed(&mut self, effect: Queued, outcome: Outcome, now: Timestamp) {
+        let is_last =
+            matches!(&self.conversation.phase, Phase::AwaitingApproval(pending) if pending.untaken == [effect.seq]);
         match (&effect.effect, &outcome) {
-            (Effect::Say(Say { choice: Some(_), .. }), Outcome::Done | Outcome::Sent { .. }) => {
+            (Effect::Say(say), Outcome::Done | Outcome::Sent { .. }) if say.choice.is_some() || is_last => {
                 self.shown = Some(Shown { effect, outcome, looked: false });
             }
             _ => self.apply(Event::Performed { effect, outcome }, now),
@@ -223,7 +225,7 @@ impl Turn {
 mod tests {
     use super::*;
     use crate::id::{Address, ChannelKind, ConversationId, MessageId, RunId, TreeHash};
-    use crate::machine::{Choice, Content, Failure, Message, Receipt};
+    use crate::machine::{Choice, Content, Failure, Message, Receipt, Say};
     use crate::protocol::VmEvent;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);

@@ -92,12 +92,12 @@ async fn a_queued_message_starts_when_the_one_before_it_is_decided() {
     let stack = Stack::start(Plan::default()).await;
     let console = stack.console();
     console.send("first to a.txt", BOUND).await;
-    console.wait_for("(run 1)", BOUND).await;
+    console.wait_for("(run 1,", BOUND).await;
     console.send("second to b.txt", BOUND).await;
     console.wait_for("It starts once you *approve* or *reject* run 1", BOUND).await;
     console.send("r", BOUND).await;
     console.wait_for("Run 1 is rolled back", BOUND).await;
-    console.wait_for("(run 2)", BOUND).await;
+    console.wait_for("(run 2,", BOUND).await;
     console.send("a", BOUND).await;
     console.wait_for("Run 2 is pushed", BOUND).await;
     let (branch, tree) = pushed(&stack.origin()).expect("the origin has the branch");
@@ -128,7 +128,7 @@ async fn a_vm_that_stays_away_is_told_and_the_next_message_tries_again() {
     stack.start_vm().await;
     console.send("status", BOUND).await;
     console.wait_for("*approve* opens", BOUND).await;
-    assert_eq!(console.count("(run 2)"), 0, "tried again under its name");
+    assert_eq!(console.count("(run 2,"), 0, "tried again under its name");
     assert_eq!(console.count("*approve* opens"), 1);
 }
 

@@ -125,18 +125,57 @@ pub struct Pending {
     pub run: RunId,
     /// The diff; an answer is bound to it.
     pub tree: TreeHash,
-    /// The message that shows the diff.
-    pub message: EffectSeq,
-    /// True once that message was handed over: an answer before that cannot mean this diff.
+    /// The messages that show the diff, in order; its buttons come with the last.
+    #[serde(default)]
+    pub parts: Vec<EffectSeq>,
+    /// Those of them that were not handed over yet, or have to be again.
+    #[serde(default)]
+    pub untaken: Vec<EffectSeq>,
+    /// True once all of them were handed over: an answer before that cannot mean this diff.
     pub shown: bool,
     /// When that was.
     #[serde(default)]
     pub shown_at: Timestamp,
-    /// True once that message was given up: the diff has to be asked for before an answer can mean it.
+    /// True once one of them was given up: the diff has to be asked for before an answer can mean it.
     #[serde(default)]
     pub lost: bool,
     /// True once parking it was tried in vain and the person was told: it is tried again, in silence.
     pub parking_failed: bool,
+}
+
+impl Pending {
+    /// A message was handed over; whether it was the last that was missing.
+    pub(super) fn taken(&mut self, part: EffectSeq) -> bool {
+        self.untaken.retain(|untaken| *untaken != part);
+        self.parts.contains(&part) && self.untaken.is_empty() && !self.lost
+    }
+
+    /// A message that was handed over did not arrive, and is sent again.
+    pub(super) fn undelivered(&mut self, part: EffectSeq) {
+        if self.parts.contains(&part) {
+            self.shown = false;
+            self.untaken.retain(|untaken| *untaken != part);
+            self.untaken.push(part);
+        }
+    }
+
+    /// A message will not arrive.
+    pub(super) fn lost(&mut self, part: EffectSeq) {
+        if self.parts.contains(&part) {
+            (self.shown, self.lost) = (false, true);
+        }
+    }
+
+    /// The diff is shown anew, by these messages.
+    pub(super) fn shown_by(&mut self, parts: Vec<EffectSeq>) {
+        (self.untaken, self.parts) = (parts.clone(), parts);
+        (self.shown, self.lost) = (false, false);
+    }
+
+    /// Whether only the message with the buttons may be missing: whoever presses one has that.
+    pub(super) fn shows_but_for_buttons(&self) -> bool {
+        !self.lost && self.untaken.iter().all(|part| Some(part) == self.parts.last())
+    }
 }
 
 /// A kind of deadline.

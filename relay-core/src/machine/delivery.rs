@@ -216,7 +216,7 @@ impl Step<'_> {
         match (receipt, say) {
             (Receipt::Failed { failure: Failure::Closed }, Some(say)) if is_open => self.again(effect, say),
             (Receipt::Failed { failure }, Some(say)) => self.undelivered(effect, say, deliveries, failure),
-            (Receipt::Failed { failure }, None) => self.undelivered_long_ago(&failure, is_open),
+            (Receipt::Failed { failure }, None) => self.undelivered_long_ago(effect, &failure, is_open),
             _ => {}
         }
     }
@@ -243,7 +243,8 @@ impl Step<'_> {
     }
 
     /// A message failed of which the words are no longer known. It can't be sent again, but it is said that there was one.
-    fn undelivered_long_ago(&mut self, failure: &Failure, is_open: bool) {
+    fn undelivered_long_ago(&mut self, effect: EffectSeq, failure: &Failure, is_open: bool) {
+        self.lose(effect);
         if !is_open {
             self.closed_by(failure);
         }
@@ -258,10 +259,8 @@ impl Step<'_> {
 
     /// The channel took a message and could not deliver it.
     fn undelivered(&mut self, effect: EffectSeq, say: Say, deliveries: u32, failure: Failure) {
-        if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase
-            && pending.message == effect
-        {
-            pending.shown = false;
+        if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase {
+            pending.undelivered(effect);
         }
         match failure {
             Failure::Closed | Failure::UsedUp => {
@@ -286,14 +285,16 @@ impl Step<'_> {
         self.effects.push(Queued { seq, effect: Effect::Say(say) });
     }
 
+    fn lose(&mut self, seq: EffectSeq) {
+        if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase {
+            pending.lost(seq);
+        }
+    }
+
     /// A message will not arrive: an operator finds it among the dead letters, and the person is told if that can be.
     pub(super) fn give_up_say(&mut self, seq: EffectSeq, say: Say, reason: &str, reachable: bool) {
         self.conversation.delivery.forget(seq);
-        if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase
-            && pending.message == seq
-        {
-            pending.lost = true;
-        }
+        self.lose(seq);
         let tell = reachable && !say.passing;
         self.bury(Effect::Say(say), reason);
         if tell {

@@ -25,8 +25,8 @@ impl Step<'_> {
         match message.content {
             Content::Text { text } if text.trim().is_empty() => self.say(text::EMPTY),
             Content::Text { text } => match Word::parse(&text) {
-                Some(Word::Approve | Word::Reject) if self.is_older_than_diff(message.sent_at) => {
-                    self.say(text::ANSWER_TOO_OLD);
+                Some(Word::Approve | Word::Reject) if self.is_for_another_diff(message.sent_at) => {
+                    self.say(text::ANSWER_TOO_LATE);
                 }
                 Some(word) => self.word(word, message.id),
                 None => self.take_on(message.id, Task::prompt(text)),
@@ -58,12 +58,10 @@ impl Step<'_> {
         }
     }
 
-    /// Whether what was sent then was sent before the diff was shown that waits for an answer.
-    fn is_older_than_diff(&self, sent_at: Option<Timestamp>) -> bool {
-        match (&self.conversation.phase, sent_at) {
-            (Phase::AwaitingApproval(pending), Some(sent_at)) => pending.shown && sent_at < pending.shown_at,
-            _ => false,
-        }
+    /// Whether an answer may be for another diff than the one that waits. Of a message that is taken in late it is not known
+    /// whether it was typed or came from a button, of whatever diff.
+    fn is_for_another_diff(&self, sent_at: Option<Timestamp>) -> bool {
+        sent_at.is_some() && matches!(self.conversation.phase, Phase::AwaitingApproval(_))
     }
 
     fn word(&mut self, word: Word, message: MessageId) {
@@ -117,6 +115,12 @@ impl Step<'_> {
     fn pressed(&mut self, decision: Decision, run: &RunId, tree: &TreeHash) {
         match &self.conversation.phase {
             Phase::AwaitingApproval(pending) if pending.run == *run && pending.tree == *tree => {
+                if pending.lost {
+                    return self.say(text::DIFF_LOST);
+                }
+                if !pending.shows_but_for_buttons() {
+                    return self.say(text::NOT_SHOWN_YET);
+                }
                 self.decide(Pending { parking_failed: false, ..pending.clone() }, decision);
             }
             _ => self.say(text::old_button(&self.conversation, run)),

@@ -7,7 +7,7 @@ use crate::machine::conversation::{Retry, Waking};
 use crate::machine::effect::{Choice, Effect, FIRST_TRY_TIMEOUT, Lane, Queued, Say};
 use crate::machine::event::{Failure, Outcome};
 use crate::machine::retry::{self, Next};
-use crate::machine::{Dead, Ending, Pending, Phase, Step, Timer, text};
+use crate::machine::{Dead, Ending, Phase, Step, Timer, text};
 use crate::protocol::{Answer, Question, RefusalReason, RunState, RunStatus};
 
 /// Why an effect is to be tried again.
@@ -184,11 +184,9 @@ impl Step<'_> {
             _ => None,
         };
         let shows_diff = choice.is_some();
-        let message = self.say_all(Say { text, code, choice, ..Say::default() });
-        if let (Phase::AwaitingApproval(pending), Some(message), true) =
-            (&mut self.conversation.phase, message, shows_diff)
-        {
-            *pending = Pending { message, lost: false, ..pending.clone() };
+        let parts = self.say_all(Say { text, code, choice, ..Say::default() });
+        if let (Phase::AwaitingApproval(pending), true) = (&mut self.conversation.phase, shows_diff) {
+            pending.shown_by(parts);
         }
     }
 
@@ -218,13 +216,12 @@ impl Step<'_> {
         }
     }
 
-    /// The message with the diff is handed over; from now on an answer can mean it, and its time starts.
+    /// A message is handed over. Once all that show the diff are, an answer can mean it, and its time starts.
     pub(super) fn shown(&mut self, seq: EffectSeq) {
         if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase
-            && pending.message == seq
+            && pending.taken(seq)
         {
             pending.shown = true;
-            pending.lost = false;
             pending.shown_at = self.now;
             self.set_approval_timers();
         }

@@ -61,7 +61,7 @@ impl Step<'_> {
             (_, Phase::AwaitingApproval(_) | Phase::Deciding { .. }) => {}
             (RunOutcome::Changes { summary, tree, stat, diff, diff_cut }, _) => {
                 let code = if diff_cut { format!("{diff}\n…") } else { diff };
-                let message = self.say_all(Say {
+                let parts = self.say_all(Say {
                     text: text::changes(
                         run,
                         &markup::from_markdown(&summary),
@@ -73,11 +73,12 @@ impl Step<'_> {
                     choice: Some(Choice { run: run.clone(), tree: tree.clone() }),
                     ..Say::default()
                 });
-                if let Some(message) = message {
+                if !parts.is_empty() {
                     self.await_approval(Pending {
                         run: run.clone(),
                         tree,
-                        message,
+                        untaken: parts.clone(),
+                        parts,
                         shown: false,
                         lost: false,
                         shown_at: Timestamp::default(),

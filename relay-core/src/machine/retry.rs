@@ -21,6 +21,8 @@ pub enum Next {
 const VM_INTERVAL: Duration = Duration::from_secs(3);
 /// A VM that is busy with another conversation is waited for this long.
 const BUSY_PATIENCE: Duration = Duration::from_secs(60 * 60);
+/// A file that can't be had at its provider is asked for this long.
+const FILE_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// A picture is worth this many tries, and a question about a silent run too.
 const MINOR_ATTEMPTS_MAX: u32 = 4;
 /// A chat message is tried this often: over ten minutes with the delays below.
@@ -42,11 +44,10 @@ pub fn next(
     let spent = now.since(retry.first_at);
     let (given_up, delay) = match effect {
         Effect::Say(_) => (retry.attempts >= CHAT_ATTEMPTS_MAX, chat_delay(retry)),
-        Effect::KeepImage { .. }
-        | Effect::Probe { .. }
-        | Effect::FetchFile { .. }
-        | Effect::Transcribe { .. }
-        | Effect::Introduce { .. } => (retry.attempts >= MINOR_ATTEMPTS_MAX, VM_INTERVAL),
+        Effect::KeepImage { .. } | Effect::Probe { .. } | Effect::Transcribe { .. } | Effect::Introduce { .. } => {
+            (retry.attempts >= MINOR_ATTEMPTS_MAX, VM_INTERVAL)
+        }
+        Effect::FetchFile { .. } => (spent >= FILE_PATIENCE, VM_INTERVAL),
         Effect::StartRun { .. } if in_use => (spent >= BUSY_PATIENCE, VM_INTERVAL),
         _ => (spent >= rules.vm_patience, VM_INTERVAL),
     };

@@ -45,9 +45,9 @@ pub const ASK_UNANSWERED: &str = "Your VM did not answer. Try again in a moment.
 pub const CODE_CUT: &str = "…and more than fits here. *show FILE* shows one file. All of it:";
 /// Stands before the end of a text whose middle was left out.
 pub const CONTINUED: &str = "…\n";
-/// An answer that was sent before the diff was shown.
-pub const ANSWER_TOO_OLD: &str =
-    "Your answer was sent before the diff that waits now, so it does not count for it. Read it, then answer.";
+/// An answer that was taken in long after it was sent.
+pub const ANSWER_TOO_LATE: &str =
+    "Your answer reached me late, so I can't be sure which diff it is for. Please answer the one that waits now again.";
 /// A file that could not be fetched.
 pub const FILE_LOST: &str = "Your file could not be fetched. Please send it again.";
 /// A voice note where nobody can write it down.

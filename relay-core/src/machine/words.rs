@@ -61,6 +61,8 @@ impl Word {
             ("queue", []) => Self::Queue,
             ("drop", [position]) => Self::Drop(position.parse().ok()?),
             ("diff", []) => Self::Diff,
+            // What the button says.
+            ("show", [diff]) if diff.eq_ignore_ascii_case("diff") => Self::Diff,
             ("show", [file]) => Self::Show((*file).to_owned()),
             ("resume", [run]) => Self::Resume(run.parse().ok()?),
             ("clear", []) => Self::Clear,

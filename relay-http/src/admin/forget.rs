@@ -25,7 +25,12 @@ pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) ->
         let person =
             address(user)?.or(reached_at).context("where this person is reached is not known: give their address")?;
         let api = twilio::api(config)?;
-        let count = history::redact(&api, &person.name).await.map_err(|error| twilio::told(&error))?;
+        let alias = state.as_ref().and_then(|state| state.alias.clone());
+        let mut count = 0;
+        // Messages lie under whatever Twilio called the person when they came.
+        for name in [Some(person), alias].into_iter().flatten() {
+            count += history::redact(&api, &name.name).await.map_err(|error| twilio::told(&error))?;
+        }
         lines.push(format!("{count} messages at Twilio have no words and files any more"));
     }
     let (mut blobs, mut notes) = (Vec::new(), Vec::new());
@@ -46,10 +51,11 @@ pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) ->
             notes.push(alias_note(&Address::conversation(alias, secret.expose_secret().as_bytes())));
         }
     }
-    if !store.forget(&id, &blobs, &notes).await.map_err(explain)? && !at_twilio {
-        bail!("there is no conversation {id}");
+    match store.forget(&id, &blobs, &notes).await.map_err(explain)? {
+        true => lines.push(format!("conversation {id} is erased")),
+        false if at_twilio => lines.push(format!("there is no conversation {id}")),
+        false => bail!("there is no conversation {id}"),
     }
-    lines.push(format!("conversation {id} is erased"));
     Ok(Report::of(lines.join("\n") + "\n"))
 }
 

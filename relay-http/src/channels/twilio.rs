@@ -50,7 +50,8 @@ impl TwilioChannel {
     /// Whether Twilio accepts us, and has what we were told that it has. What is wrong is logged, and told by
     /// [`Channel::concerns`].
     pub async fn check(&self) {
-        let account = self.api.request(Method::GET, self.api.account(".json"));
+        // A key of the usual kind may not look at the account itself.
+        let account = self.api.request(Method::GET, self.api.account("/Messages.json")).query(&[("PageSize", "1")]);
         // Whoever can't be asked now is asked with the first message.
         if self.api.call(account).await.is_ok() {
             self.template.check(&self.api).await;
@@ -81,7 +82,7 @@ impl Channel for TwilioChannel {
         }
         // Of a message that was taken and then failed: that the template was at fault is not told before.
         let code = params.iter().find(|(name, _)| name == "ErrorCode").and_then(|(_, value)| value.parse().ok());
-        if errors::meaning(code, None) == Meaning::Template {
+        if request.path.contains(inbound::RECEIPT_PATH) && errors::meaning(code, None) == Meaning::Template {
             self.template.is_of_no_use(code);
         }
         inbound::parse(request.path, &params, &self.api.config.allowed).map_err(RequestError::Malformed)
@@ -108,9 +109,8 @@ impl Channel for TwilioChannel {
     async fn show_typing(&self, answering: &MessageId) {
         let url: Url = under(&self.api.config.messaging_url, "/v2/Indicators/Typing.json");
         let form = [("messageId", answering.as_str()), ("channel", "whatsapp")];
-        if let Err(error) = self.api.call(self.api.request(Method::POST, url).form(&form)).await {
-            tracing::debug!(?error, "the typing indicator is not shown");
-        }
+        // What this answers says nothing of messages: nobody heeds it.
+        let _ = self.api.request(Method::POST, url).form(&form).send().await;
     }
 
     fn line(&self) -> Option<Line> {

@@ -22,7 +22,7 @@ const NOTE: &str = "heartbeat";
 /// This often the note is renewed: seldom, because hosted Redis bills calls. An older one only makes the next start ask for more
 /// than it needs to.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(300);
-/// A gap shorter than this is none: the provider tries a webhook for as long.
+/// A gap shorter than this is taken for none.
 const GAP_MIN: Duration = Duration::from_secs(15);
 /// This often it is looked whether the store was away.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);

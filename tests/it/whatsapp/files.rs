@@ -40,7 +40,7 @@ async fn a_photo_of_a_sketch_reaches_the_agent_as_a_file() {
     assert!(!files.contains("other.txt"), "the second task is a run of its own");
     let size = git(&phone.stack.origin(), &["cat-file", "-s", &format!("{branch}:file-1.png")]);
     assert_eq!(size, PNG.len().to_string());
-    phone.reads("(run 2)").await;
+    phone.reads("(run 2,").await;
     let kept = fs::read_dir(phone.stack.folder().join("vm/files")).expect("a folder").count();
     assert_eq!(kept, 1);
 }

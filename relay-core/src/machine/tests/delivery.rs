@@ -174,7 +174,9 @@ fn an_answer_to_a_diff_that_did_not_arrive_does_not_count() {
         }
         shown = talk.sent(&format!("SM{number}"));
     }
-    assert!(matches!(talk.phase(), Phase::AwaitingApproval(pending) if pending.shown && pending.message == shown));
+    assert!(
+        matches!(talk.phase(), Phase::AwaitingApproval(pending) if pending.shown && pending.parts.last() == Some(&shown))
+    );
     let sid = talk.conversation.delivery.sent.back().unwrap().message.clone();
     talk.feed(Event::Receipt { effect: shown, message: sid, receipt: failed(Failure::Closed) });
     talk.forget();
@@ -185,7 +187,7 @@ fn an_answer_to_a_diff_that_did_not_arrive_does_not_count() {
 }
 
 #[test]
-fn an_answer_that_comes_late_does_not_count_for_what_was_shown_after_it_was_given() {
+fn an_answer_that_comes_late_has_to_be_given_again() {
     let late = |sent_at: Timestamp| {
         let mut talk = Talk::awaiting();
         talk.wait_s(60);
@@ -193,8 +195,9 @@ fn an_answer_that_comes_late_does_not_count_for_what_was_shown_after_it_was_give
         talk.feed(Event::Message(Message { sent_at: Some(sent_at), ..message }));
         talk.text()
     };
-    assert_eq!(late(T0 - Duration::from_secs(5)), text::ANSWER_TOO_OLD);
-    assert_eq!(late(T0 + Duration::from_secs(5)), "Opening a pull request for run 1…");
+    for sent_at in [T0 - Duration::from_secs(5), T0 + Duration::from_secs(5)] {
+        assert_eq!(late(sent_at), text::ANSWER_TOO_LATE);
+    }
 }
 
 #[test]
@@ -342,4 +345,31 @@ fn a_failure_of_a_message_long_gone_is_told() {
     }
     talk.receipt(first, "SM0", failed(Failure::Passing));
     assert!(talk.texts().last().unwrap().contains("could not be delivered"));
+}
+
+/// The words and the code of the diff are messages of their own here, before the one with the buttons.
+#[test]
+fn a_diff_of_which_a_part_did_not_arrive_is_not_approved_by_word_or_button() {
+    for failure in [Failure::Closed, Failure::Final { reason: "Twilio error 63005".into(), reachable: false }] {
+        let mut talk = phone();
+        talk.rules.twilio.choice_units_max = Some(20);
+        talk.hear("fix the bug");
+        talk.settle(Outcome::Done);
+        talk.report(changes("aa11"));
+        let mut sent = Vec::new();
+        while !talk.waiting_says().is_empty() {
+            let name = format!("SM{}", sent.len());
+            sent.push((talk.sent(&name), name));
+        }
+        let Phase::AwaitingApproval(pending) = talk.phase().clone() else { panic!("{:?}", talk.phase()) };
+        assert!(pending.shown && pending.parts.len() > 1, "{pending:?}");
+        let (part, name) = sent.iter().find(|(seq, _)| *seq == pending.parts[0]).unwrap();
+        talk.receipt(*part, name, failed(failure.clone()));
+        let payload = format!("approve:{}:{}", pending.run, pending.tree);
+        for content in [Content::Text { text: "approve".into() }, Content::Button { payload }] {
+            let event = talk.message(content);
+            talk.feed(event);
+            assert!(matches!(talk.phase(), Phase::AwaitingApproval(_)), "{failure:?}");
+        }
+    }
 }

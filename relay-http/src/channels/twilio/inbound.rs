@@ -11,7 +11,7 @@ use super::errors;
 use crate::channels::Inbound;
 
 /// Where Twilio tells what became of a message: the conversation and the effect stand behind it.
-const RECEIPT_PATH: &str = "/receipt/";
+pub(super) const RECEIPT_PATH: &str = "/receipt/";
 
 /// Read the verified form that was posted to `path`. `allowed` names who may write, as [`bare`] does. An error says what is
 /// missing.

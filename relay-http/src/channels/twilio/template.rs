@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use relay_core::machine::Choice;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -61,7 +61,9 @@ impl Template {
     pub async fn check(&self, api: &Api) {
         let Some(sid) = self.sid.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return };
         let url = under(&api.config.content_url, &format!("/v1/Content/{sid}"));
-        if let Err(ApiError::Refused { code, .. }) = api.call(api.request(Method::GET, url)).await {
+        let found = api.call(api.request(Method::GET, url)).await;
+        // That we may not look says nothing of whether it can be used.
+        if let Err(ApiError::Refused { code, status: StatusCode::NOT_FOUND, .. }) = found {
             self.is_of_no_use(code);
         }
     }
