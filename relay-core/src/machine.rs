@@ -3,7 +3,7 @@
 //! Nothing here asks for the time, for chance, for the environment or for a socket, so everything that can happen to a
 //! conversation can be tested by the thousand. The states are in [`conversation`], the inputs in [`event`], the outputs
 //! in [`effect`], the sentences for people in [`text`]. The arms of [`step`] are spread over files by what came in:
-//! `messages`, `files`, `reports`, `performed`, `timers`. How much of it the person hears is in `progress`, how it is cut into
+//! `messages`, `files`, `reports`, `performed`, `timers`. Whether a diff was shown is in [`pending`]. How much of it the person hears is in `progress`, how it is cut into
 //! messages in `shape`, and how these reach the person in [`delivery`].
 
 use std::time::Duration;
@@ -15,6 +15,7 @@ pub mod event;
 mod files;
 pub mod markup;
 mod messages;
+pub mod pending;
 mod performed;
 mod progress;
 mod reports;
@@ -29,9 +30,10 @@ pub mod words;
 #[cfg(test)]
 mod tests;
 
-pub use conversation::{Conversation, Ending, Pending, Phase, Timer, Verbosity};
+pub use conversation::{Conversation, Ending, Phase, Timer, Verbosity};
 pub use effect::{Choice, Effect, Lane, Queued, Say};
 pub use event::{Attachment, Content, Event, Failure, Message, Outcome, Receipt};
+pub use pending::Pending;
 pub use rules::{Capabilities, Rules};
 
 use crate::id::{EffectSeq, RunId};

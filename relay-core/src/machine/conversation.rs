@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Address, BlobId, ConversationId, EffectSeq, MessageId, RunId, TreeHash};
+use crate::id::{Address, BlobId, ConversationId, EffectSeq, MessageId, RunId};
 use crate::machine::delivery::Delivery;
 use crate::machine::effect::Lane;
+use crate::machine::pending::Pending;
 use crate::machine::rules::Rules;
 use crate::protocol::{Decision, File, Task};
 use crate::time::Timestamp;
@@ -116,66 +117,6 @@ pub enum Phase {
         /// True when the VM did not answer; it is asked again when the person writes.
         unreachable: bool,
     },
-}
-
-/// A diff that waits for an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pending {
-    /// Whose diff.
-    pub run: RunId,
-    /// The diff; an answer is bound to it.
-    pub tree: TreeHash,
-    /// The messages that show the diff, in order; its buttons come with the last.
-    #[serde(default)]
-    pub parts: Vec<EffectSeq>,
-    /// Those of them that were not handed over yet, or have to be again.
-    #[serde(default)]
-    pub untaken: Vec<EffectSeq>,
-    /// True once all of them were handed over: an answer before that cannot mean this diff.
-    pub shown: bool,
-    /// When that was.
-    #[serde(default)]
-    pub shown_at: Timestamp,
-    /// True once one of them was given up: the diff has to be asked for before an answer can mean it.
-    #[serde(default)]
-    pub lost: bool,
-    /// True once parking it was tried in vain and the person was told: it is tried again, in silence.
-    pub parking_failed: bool,
-}
-
-impl Pending {
-    /// A message was handed over; whether it was the last that was missing.
-    pub(super) fn taken(&mut self, part: EffectSeq) -> bool {
-        self.untaken.retain(|untaken| *untaken != part);
-        self.parts.contains(&part) && self.untaken.is_empty() && !self.lost
-    }
-
-    /// A message that was handed over did not arrive, and is sent again.
-    pub(super) fn undelivered(&mut self, part: EffectSeq) {
-        if self.parts.contains(&part) {
-            self.shown = false;
-            self.untaken.retain(|untaken| *untaken != part);
-            self.untaken.push(part);
-        }
-    }
-
-    /// A message will not arrive.
-    pub(super) fn lost(&mut self, part: EffectSeq) {
-        if self.parts.contains(&part) {
-            (self.shown, self.lost) = (false, true);
-        }
-    }
-
-    /// The diff is shown anew, by these messages.
-    pub(super) fn shown_by(&mut self, parts: Vec<EffectSeq>) {
-        (self.untaken, self.parts) = (parts.clone(), parts);
-        (self.shown, self.lost) = (false, false);
-    }
-
-    /// Whether only the message with the buttons may be missing: whoever presses one has that.
-    pub(super) fn shows_but_for_buttons(&self) -> bool {
-        !self.lost && self.untaken.iter().all(|part| Some(part) == self.parts.last())
-    }
 }
 
 /// A kind of deadline.
@@ -320,7 +261,7 @@ const BLOBS_MAX: usize = 100;
 
 impl Conversation {
     /// The layout that this program writes.
-    pub const FORMAT: u32 = 2;
+    pub const FORMAT: u32 = 3;
 
     /// A conversation in which nothing has happened yet.
     pub fn new(id: ConversationId) -> Self {

@@ -177,7 +177,8 @@ impl Step<'_> {
 
     /// The channel takes nothing before that instant.
     pub(super) fn paused(&mut self, pause: Duration) {
-        self.conversation.delivery.paused_until = self.now + pause;
+        let delivery = &mut self.conversation.delivery;
+        delivery.paused_until = delivery.paused_until.max(self.now + pause);
     }
 
     /// The provider tells what became of a message.

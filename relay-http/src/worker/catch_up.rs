@@ -4,6 +4,7 @@
 //! A relay notes every now and then that relays are there. One that starts after a gap, and one whose store was away, asks for
 //! what came meanwhile.
 
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -90,8 +91,13 @@ async fn catch_up(app: &App, since: Timestamp) -> Result<(), ()> {
         tracing::warn!(?error, "Twilio can't be asked for what was missed; trying again");
     })?;
     let count = messages.len();
-    let mut refused = None;
+    let mut refused = HashSet::new();
     for message in messages {
+        let from = message.from.clone();
+        // What somebody wrote next must not be taken in before.
+        if refused.contains(&from) {
+            continue;
+        }
         match take_in(app, message).await {
             Ok(true) => drop(app.counts.caught_up.add()),
             Ok(false) => {}
@@ -99,11 +105,13 @@ async fn catch_up(app: &App, since: Timestamp) -> Result<(), ()> {
             Err(RequestError::Store(error @ StoreError::Unreadable(_))) => {
                 tracing::error!(%error, "a missed message can't be taken in; see relay admin reconcile");
             }
-            Err(error) => refused = Some(error),
+            Err(error) => {
+                tracing::warn!(%error, "a missed message can't be taken in; trying again");
+                refused.insert(from);
+            }
         }
     }
-    if let Some(error) = refused {
-        tracing::warn!(%error, "some of what was missed can't be taken in; trying again");
+    if !refused.is_empty() {
         return Err(());
     }
     let (caught_up, gap_s) = (app.counts.caught_up.get(), clock::now().since(since).as_secs());

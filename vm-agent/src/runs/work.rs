@@ -183,14 +183,15 @@ impl Runs {
         let session = session_of(repository);
         let before = session.as_ref().map_or(0, |session| session.cost_microusd);
         let cost = total.saturating_sub(before);
+        // First: should this process die right here, the next run must not be told to have cost this as well.
+        if let Some(session) = session {
+            keep_session(repository, &Session { cost_microusd: total, ..session });
+        }
         let counted = self.with_log(run, |log| {
             log.update(|record| record.cost_microusd = Some(record.cost_microusd.unwrap_or(0) + cost))
         });
         if let Err(error) = counted {
             tracing::warn!(%error, %run, "the cost of a run cannot be written down");
-        }
-        if let Some(session) = session {
-            keep_session(repository, &Session { cost_microusd: total, ..session });
         }
     }
 

@@ -23,6 +23,16 @@ impl Talk {
         seq
     }
 
+    /// The channel takes all that waits; their places and names.
+    fn all_sent(&mut self) -> Vec<(EffectSeq, String)> {
+        let mut sent = Vec::new();
+        while !self.waiting_says().is_empty() {
+            let name = format!("SM{}", sent.len());
+            sent.push((self.sent(&name), name));
+        }
+        sent
+    }
+
     fn receipt(&mut self, effect: EffectSeq, sid: &str, receipt: Receipt) {
         self.feed(Event::Receipt { effect, message: MessageId::parse(sid).unwrap(), receipt });
     }
@@ -167,18 +177,11 @@ fn an_answer_to_a_diff_that_did_not_arrive_does_not_count() {
     talk.hear("fix the bug");
     talk.settle(Outcome::Done);
     talk.report(changes("aa11"));
-    let mut shown = EffectSeq(0);
-    for number in 0.. {
-        if talk.waiting_says().is_empty() {
-            break;
-        }
-        shown = talk.sent(&format!("SM{number}"));
-    }
+    let (shown, sid) = talk.all_sent().pop().unwrap();
     assert!(
         matches!(talk.phase(), Phase::AwaitingApproval(pending) if pending.shown && pending.parts.last() == Some(&shown))
     );
-    let sid = talk.conversation.delivery.sent.back().unwrap().message.clone();
-    talk.feed(Event::Receipt { effect: shown, message: sid, receipt: failed(Failure::Closed) });
+    talk.receipt(shown, &sid, failed(Failure::Closed));
     talk.forget();
     talk.hear("approve");
     assert_eq!(talk.texts(), [text::NOT_SHOWN_YET]);
@@ -304,16 +307,9 @@ fn a_diff_that_is_lost_can_be_asked_for_and_then_answered() {
     talk.hear("fix the bug");
     talk.settle(Outcome::Done);
     talk.report(changes("aa11"));
-    let mut shown = EffectSeq(0);
-    for number in 0.. {
-        if talk.waiting_says().is_empty() {
-            break;
-        }
-        shown = talk.sent(&format!("SM{number}"));
-    }
-    let sid = talk.conversation.delivery.sent.back().unwrap().message.clone();
+    let (shown, sid) = talk.all_sent().pop().unwrap();
     let fail = Failure::Final { reason: "Twilio error 63005".into(), reachable: true };
-    talk.feed(Event::Receipt { effect: shown, message: sid, receipt: failed(fail) });
+    talk.receipt(shown, &sid, failed(fail));
     talk.sent("SM20");
     talk.forget();
     for word in ["approve", "reject"] {
@@ -356,11 +352,7 @@ fn a_diff_of_which_a_part_did_not_arrive_is_not_approved_by_word_or_button() {
         talk.hear("fix the bug");
         talk.settle(Outcome::Done);
         talk.report(changes("aa11"));
-        let mut sent = Vec::new();
-        while !talk.waiting_says().is_empty() {
-            let name = format!("SM{}", sent.len());
-            sent.push((talk.sent(&name), name));
-        }
+        let sent = talk.all_sent();
         let Phase::AwaitingApproval(pending) = talk.phase().clone() else { panic!("{:?}", talk.phase()) };
         assert!(pending.shown && pending.parts.len() > 1, "{pending:?}");
         let (part, name) = sent.iter().find(|(seq, _)| *seq == pending.parts[0]).unwrap();
@@ -372,4 +364,15 @@ fn a_diff_of_which_a_part_did_not_arrive_is_not_approved_by_word_or_button() {
             assert!(matches!(talk.phase(), Phase::AwaitingApproval(_)), "{failure:?}");
         }
     }
+}
+
+#[test]
+fn a_short_pause_ends_no_longer_one() {
+    let mut talk = phone();
+    talk.hear("status");
+    let effect = talk.outbox[0].clone();
+    talk.feed(Event::Performed { effect: effect.clone(), outcome: Outcome::Undelivered { failure: Failure::UsedUp } });
+    let until = talk.chat_at();
+    talk.feed(Event::Performed { effect, outcome: Outcome::Delayed { pause_ms: 1_000 } });
+    assert_eq!(talk.chat_at(), until);
 }
