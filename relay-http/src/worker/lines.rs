@@ -1,6 +1,8 @@
 //! This relay's place in the lines that messages stand in. All relays share a line by way of the store; asking it for every
 //! message would cost a call each, so a fast line is asked for several turns at a time, and not at all for the first few
-//! messages of a second: these are paid for with the next turns that are asked for.
+//! messages of a second: these are paid for with the next turns that are asked for. A relay that never sends more than that
+//! never asks, so as many relays as there are blocks in a second keep the rate whatever they do; with more of them it may be
+//! exceeded for a moment, and then the provider's own line takes it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +27,9 @@ pub struct Lines {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     since: Instant,
-    /// Messages that went without asking.
+    /// Messages that may go without asking.
+    free: u32,
+    /// Those that did.
     unpaid: u32,
     /// Turns left of those that were asked for.
     turns: u32,
@@ -50,7 +54,7 @@ impl Lines {
             return None;
         }
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = Place { since: now, unpaid: 0, turns: 0, next_at: now };
+        let fresh = Place { since: now, free: block, unpaid: 0, turns: 0, next_at: now };
         let place = places.entry(line.name.clone()).or_insert(fresh);
         if now.duration_since(place.since) > MEMORY {
             *place = fresh;
@@ -61,8 +65,8 @@ impl Lines {
             place.next_at = at + line.interval;
             return Some(at - now);
         }
-        if place.unpaid < block {
-            place.unpaid += 1;
+        if place.free > 0 {
+            (place.free, place.unpaid) = (place.free - 1, place.unpaid + 1);
             return Some(Duration::ZERO);
         }
         None
@@ -78,7 +82,7 @@ impl Lines {
     pub fn reserved(&self, line: &Line, wait: Duration) {
         let now = Instant::now();
         let next_at = now + wait + line.interval;
-        let place = Place { since: now + wait, unpaid: 0, turns: block(line) - 1, next_at };
+        let place = Place { since: now + wait, free: 0, unpaid: 0, turns: block(line) - 1, next_at };
         self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(line.name.clone(), place);
     }
 }
@@ -116,6 +120,7 @@ mod tests {
         lines.reserved(&fast, Duration::ZERO);
         let waits: Vec<_> = std::iter::from_fn(|| lines.next_at(&fast, now)).take(9).collect();
         assert!(waits.windows(2).all(|pair| pair[1] - pair[0] == fast.interval), "{waits:?}");
+        assert_eq!(lines.next_at(&fast, now), None, "whoever has asked asks again");
         assert_eq!(lines.next_at(&fast, now + MEMORY * 3), Some(Duration::ZERO), "a quiet second is a new one");
     }
 }
