@@ -104,7 +104,10 @@ impl Turn {
         }
         // A receipt of the very message whose outcome is held back says nothing before that.
         let held_back = self.shown.as_ref().map(|shown| shown.effect.seq);
-        let is_late = |event: &Event| matches!(event, Event::Receipt { effect, .. } if Some(*effect) == held_back);
+        let is_late = |event: &Event| match event {
+            Event::Receipt { effect, .. } => held_back.is_some() && (effect.is_none() || *effect == held_back),
+            _ => false,
+        };
         let (late, inbox): (Vec<Event>, Vec<Event>) = std::mem::take(&mut self.inbox).into_iter().partition(is_late);
         if !late.is_empty() {
             self.unsaved.get_or_insert_default().consumed += late.len();
@@ -277,7 +280,9 @@ mod tests {
         turn.performed(queued, Outcome::Sent { message: message.clone() }, NOW);
         commit(&mut turn);
         let receipt = Receipt::Failed { failure: Failure::Closed };
-        turn.committed(Committed::Held { inbox: vec![Event::Receipt { effect: EffectSeq(1), message, receipt }] });
+        turn.committed(Committed::Held {
+            inbox: vec![Event::Receipt { effect: Some(EffectSeq(1)), message, receipt }],
+        });
         let commit = commit(&mut turn);
         assert_eq!(commit.consumed, 1);
         assert!(commit.conversation.delivery.closed);

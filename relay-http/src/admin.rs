@@ -10,10 +10,11 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use relay_core::id::{Address, ChannelKind, ConversationId};
 use relay_core::store::{Store, StoreError};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::clock;
 use crate::config::{AdminConfig, StateStore};
+use crate::identity;
 use crate::store::{connect, reason};
 
 mod access;
@@ -125,8 +126,8 @@ pub async fn run(command: Admin, config: &AdminConfig) -> anyhow::Result<Report>
             Ok(Report::of(if json { listing.json() } else { listing.text(clock::now()) }))
         }
         Admin::Show { user, bodies } => {
-            let id = conversation(&user, config.relay_secret.as_ref())?;
             let store = open(config).await?;
+            let id = find(&*store, &user, config.relay_secret.as_ref()).await?;
             let overview = store.overview(&id).await.map_err(explain)?;
             let overview = overview.with_context(|| format!("there is no conversation {id}"))?;
             let state = store.conversation(&id).await.map_err(explain)?;
@@ -181,7 +182,13 @@ fn conversation(user: &str, relay_secret: Option<&SecretString>) -> anyhow::Resu
     };
     let secret =
         relay_secret.context("RELAY_SECRET is needed to find a conversation by address; set it, or give the id")?;
-    Ok(address.conversation(secret.expose_secret().as_bytes()))
+    Ok(identity::named(secret, &address))
+}
+
+/// The same, of a person who may be known by more than one address.
+async fn find(store: &dyn Store, user: &str, relay_secret: Option<&SecretString>) -> anyhow::Result<ConversationId> {
+    let named = conversation(user, relay_secret)?;
+    Ok(identity::led_to(store, &named).await.map_err(explain)?.unwrap_or(named))
 }
 
 /// The address that `user` is, if it is one.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
 use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, NodeId, RunId};
-use relay_core::machine::{Event, Rules};
+use relay_core::machine::{Event, Message, Rules};
 use relay_core::store::{Held, Ingest, Ingested, Store, StoreError};
 use relay_core::time::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -17,12 +17,13 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::channels::console::ConsoleChannel;
-use crate::channels::{Channel, twilio, twilio::TwilioChannel};
+use crate::channels::{Channel, twilio::TwilioChannel};
 use crate::clock;
 use crate::config::Config;
 use crate::counts::Counts;
 use crate::error::RequestError;
 use crate::http::under;
+use crate::identity::{self, Identities};
 use crate::transcription::Transcription;
 use crate::vm::VmClient;
 use crate::worker::Lines;
@@ -52,20 +53,6 @@ const GIVE_WAY: Duration = Duration::from_secs(2);
 
 /// A webhook tells of a message no older than this: Twilio gives one up after fifteen seconds.
 const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(20);
-
-/// The conversation of whoever is called `from`, or of the person known to be called so as well.
-pub async fn conversation_of(
-    store: &dyn Store,
-    secret: &SecretString,
-    from: &Address,
-) -> Result<ConversationId, StoreError> {
-    let conversation = from.conversation(secret.expose_secret().as_bytes());
-    if !twilio::inbound::is_scoped(&from.name) {
-        return Ok(conversation);
-    }
-    let known = store.note(&alias_note(&conversation)).await?;
-    Ok(known.and_then(|known| ConversationId::parse(known).ok()).unwrap_or(conversation))
-}
 
 /// Something that the store keeps for a while.
 #[derive(Clone, Copy, Debug)]
@@ -108,11 +95,6 @@ impl Kept<'_> {
         mac.update(name.as_bytes());
         BlobId::parse(hex::encode(&mac.finalize().into_bytes()[..24])).expect("hex within the bound")
     }
-}
-
-/// The note that tells which conversation somebody has who is called otherwise in it; `alias` is the one that they would have.
-pub fn alias_note(alias: &ConversationId) -> String {
-    format!("alias:{alias}")
 }
 
 /// A conversation that this process holds.
@@ -162,6 +144,8 @@ pub struct App {
     pub stopping: CancellationToken,
     /// Voice notes are written down there, if anywhere.
     pub transcription: Option<Transcription>,
+    /// Who is who, as far as this process has seen.
+    pub identities: Identities,
     /// What was counted since the start.
     pub counts: Counts,
     /// This relay's place in the lines of the channels.
@@ -176,7 +160,7 @@ pub struct App {
     pub asides: TaskTracker,
     /// Places for typing indicators on their way.
     pub typing: Arc<Semaphore>,
-    /// Since when people may have written in vain, because their messages were refused.
+    /// Since when Twilio may have told things in vain.
     pub deaf_since: Mutex<Option<Timestamp>>,
     /// Conversations that this process holds and whose turn is to be taken.
     pub turns: mpsc::Sender<Holding>,
@@ -203,6 +187,7 @@ impl App {
             console,
             twilio,
             stopping: CancellationToken::new(),
+            identities: Identities::default(),
             counts: Counts::default(),
             lines: Lines::default(),
             sends: Semaphore::new(SENDS_MAX),
@@ -217,14 +202,23 @@ impl App {
         })
     }
 
-    /// The conversation with this address.
+    /// The conversation named after this address.
     pub fn conversation(&self, address: &Address) -> ConversationId {
-        address.conversation(self.config.relay_secret.expose_secret().as_bytes())
+        identity::named(&self.config.relay_secret, address)
     }
 
-    /// The conversation that a message belongs to: of its sender, or of the person known to be called so as well.
-    pub async fn conversation_of(&self, from: &Address) -> Result<ConversationId, RequestError> {
-        Ok(in_time(conversation_of(&*self.store, &self.config.relay_secret, from)).await?)
+    /// The conversation of whoever has written; `None` when they may not. `is_named` says that ALLOWED_PHONE_NUMBERS names them.
+    pub async fn conversation_of(
+        &self,
+        message: &Message,
+        is_named: bool,
+    ) -> Result<Option<ConversationId>, RequestError> {
+        let (store, secret, alias) = (&*self.store, &self.config.relay_secret, message.alias.as_ref());
+        if is_named {
+            return Ok(Some(in_time(self.identities.of_named(store, secret, &message.from, alias)).await?));
+        }
+        let Some(twilio) = &self.config.twilio else { return Ok(None) };
+        Ok(in_time(self.identities.of_unnamed(store, secret, &twilio.allowed, alias)).await?)
     }
 
     /// The service that carries messages of this kind, if it is configured.
@@ -290,10 +284,16 @@ impl App {
         }
     }
 
-    /// A message was refused that will not come again by itself: it is asked for once it can be taken.
-    pub fn refused_message(&self) {
-        let since = clock::now() - WEBHOOK_AGE_MAX;
-        self.deaf_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(since);
+    /// What Twilio told was refused, and will not come again by itself: it is asked for once it can be taken.
+    pub fn refused_webhook(&self) {
+        self.deaf_since(clock::now());
+    }
+
+    /// What Twilio told from then on may have been refused, here or by another relay.
+    pub fn deaf_since(&self, at: Timestamp) {
+        let since = at - WEBHOOK_AGE_MAX;
+        let mut deaf_since = self.deaf_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *deaf_since = Some(deaf_since.map_or(since, |before| before.min(since)));
     }
 
     /// Hand a held conversation to the worker. If it has too many already, the lease runs out and a relay with time for

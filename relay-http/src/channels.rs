@@ -41,6 +41,8 @@ pub enum Inbound {
         /// What became of it.
         receipt: Receipt,
     },
+    /// Somebody has written who is not named among those who may, but bears a name by which they may be known as one who is.
+    Unnamed(Box<Message>),
     /// Somebody has written who may not.
     UnknownSender,
     /// Nothing that matters here.

@@ -8,6 +8,7 @@ pub mod config;
 pub mod counts;
 pub mod error;
 pub mod http;
+pub mod identity;
 pub mod router;
 pub mod routes;
 pub mod store;

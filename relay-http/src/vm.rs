@@ -45,17 +45,12 @@ impl CallError {
     /// The outcome for the machine; `None` when this relay no longer has a say.
     pub fn outcome(self, waited: Duration) -> Option<Outcome> {
         match self {
-            Self::NoAnswer => Some(no_answer(waited)),
+            Self::NoAnswer => Some(Outcome::no_answer(waited)),
             Self::Busy { message, in_use } => Some(Outcome::Busy { retry_after_ms: None, message, in_use }),
             Self::Fenced => None,
             Self::Refused { reason, message } => Some(Outcome::Refused { reason: Some(reason), message }),
         }
     }
-}
-
-/// The outcome of a call that nobody answered.
-pub fn no_answer(waited: Duration) -> Outcome {
-    Outcome::NoAnswer { waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX) }
 }
 
 /// Calls one VM.
@@ -107,6 +102,15 @@ impl VmClient {
     /// `PUT /files/{id}`: a file for a task that is to be started.
     pub async fn give(&self, id: &BlobId, bytes: Vec<u8>) -> Result<(), CallError> {
         self.call(Method::PUT, &format!("/files/{id}"), Bytes::from(bytes), BODY_BYTES_MAX).await.map(drop)
+    }
+
+    /// `GET /files/{id}`: whether the VM has a file.
+    pub async fn has(&self, id: &BlobId) -> Result<bool, CallError> {
+        match self.call(Method::GET, &format!("/files/{id}"), Bytes::new(), BODY_BYTES_MAX).await {
+            Ok(_) => Ok(true),
+            Err(CallError::Refused { reason: RefusalReason::NotFound, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// `GET /images/{name}`: the picture's bytes, of a type that the bytes themselves show.

@@ -19,6 +19,7 @@ mod say;
 mod timers;
 mod turns;
 
+pub use catch_up::lost_event;
 pub use lines::Lines;
 pub use perform::kind;
 

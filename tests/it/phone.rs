@@ -11,6 +11,8 @@ use tokio::process::Command;
 pub(crate) const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
 /// Signs its webhooks.
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// Our sender.
+pub(crate) const SENDER: &str = "whatsapp:+14155238886";
 /// The person who may write.
 pub(crate) const PERSON: &str = "whatsapp:+15551230000";
 
@@ -47,7 +49,7 @@ impl Phone {
             .env_clear()
             .env("TWILIO_ACCOUNT_SID", ACCOUNT)
             .env("TWILIO_AUTH_TOKEN", TOKEN)
-            .env("TWILIO_FROM", "whatsapp:+14155238886")
+            .env("TWILIO_FROM", SENDER)
             .env("TWILIO_CONTENT_URL", twilio.url())
             .env("ALLOWED_PHONE_NUMBERS", "+15551230000")
             .output()
@@ -65,7 +67,7 @@ impl Phone {
             .relay("TWILIO_AUTH_TOKEN", format!("a-new-token-not-yet-in-use,{TOKEN}"))
             .relay("TWILIO_API_KEY", ACCOUNT)
             .relay("TWILIO_API_SECRET", TOKEN)
-            .relay("TWILIO_FROM", "whatsapp:+14155238886")
+            .relay("TWILIO_FROM", SENDER)
             .relay("TWILIO_API_URL", twilio.url())
             .relay("TWILIO_CONTENT_URL", twilio.url())
             .relay("TWILIO_MESSAGING_URL", twilio.url())
@@ -127,6 +129,36 @@ impl Phone {
     /// The phase of the one conversation that there is; empty when there is none.
     pub(crate) async fn phase(&self) -> String {
         self.listing().await["conversations"][0]["phase"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Nobody is at work on anything.
+    pub(crate) async fn at_rest(&self) {
+        wait_for("the conversation to be at rest", BOUND, async || match self.count("held").await {
+            0 => Ok(()),
+            held => Err(held),
+        })
+        .await;
+    }
+
+    /// `relay admin`, with what the relay knows; whether it ended well, and all that it printed.
+    pub(crate) async fn admin(&self, args: &[&str]) -> (bool, String) {
+        let output = Command::new(binary("relay"))
+            .arg("admin")
+            .args(args)
+            .env_clear()
+            .env("STATE_STORE", format!("sqlite:{}", self.stack.database().display()))
+            .env("RELAY_SECRET", system_tests::stack::SECRET)
+            .env("TWILIO_ACCOUNT_SID", ACCOUNT)
+            .env("TWILIO_AUTH_TOKEN", TOKEN)
+            .env("TWILIO_FROM", SENDER)
+            .env("TWILIO_API_URL", self.twilio.url())
+            .env("TWILIO_CONTENT_URL", self.twilio.url())
+            .env("ALLOWED_PHONE_NUMBERS", "+15551230000")
+            .output()
+            .await
+            .expect("the relay's program starts");
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), text)
     }
 
     async fn listing(&self) -> serde_json::Value {

@@ -8,6 +8,7 @@ mod cost;
 mod credentials;
 mod delivery;
 mod files;
+mod identity;
 mod long_answers;
 mod missed;
 mod peers;

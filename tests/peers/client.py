@@ -5,6 +5,7 @@ usage: client.py BASE_URL ACCOUNT_SID AUTH_TOKEN; prints one JSON object.
 
 import json
 import sys
+from datetime import datetime, timedelta, timezone
 
 from twilio.base.exceptions import TwilioRestException
 from twilio.rest import Client
@@ -41,6 +42,9 @@ for number in range(3):
 listed = messages.list(to=PERSON, from_=SENDER, page_size=2)
 told["listed"] = [message.body for message in listed]
 told["dated"] = all(message.date_created is not None and message.date_created.tzinfo is not None for message in listed)
+today = datetime.now(timezone.utc)
+told["of_today"] = len(messages.list(from_=SENDER, date_sent_after=today - timedelta(days=1)))
+told["of_tomorrow"] = len(messages.list(from_=SENDER, date_sent_after=today + timedelta(days=2)))
 messages(sent.sid).update(body="")
 told["redacted"] = [message.body for message in messages.list(to=PERSON, from_=SENDER)][-1]
 print(json.dumps(told))

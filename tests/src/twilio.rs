@@ -48,8 +48,10 @@ pub struct Sent {
     pub by: String,
     /// When it was accepted.
     pub at: Instant,
-    /// How far it has come: queued, sent, delivered, failed.
+    /// How far it has come: queued, sent, delivered, undelivered.
     pub status: &'static str,
+    /// Why it did not arrive.
+    pub error_code: Option<u32>,
 }
 
 /// What the way to Twilio is like. The default is a fine day.
@@ -84,6 +86,7 @@ struct Account {
     books: Mutex<Books>,
     numbers: AtomicUsize,
     faults: Faults<()>,
+    file_faults: Faults<()>,
     weather: Mutex<Weather>,
     receipts: Mutex<Receipts>,
     /// Recipients for whom a request is being served, with whose it is.
@@ -104,6 +107,8 @@ struct Books {
     templates: BTreeMap<String, serde_json::Value>,
     /// Messages made of templates are taken and then fail, with this code.
     template_failure: Option<u32>,
+    /// The next message to each of these people is taken and fails, with this code.
+    next_failure: BTreeMap<String, u32>,
     /// People who have to write before they can be written to.
     closed: BTreeSet<String>,
     /// Messages whose words were erased.
@@ -142,6 +147,7 @@ impl FakeTwilio {
             books: Mutex::default(),
             numbers: AtomicUsize::new(1),
             faults: Faults::default(),
+            file_faults: Faults::default(),
             weather: Mutex::default(),
             receipts: Mutex::default(),
             in_flight: Mutex::default(),
@@ -206,6 +212,11 @@ impl FakeTwilio {
     /// From now on what is made of a template is accepted, and fails a moment later with this Twilio error code.
     pub fn fail_templates(&self, code: u32) {
         self.account.books().template_failure = Some(code);
+    }
+
+    /// The next message to this person is accepted, and fails a moment later with this Twilio error code.
+    pub fn fail_delivery(&self, person: &str, code: u32) {
+        self.account.books().next_failure.insert(person.to_owned(), code);
     }
 
     /// This person has not written for a day: what is sent is accepted and fails a moment later, until they write.
@@ -275,6 +286,13 @@ impl FakeTwilio {
     /// One of the next requests to send, in the order of these calls, meets this fault.
     pub fn inject(&self, fault: Fault) {
         self.account.faults.push((), fault);
+    }
+
+    /// The next request for a file of a person's is answered so.
+    pub fn refuse_file(&self, status: u16, code: u32) {
+        let status_code = StatusCode::from_u16(status).expect("a valid status");
+        let body = rest::problem(status, code, "A fault that the test asked for");
+        self.account.file_faults.push((), Fault::Answer(status_code, body));
     }
 
     /// The next `times` requests to send fail with this HTTP status and Twilio error code.

@@ -5,16 +5,24 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+/// What a file's name ends with until all of it is written.
+const UNFINISHED: &str = "new";
+
 /// Replace `path` with `contents`: written beside it, synced, renamed over it, the directory synced. Readable by its
 /// owner alone.
 pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let directory = path.parent().ok_or_else(|| io::Error::other("a file without a directory"))?;
-    let beside = path.with_extension("new");
+    let beside = path.with_extension(UNFINISHED);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(contents)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
     File::open(directory)?.sync_all()
+}
+
+/// Whether this is what a write left that was cut short.
+pub fn is_unfinished(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == UNFINISHED)
 }
 
 /// Make `path` and what is missing above it, open to its owner alone.

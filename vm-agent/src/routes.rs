@@ -85,7 +85,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/approve", post(approve))
         .route("/cancel", post(cancel))
         .route("/runs/{id}", get(run_status))
-        .route("/files/{id}", put(file))
+        .route("/files/{id}", put(file).get(has_file))
         .route("/images/{name}", get(image))
         .layer(middleware::from_fn_with_state(app.clone(), only_signed))
         // The size is checked where the signature is.
@@ -155,6 +155,16 @@ async fn file(State(app): State<Arc<App>>, Path(id): Path<String>, body: Bytes) 
     let id = BlobId::parse(id).map_err(|error| Refused::invalid(error.to_string()))?;
     app.runs.uploads().keep(&id, &body).map_err(|error| Refused::disk(&error))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether it is here.
+async fn has_file(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<StatusCode, Refused> {
+    let id = BlobId::parse(id).map_err(|error| Refused::invalid(error.to_string()))?;
+    if app.runs.uploads().has(&id).map_err(|error| Refused::disk(&error))? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Refused::not_found("That file never came, or is gone."))
+    }
 }
 
 async fn image(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Response, Refused> {

@@ -42,6 +42,20 @@ impl Uploads {
         self.forget_old()
     }
 
+    /// Whether all of a file is here, under whatever name.
+    pub fn has(&self, id: &BlobId) -> io::Result<bool> {
+        let entries = match fs::read_dir(self.directory.join(id.as_str())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            entries => entries?,
+        };
+        for entry in entries {
+            if !files::is_unfinished(&entry?.path()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Where a file is, under the name that it is to have; nothing when it never came or is gone. A name that is more than a
     /// name is not used.
     pub fn named(&self, file: &File) -> io::Result<Option<PathBuf>> {
@@ -93,6 +107,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let uploads = Uploads::open(directory.path().join("files"), None).unwrap();
         assert_eq!(uploads.named(&file("a.png")).unwrap(), None, "it has not come yet");
+        assert!(!uploads.has(&file("").id).unwrap());
+        fs::create_dir(directory.path().join("files/abc")).unwrap();
+        fs::write(directory.path().join("files/abc/file.new"), b"p").unwrap();
+        assert!(!uploads.has(&file("").id).unwrap(), "a part of it is not the file");
         uploads.keep(&file("").id, b"png").unwrap();
         let path = uploads.named(&file("file-1.png")).unwrap().unwrap();
         assert_eq!(
@@ -100,6 +118,7 @@ mod tests {
             (&b"png"[..], "file-1.png".as_ref())
         );
         assert_eq!(uploads.named(&file("file-1.png")).unwrap(), Some(path), "as often as it is asked for");
+        assert!(uploads.has(&file("").id).unwrap());
         uploads.keep(&file("").id, b"png").unwrap();
         for bad in ["../../etc/passwd", "a/b.png", "", ".hidden", "a b.png", "a.b.c"] {
             let path = uploads.named(&file(bad)).unwrap().unwrap();

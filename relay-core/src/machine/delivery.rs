@@ -182,8 +182,10 @@ impl Step<'_> {
     }
 
     /// The provider tells what became of a message.
-    pub(super) fn receipt(&mut self, effect: EffectSeq, message: &MessageId, receipt: Receipt) {
-        if !self.conversation.delivery.knows(message) && self.conversation.delivery.doubts(effect) {
+    pub(super) fn receipt(&mut self, effect: Option<EffectSeq>, message: &MessageId, receipt: Receipt) {
+        if !self.conversation.delivery.knows(message)
+            && let Some(effect) = effect.filter(|effect| self.conversation.delivery.doubts(*effect))
+        {
             match receipt {
                 // It was sent after all.
                 Receipt::Sent | Receipt::Delivered | Receipt::Read => self.found(effect, message),
@@ -208,7 +210,7 @@ impl Step<'_> {
         if arrival < Arrival::Settled || was_settled {
             return;
         }
-        let (say, deliveries, sent_at) = (sent.say.take(), sent.deliveries, sent.at);
+        let (effect, say, deliveries, sent_at) = (sent.effect, sent.say.take(), sent.deliveries, sent.at);
         if is_latest {
             delivery.awaited_until = None;
         }

@@ -1,5 +1,7 @@
 //! Everything that can happen to a conversation: the input of the machine.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Address, BlobId, EffectSeq, EventId, MessageId, RunId};
@@ -31,8 +33,9 @@ pub enum Event {
     },
     /// The provider tells what became of a chat message.
     Receipt {
-        /// The effect that asked for the message.
-        effect: EffectSeq,
+        /// The effect that asked for the message, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        effect: Option<EffectSeq>,
         /// The provider's name for it.
         message: MessageId,
         /// What became of it.
@@ -211,6 +214,8 @@ pub enum Outcome {
     NoAnswer {
         /// How long it was waited for.
         waited_ms: u64,
+        /// When whoever stands before it asked to be tried again, if that was said.
+        retry_after_ms: Option<u64>,
     },
     /// The receiver is well but cannot take it now.
     Busy {
@@ -231,6 +236,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Nobody answered, at once.
+    pub const NO_ANSWER: Self = Self::NoAnswer { waited_ms: 0, retry_after_ms: None };
+
+    /// Nobody answered for so long.
+    pub fn no_answer(waited: Duration) -> Self {
+        Self::NoAnswer { waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), retry_after_ms: None }
+    }
+
     /// Busy, for reasons of its own.
     pub fn busy(retry_after_ms: Option<u64>) -> Self {
         Self::Busy { retry_after_ms, message: None, in_use: false }

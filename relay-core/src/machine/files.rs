@@ -19,13 +19,17 @@ impl Step<'_> {
         if files.len() > FILES_MAX {
             return self.say(text::file_refused(&format!("More than {FILES_MAX} files at once are too many.")));
         }
-        if files.iter().any(|file| file.voice) && !self.rules.transcription {
+        let (listens, has_voice) = (self.rules.transcription, files.iter().any(|file| file.voice));
+        if !listens && text.trim().is_empty() && files.iter().all(|file| file.voice) {
             return self.say(text::NO_TRANSCRIPTION);
         }
         if self.conversation.arriving.len() >= self.rules.queue_max {
             return self.say(text::queue_full(self.rules.queue_max));
         }
-        let coming = files.iter().map(|file| Coming::Fetching { voice: file.voice }).collect();
+        if has_voice && !listens {
+            self.say(text::VOICE_AS_FILE);
+        }
+        let coming = files.iter().map(|file| Coming::Fetching { voice: file.voice && listens }).collect();
         for (part, attachment) in files.into_iter().enumerate() {
             self.emit(Effect::FetchFile { message: message.clone(), part, attachment });
         }

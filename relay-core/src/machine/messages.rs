@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 impl Step<'_> {
     pub(super) fn message(&mut self, message: Message) {
-        self.conversation.address = Some(message.from);
+        let before = self.conversation.address.replace(message.from.clone());
         self.conversation.heard = Some(message.id.clone());
         self.conversation.heard_at = self.now;
         if let Some(alias) = message.alias
@@ -18,6 +18,10 @@ impl Step<'_> {
         {
             self.conversation.alias = Some(alias.clone());
             self.emit(Effect::Introduce { alias });
+        }
+        // An operator who looks for either name finds them.
+        if self.conversation.alias.is_some() && before.is_some_and(|before| before != message.from) {
+            self.emit(Effect::Introduce { alias: message.from });
         }
         // Whoever writes can be written to.
         self.conversation.delivery.closed = false;

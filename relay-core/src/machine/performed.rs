@@ -27,15 +27,19 @@ impl Step<'_> {
         let lane = effect.lane();
         let is_call = matches!(lane, Lane::Vm | Lane::Stop);
         match outcome {
-            Outcome::Delayed { pause_ms } => self.paused(Duration::from_millis(pause_ms)),
+            Outcome::Delayed { pause_ms } => match lane {
+                Lane::Chat => self.paused(Duration::from_millis(pause_ms)),
+                Lane::Vm | Lane::Stop | Lane::Files => self.put_off(seq, lane, Duration::from_millis(pause_ms)),
+            },
             Outcome::Undelivered { failure: Failure::Closed } => self.closed(),
             Outcome::Undelivered { failure: Failure::UsedUp } => self.used_up(),
-            Outcome::NoAnswer { waited_ms } => {
+            Outcome::NoAnswer { waited_ms, retry_after_ms } => {
                 let waited = Duration::from_millis(waited_ms);
                 if is_call {
                     self.unanswered(waited);
                 }
-                self.try_again(seq, effect, Reason { waited, ..Reason::default() });
+                let asked = retry_after_ms.map(Duration::from_millis);
+                self.try_again(seq, effect, Reason { waited, asked, ..Reason::default() });
             }
             Outcome::Undelivered { failure: Failure::Passing } => self.try_again(seq, effect, Reason::default()),
             Outcome::Busy { retry_after_ms, message, in_use } => {
@@ -68,6 +72,12 @@ impl Step<'_> {
         if !waking.told {
             self.conversation.timers.insert(Timer::WakingNotice, waking.since + FIRST_TRY_TIMEOUT);
         }
+    }
+
+    /// Not tried, and so neither counted nor given up.
+    fn put_off(&mut self, effect: EffectSeq, lane: Lane, pause: Duration) {
+        let next_at = self.now + pause;
+        self.conversation.retries.insert(lane, Retry { effect, attempts: 0, first_at: next_at, next_at });
     }
 
     fn try_again(&mut self, seq: EffectSeq, effect: Effect, reason: Reason) {

@@ -54,7 +54,11 @@ pub fn next(
     if given_up {
         return Next::GiveUp;
     }
-    let ceiling = if effect.lane() == Lane::Chat { CHAT_DELAY_MAX * 5 } else { VM_INTERVAL * 10 };
+    let ceiling = match effect.lane() {
+        // Of a provider's.
+        Lane::Chat | Lane::Files => CHAT_DELAY_MAX * 5,
+        Lane::Vm | Lane::Stop => VM_INTERVAL * 10,
+    };
     Next::At(now + asked.map_or(delay, |asked| asked.max(delay).min(ceiling)))
 }
 

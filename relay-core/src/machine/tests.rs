@@ -177,7 +177,7 @@ impl Talk {
             let Some(queued) = self.for_vm() else { return };
             let seq = queued.seq;
             self.wait_s(5);
-            self.settle(Outcome::NoAnswer { waited_ms: 5_000 });
+            self.settle(Outcome::no_answer(Duration::from_millis(5_000)));
             match self.conversation.retries.values().find(|retry| retry.effect == seq) {
                 Some(retry) => self.wait(retry.next_at.since(self.now)),
                 None => return,
@@ -284,5 +284,5 @@ fn parked() -> DecisionResult {
 }
 
 fn no_answer() -> Outcome {
-    Outcome::NoAnswer { waited_ms: 2_500 }
+    Outcome::no_answer(Duration::from_millis(2_500))
 }

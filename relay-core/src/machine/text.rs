@@ -26,7 +26,7 @@ pub const HELP: &str = "Write what you want done; I hand it to your coding agent
 /// The VM has been called for a while without an answer.
 pub const WAKING: &str = "⏳ Waking up your VM…";
 /// A message without text.
-pub const EMPTY: &str = "That message was empty. Write what you want done, or *help*.";
+pub const EMPTY: &str = "There was nothing in that message that I can read. Write what you want done, or *help*.";
 /// A button that is not known.
 pub const UNKNOWN_BUTTON: &str = "I don't know that button. Write *help* to see what I understand.";
 /// `cancel` with nothing going on.
@@ -52,6 +52,8 @@ pub const ANSWER_TOO_LATE: &str =
 pub const FILE_LOST: &str = "Your file could not be fetched. Please send it again.";
 /// A voice note where nobody can write it down.
 pub const NO_TRANSCRIPTION: &str = "I can't listen to voice notes here. Please write it as text.";
+/// The same, with words or other files beside it.
+pub const VOICE_AS_FILE: &str = "I can't listen to voice notes here; your agent is given it as a file.";
 /// A voice note that could not be written down.
 pub const NOT_UNDERSTOOD: &str = "Your voice note could not be made out. Please write it as text, or record it again.";
 /// A picture that could not be fetched.

@@ -93,7 +93,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => Just(Outcome::Sent { message: MessageId::parse("T").expect("plain") }),
         1 => failure().prop_map(|failure| Outcome::Undelivered { failure }),
         1 => Just(Outcome::Delayed { pause_ms: 500 }),
-        2 => Just(Outcome::NoAnswer { waited_ms: 2_500 }),
+        2 => Just(Outcome::no_answer(Duration::from_millis(2_500))),
         1 => Just(Outcome::busy(Some(1_000))),
         1 => reason.prop_map(|reason| Outcome::Refused { reason, message: "no".into() }),
     ];
@@ -183,7 +183,7 @@ impl Model {
             Move::Receipt { ago, receipt } => {
                 let at = self.receipts.len().checked_sub(ago + 1)?;
                 let (effect, message) = self.receipts[at].clone();
-                Event::Receipt { effect, message, receipt }
+                Event::Receipt { effect: Some(effect), message, receipt }
             }
             Move::Report { runs_ago, event } => {
                 let run = self.run(runs_ago)?;

@@ -1,34 +1,38 @@
 //! Erases a person.
 
 use anyhow::{Context, bail};
-use relay_core::id::{Address, BlobId, EffectSeq};
+use relay_core::id::{BlobId, EffectSeq};
 use relay_core::machine::conversation::Coming;
 use relay_core::protocol::Task;
-use secrecy::ExposeSecret;
 
-use super::{Report, address, conversation, explain, open, twilio};
-use crate::app::{Kept, alias_note};
+use super::{Report, address, explain, find, open, twilio};
+use crate::app::Kept;
 use crate::channels::twilio::history;
 use crate::config::AdminConfig;
+use crate::identity;
 
 /// Messages, from the latest on, whose pages may still be there.
 const PAGES_MAX: u64 = 1_000;
 
 /// Erase the conversation of `user`, and with `at_twilio` their messages there.
 pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) -> anyhow::Result<Report> {
-    let id = conversation(user, config.relay_secret.as_ref())?;
     let store = open(config).await?;
+    let id = find(&*store, user, config.relay_secret.as_ref()).await?;
     let state = store.conversation(&id).await.map_err(explain)?;
     let reached_at = state.as_ref().and_then(|state| state.address.clone());
     let mut lines = Vec::new();
     if at_twilio {
-        let person =
-            address(user)?.or(reached_at).context("where this person is reached is not known: give their address")?;
+        let person = address(user)?
+            .or(reached_at.clone())
+            .context("where this person is reached is not known: give their address")?;
         let api = twilio::api(config)?;
         let alias = state.as_ref().and_then(|state| state.alias.clone());
         let mut count = 0;
         // Messages lie under whatever Twilio called the person when they came.
-        for name in [Some(person), alias].into_iter().flatten() {
+        let mut names = vec![person];
+        names.extend(reached_at.into_iter().chain(alias));
+        names.dedup();
+        for name in names {
             count += history::redact(&api, &name.name).await.map_err(|error| twilio::told(&error))?;
         }
         lines.push(format!("{count} messages at Twilio have no words and files any more"));
@@ -47,8 +51,9 @@ pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) ->
             let places = state.effects.saturating_sub(PAGES_MAX)..=state.effects;
             blobs.extend(places.map(|place| Kept::Page { conversation: &id, effect: EffectSeq(place) }.id(secret)));
         }
-        if let (Some(alias), Some(secret)) = (&state.alias, &config.relay_secret) {
-            notes.push(alias_note(&Address::conversation(alias, secret.expose_secret().as_bytes())));
+        if let Some(secret) = &config.relay_secret {
+            let names = state.address.iter().chain(&state.alias);
+            notes.extend(names.map(|name| identity::note(&identity::named(secret, name))));
         }
     }
     match store.forget(&id, &blobs, &notes).await.map_err(explain)? {

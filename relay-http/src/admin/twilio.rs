@@ -8,11 +8,12 @@ use relay_core::machine::Event;
 use relay_core::store::{DEDUPE_KEEP, Ingest, Ingested, Store};
 
 use super::{Report, explain, open};
-use crate::app::conversation_of;
 use crate::channels::twilio::api::{Api, ApiError};
 use crate::channels::twilio::{history, template};
 use crate::clock;
 use crate::config::AdminConfig;
+use crate::identity::Identities;
+use crate::worker::lost_event;
 
 /// `90s`, `15m`, `2h`, `3d`.
 pub(super) fn parse_span(text: &str) -> Result<Duration, String> {
@@ -45,7 +46,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) fn told(error: &ApiError) -> anyhow::Error {
     match error {
-        ApiError::NoAnswer => anyhow!("Twilio gave no answer that can be read"),
+        ApiError::NoAnswer(_) => anyhow!("Twilio gave no answer that can be read"),
         ApiError::NotConnected => anyhow!("nobody listens at TWILIO_API_URL"),
         ApiError::Busy(_) => anyhow!("Twilio has had too many requests; try again in a moment"),
         ApiError::Refused { status, code, .. } => {
@@ -58,20 +59,47 @@ pub(super) fn told(error: &ApiError) -> anyhow::Error {
 pub(super) async fn reconcile(config: &AdminConfig, since: Duration) -> anyhow::Result<Report> {
     let api = api(config)?;
     let secret = config.relay_secret.as_ref().context("RELAY_SECRET must be set as the relays have it")?;
-    let store = open(config).await?;
-    let (messages, strangers) = history::inbound(&api, clock::now() - since).await.map_err(|error| told(&error))?;
+    let (store, identities) = (open(config).await?, Identities::default());
+    let since = clock::now() - since;
+    let lost = history::lost(&api, since).await.map_err(|error| told(&error))?;
+    let (messages, mut strangers) = history::inbound(&api, since).await.map_err(|error| told(&error))?;
+    let mut failures = 0;
+    for lost in lost {
+        let event = lost_event(&*store, &identities, secret, lost).await.map_err(explain)?;
+        let Some((conversation, event)) = event else { continue };
+        failures += usize::from(is_taken(&ingest(&*store, conversation, event).await?)?);
+    }
     let (mut known, mut taken) = (0, 0);
-    for message in messages {
-        let conversation = conversation_of(&*store, secret, &message.from).await.map_err(explain)?;
-        match ingest(&*store, conversation, Event::Message(message)).await? {
-            Ingested::Duplicate => known += 1,
-            Ingested::Full => {
-                bail!("an inbox is full: {taken} messages were taken in; try again when relays have caught up")
-            }
-            Ingested::Held(_) | Ingested::Queued => taken += 1,
+    for missed in messages {
+        let (from, alias) = (&missed.message().from, missed.message().alias.as_ref());
+        let conversation = match missed.is_named {
+            true => Some(identities.of_named(&*store, secret, from, alias).await),
+            false => identities.of_unnamed(&*store, secret, &api.config.allowed, alias).await.transpose(),
+        };
+        let Some(conversation) = conversation.transpose().map_err(explain)? else {
+            strangers += 1;
+            continue;
+        };
+        let message = missed.with_files(&api).await.map_err(|error| told(&error))?;
+        match is_taken(&ingest(&*store, conversation, Event::Message(message)).await?)
+            .with_context(|| format!("{taken} messages were taken in"))?
+        {
+            true => taken += 1,
+            false => known += 1,
         }
     }
-    Ok(Report::of(format!("{taken} taken in, {known} known already, {strangers} from people who may not write\n")))
+    Ok(Report::of(format!(
+        "{taken} taken in, {known} known already, {strangers} from people who may not write; \
+         {failures} of ours did not arrive and nobody knew\n"
+    )))
+}
+
+fn is_taken(ingested: &Ingested) -> anyhow::Result<bool> {
+    match ingested {
+        Ingested::Duplicate => Ok(false),
+        Ingested::Full => bail!("an inbox is full; try again when relays have caught up"),
+        Ingested::Held(_) | Ingested::Queued => Ok(true),
+    }
 }
 
 /// The lease that comes with it is not used: it runs out at once, and a relay takes the conversation over.

@@ -127,7 +127,7 @@ impl Channel for ConsoleChannel {
         };
         match self.append(message.conversation, &format!("effect:{}", message.effect.0), &entry).await {
             Ok(()) => Outcome::Done,
-            Err(_) => Outcome::NoAnswer { waited_ms: 0 },
+            Err(_) => Outcome::NO_ANSWER,
         }
     }
 

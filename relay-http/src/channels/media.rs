@@ -17,9 +17,13 @@ pub struct Media {
 /// Why a file is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
-    /// It may be had another time.
+    /// It may be had another time, after the pause that was asked for, if one was.
     #[error("the file could not be fetched")]
-    NoAnswer,
+    NoAnswer(Option<u64>),
+    /// The provider does not accept our credentials: an operator's fault. It waits so many milliseconds until it is looked again
+    /// whether it does.
+    #[error("the credentials are not accepted")]
+    NotAccepted(u64),
     /// It is over the limit.
     #[error("Your file is too large: at most {} MB.", FILE_BYTES_MAX / (1024 * 1024))]
     TooLarge,

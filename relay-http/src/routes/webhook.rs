@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use relay_core::id::ConversationId;
-use relay_core::machine::Event;
+use relay_core::machine::{Event, Message};
 
 use crate::app::App;
 use crate::channels::{Channel, Inbound, Incoming};
@@ -28,14 +28,24 @@ pub async fn receive(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, RequestError> {
-    if let Inbound::Message(message) = read(&app, &uri, &headers, body)? {
-        let taken = async {
-            let conversation = app.conversation_of(&message.from).await?;
-            app.accept(conversation, Event::Message(*message)).await
-        };
-        taken.await.inspect_err(|_: &RequestError| app.refused_message())?;
+    match read(&app, &uri, &headers, body)? {
+        Inbound::Message(message) => take_in(&app, *message, true).await?,
+        Inbound::Unnamed(message) => take_in(&app, *message, false).await?,
+        Inbound::UnknownSender => app.count_unknown_sender(),
+        Inbound::Receipt { .. } | Inbound::Nothing => {}
     }
     Ok(no_reply())
+}
+
+async fn take_in(app: &App, message: Message, is_named: bool) -> Result<(), RequestError> {
+    let taken = async {
+        match app.conversation_of(&message, is_named).await? {
+            Some(conversation) => app.accept(conversation, Event::Message(message)).await?,
+            None => app.count_unknown_sender(),
+        }
+        Ok(())
+    };
+    taken.await.inspect_err(|_: &RequestError| app.refused_webhook())
 }
 
 /// A receipt: the same. The signature covers the address, so nobody else has chosen the conversation.
@@ -49,7 +59,8 @@ pub async fn receipt(
     if let Inbound::Receipt { effect, message, receipt } = read(&app, &uri, &headers, body)? {
         let conversation = ConversationId::parse(conversation)
             .map_err(|_| RequestError::Malformed("the address names no conversation"))?;
-        app.accept(conversation, Event::Receipt { effect, message, receipt }).await?;
+        let receipt = Event::Receipt { effect: Some(effect), message, receipt };
+        app.accept(conversation, receipt).await.inspect_err(|_| app.refused_webhook())?;
     }
     Ok(no_reply())
 }
@@ -63,11 +74,7 @@ fn read(
     let twilio = app.twilio.as_ref().ok_or(RequestError::NotFound)?;
     let body = routes::body(body)?;
     let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
-    let inbound = twilio.receive(&Incoming { path, headers, body: &body })?;
-    if inbound == Inbound::UnknownSender {
-        app.count_unknown_sender();
-    }
-    Ok(inbound)
+    twilio.receive(&Incoming { path, headers, body: &body })
 }
 
 fn no_reply() -> Response {

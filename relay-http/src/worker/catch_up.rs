@@ -1,5 +1,5 @@
-//! Takes in what people wrote while no relay was there to hear it: Twilio keeps every message, and each is known by its id, so
-//! that asking for too many changes nothing.
+//! Takes in what Twilio told while no relay was there to hear it: what people wrote, and which of our messages failed. Twilio
+//! keeps every message, and each is known by its id, so that asking for too many changes nothing.
 //!
 //! A relay notes every now and then that relays are there. One that starts after a gap, and one whose store was away, asks for
 //! what came meanwhile.
@@ -8,15 +8,19 @@ use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use relay_core::machine::{Event, Message};
-use relay_core::store::{DEDUPE_KEEP, StoreError};
+use relay_core::id::ConversationId;
+use relay_core::machine::{Event, Receipt};
+use relay_core::store::{DEDUPE_KEEP, Store, StoreError};
 use relay_core::time::Timestamp;
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::channels::twilio::history;
+use crate::channels::twilio::api::Api;
+use crate::channels::twilio::history::{self, Lost, Missed};
 use crate::clock;
 use crate::error::RequestError;
+use crate::identity::Identities;
 
 /// The note that says when relays were there last.
 const NOTE: &str = "heartbeat";
@@ -87,39 +91,80 @@ async fn deaf_since(app: &App) -> Option<Timestamp> {
 async fn catch_up(app: &App, since: Timestamp) -> Result<(), ()> {
     let Some(twilio) = &app.twilio else { return Ok(()) };
     let since = since.max(clock::now() - DEDUPE_KEEP);
-    let (messages, _) = history::inbound(twilio.api(), since).await.map_err(|error| {
-        tracing::warn!(?error, "Twilio can't be asked for what was missed; trying again");
-    })?;
-    let count = messages.len();
+    let not_told = |error| tracing::warn!(?error, "Twilio can't be asked for what was missed; trying again");
+    // First what failed: whoever has written since has opened the channel again.
+    let lost = history::lost(twilio.api(), since).await.map_err(not_told)?;
+    let (missed, _) = history::inbound(twilio.api(), since).await.map_err(not_told)?;
+    let (count, lost_count) = (missed.len(), lost.len());
+    let mut is_complete = true;
+    for lost in lost {
+        is_complete &= done(tell_lost(app, lost).await).is_some();
+    }
     let mut refused = HashSet::new();
-    for message in messages {
-        let from = message.from.clone();
+    for missed in missed {
+        let from = missed.message().from.clone();
         // What somebody wrote next must not be taken in before.
         if refused.contains(&from) {
             continue;
         }
-        match take_in(app, message).await {
-            Ok(true) => drop(app.counts.caught_up.add()),
-            Ok(false) => {}
-            // An operator has to see to it; it holds up nobody else.
-            Err(RequestError::Store(error @ StoreError::Unreadable(_))) => {
-                tracing::error!(%error, "a missed message can't be taken in; see relay admin reconcile");
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a missed message can't be taken in; trying again");
-                refused.insert(from);
-            }
+        match done(take_in(app, twilio.api(), missed).await) {
+            Some(true) => drop(app.counts.caught_up.add()),
+            Some(false) => {}
+            None => drop(refused.insert(from)),
         }
     }
-    if !refused.is_empty() {
+    if !refused.is_empty() || !is_complete {
         return Err(());
     }
     let (caught_up, gap_s) = (app.counts.caught_up.get(), clock::now().since(since).as_secs());
-    tracing::info!(count, caught_up, gap_s, "asked Twilio for what was missed");
+    tracing::info!(count, caught_up, lost_count, gap_s, "asked Twilio for what was missed");
     Ok(())
 }
 
-async fn take_in(app: &App, message: Message) -> Result<bool, RequestError> {
-    let conversation = app.conversation_of(&message.from).await?;
+/// `None` for what is to be tried again.
+fn done(taken: Result<bool, RequestError>) -> Option<bool> {
+    match taken {
+        Ok(is_new) => Some(is_new),
+        // An operator has to see to it; it holds up nobody else.
+        Err(RequestError::Store(error @ StoreError::Unreadable(_))) => {
+            tracing::error!(%error, "what was missed can't be taken in; see relay admin reconcile");
+            Some(false)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "what was missed can't be taken in; trying again");
+            None
+        }
+    }
+}
+
+async fn take_in(app: &App, api: &Api, missed: Missed) -> Result<bool, RequestError> {
+    let Some(conversation) = app.conversation_of(missed.message(), missed.is_named).await? else { return Ok(false) };
+    // Of one that can't be asked for now nothing is known yet.
+    let message =
+        missed.with_files(api).await.map_err(|_| StoreError::Unavailable("its files can't be asked for".into()))?;
     app.take_in(conversation, Event::Message(message)).await
+}
+
+async fn tell_lost(app: &App, lost: Lost) -> Result<bool, RequestError> {
+    let Some((conversation, event)) = lost_event(&*app.store, &app.identities, &app.config.relay_secret, lost).await?
+    else {
+        return Ok(false);
+    };
+    app.take_in(conversation, event).await
+}
+
+/// What a conversation is told of a message that did not arrive; nothing when there is no such conversation.
+pub async fn lost_event(
+    store: &dyn Store,
+    identities: &Identities,
+    secret: &SecretString,
+    Lost { to, message, failure }: Lost,
+) -> Result<Option<(ConversationId, Event)>, StoreError> {
+    let conversation = identities.of_named(store, secret, &to, Some(&to)).await?;
+    // A person may have been forgotten, or the message may be somebody else's who sends with our number.
+    if store.overview(&conversation).await?.is_none() {
+        return Ok(None);
+    }
+    let receipt = Receipt::Failed { failure };
+    Ok(Some((conversation, Event::Receipt { effect: None, message, receipt })))
 }

@@ -12,6 +12,7 @@ use futures::future::join_all;
 use rand::RngExt;
 use relay_core::id::ConversationId;
 use relay_core::store::{Claim, Claimed, Hint, StoreError};
+use relay_core::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,8 @@ struct Finder {
     /// Nothing is done by itself before; while the store does not answer.
     resting_until: Instant,
     rest: Duration,
+    /// When the store answered last.
+    well_at: Option<Timestamp>,
 }
 
 impl Finder {
@@ -81,6 +84,7 @@ impl Finder {
             tidy_at: now + TIDY_INTERVAL.mul_f64(rand::rng().random_range(0.0..1.0)),
             resting_until: now,
             rest: REST_MIN,
+            well_at: None,
         }
     }
 
@@ -129,6 +133,10 @@ impl Finder {
                     is_fed = true;
                     let now = Instant::now();
                     (self.clock_at, self.look_at, self.resting_until) = (now, now, now);
+                    // Another relay may have refused what people wrote meanwhile, and have died since.
+                    if let Some(well_at) = self.well_at {
+                        self.app.deaf_since(well_at);
+                    }
                 }
             }
         }
@@ -145,6 +153,7 @@ impl Finder {
             Ok(due) => due,
             Err(error) => return self.rest(&error),
         };
+        self.well_at = Some(now);
         self.look_at = Instant::now() + spread(SWEEP_INTERVAL);
         if let Some(next) = due.next {
             self.look_at = self.look_at.min(Instant::now() + (next + OTHERS_DELAY).since(clock::now()));

@@ -10,10 +10,11 @@ use relay_core::store::Blob;
 use relay_core::turn::Performance;
 
 use super::say;
-use crate::app::{App, Kept, alias_note};
+use crate::app::{App, Kept};
 use crate::channels::media::{Media, MediaError};
 use crate::clock;
-use crate::vm::{CallError, no_answer};
+use crate::identity;
+use crate::vm::CallError;
 
 /// What came of an effect.
 pub(super) enum Performed {
@@ -34,8 +35,12 @@ pub(super) async fn perform(app: &Arc<App>, performance: &Performance) -> Perfor
     let timeout = performance.queued.effect.timeout(performance.attempt);
     let started = Instant::now();
     let outcome = match tokio::time::timeout(timeout, carry_out(app, performance)).await {
-        Ok(Ok(Outcome::NoAnswer { .. })) | Err(_) => Some(no_answer(started.elapsed())),
+        Ok(Ok(Outcome::NoAnswer { retry_after_ms, .. })) => Some(Outcome::NoAnswer {
+            waited_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            retry_after_ms,
+        }),
         Ok(Ok(outcome)) => Some(outcome),
+        Err(_) => Some(Outcome::no_answer(started.elapsed())),
         Ok(Err(error)) => error.outcome(started.elapsed()),
     };
     log(performance, outcome.as_ref(), started.elapsed());
@@ -62,20 +67,24 @@ async fn carry_out(app: &Arc<App>, performance: &Performance) -> Result<Outcome,
         }
         Effect::Transcribe { message, part, file } => transcribe(app, conversation, message, part, &file).await,
         Effect::Introduce { alias } => {
-            let note = alias_note(&app.conversation(&alias));
+            let note = identity::note(&app.conversation(&alias));
             let kept = app.store.set_note(&note, conversation.as_str()).await;
             kept.map(|()| Outcome::Done).map_err(|_| CallError::NoAnswer)
         }
     }
 }
 
-/// The VM is given the files first; it knows them by their names, so giving them again costs nothing but time.
+/// The VM is given the files first. They may be too many for the time of one try: the next one goes on with those that are
+/// missing.
 async fn start(app: &Arc<App>, performance: &Performance, run: RunId, task: Task) -> Result<Outcome, CallError> {
     if performance.attempt == 1 {
         show_typing(app, &performance.conversation);
     }
     if let Task::Prompt { files, .. } = &task {
         for file in files {
+            if performance.attempt > 1 && app.vm.has(&file.id).await? {
+                continue;
+            }
             let gone = || CallError::Refused {
                 reason: RefusalReason::NotFound,
                 message: "A file of this task is no longer there. Please send it again.".to_owned(),
@@ -126,7 +135,8 @@ async fn fetch_file(
     let Some(channel) = channel else { return refused(MediaError::Gone) };
     let media = match channel.fetch(attachment).await {
         Ok(media) => media,
-        Err(MediaError::NoAnswer) => return Outcome::NoAnswer { waited_ms: 0 },
+        Err(MediaError::NoAnswer(retry_after_ms)) => return Outcome::NoAnswer { waited_ms: 0, retry_after_ms },
+        Err(MediaError::NotAccepted(pause_ms)) => return Outcome::Delayed { pause_ms },
         Err(error) => return refused(error),
     };
     let id = app.blob_id(Kept::File { conversation: &conversation.id, message, part });
@@ -137,7 +147,7 @@ async fn fetch_file(
     let blob = Blob { content_type: "application/octet-stream".to_owned(), bytes: media.bytes.to_vec() };
     match app.store.put_blob(&id, blob, clock::now() + FILE_KEEP).await {
         Ok(()) => Outcome::FileKept { file },
-        Err(_) => Outcome::NoAnswer { waited_ms: 0 },
+        Err(_) => Outcome::NO_ANSWER,
     }
 }
 

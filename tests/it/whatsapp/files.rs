@@ -73,6 +73,42 @@ async fn what_can_not_be_used_is_refused_with_one_clear_line_and_nothing_of_it_i
     assert!(!phone.stack.folder().join("vm/files").read_dir().expect("a folder").any(|_| true));
 }
 
+/// The file waits, whatever keeps it from us, and answers are not held up by it.
+#[tokio::test]
+async fn a_file_is_asked_for_until_it_can_be_had() {
+    let phone = Phone::ready().await;
+    phone.twilio.refuse_file(429, 20429);
+    phone.twilio.refuse_file(503, 20503);
+    phone.twilio.refuse_file(401, 20003);
+    send_file(&phone, "SM1", "image/png", PNG, "build hello.txt like this").await;
+    wait_for("an operator to be told", BOUND, async || {
+        let logs = phone.stack.logs();
+        if logs.contains("Twilio does not accept the credentials") { Ok(()) } else { Err(logs) }
+    })
+    .await;
+    phone.write("SM2", &[("Body", "queue")]).await;
+    phone.reads("Nothing is waiting").await;
+    // Longer than it is waited before Twilio is asked again.
+    wait_for("the agent to have the file", BOUND, async || {
+        let sent = phone.twilio.sent();
+        if sent.iter().any(|sent| sent.body.contains("*approve* opens")) { Ok(()) } else { Err(sent) }
+    })
+    .await;
+    assert!(phone.stack.logs().contains("Twilio accepts the credentials again"));
+}
+
+#[tokio::test]
+async fn a_voice_note_that_nobody_can_listen_to_gets_one_line_and_what_is_with_it_counts() {
+    let phone = Phone::ready().await;
+    let recording = b"OggS\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0OpusHead and more";
+    send_file(&phone, "SM1", "audio/ogg", recording, "").await;
+    phone.reads("I can't listen to voice notes here. Please write it as text.").await;
+    send_file(&phone, "SM2", "audio/ogg", recording, "add what I say to hello.txt").await;
+    phone.reads("your agent is given it as a file").await;
+    phone.reads("*approve* opens").await;
+    assert!(phone.stack.folder().join("vm/files").read_dir().expect("a folder").any(|_| true));
+}
+
 #[tokio::test]
 async fn a_file_that_a_person_sent_is_not_shown_to_anybody_else() {
     let phone = Phone::ready().await;

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use system_tests::fleet::{Fleet, FleetPlan, person};
-use system_tests::process::binary;
+use system_tests::twilio::Receipts;
 use system_tests::wait::{wait_for, wait_until};
-use tokio::process::Command;
 
-use crate::phone::{ACCOUNT, PERSON, Phone, TOKEN};
+use crate::phone::{PERSON, Phone};
 
 const BOUND: Duration = Duration::from_secs(90);
 /// Every relay is away for so long: four times as long as a webhook is tried.
@@ -24,9 +23,15 @@ async fn messages_of_an_outage_are_processed_once() {
         assert_eq!(fleet.write(person, &format!("SM1{at}"), "queue").await, Some(200));
         fleet.reads(person, "Nothing is waiting", BOUND).await;
     }
+    // A message of ours is on its way while the relays die, and nobody hears that it fails.
+    fleet.twilio.set_receipts(Receipts::Silent);
+    fleet.twilio.fail_delivery(&people[0], 30008);
+    assert_eq!(fleet.write(&people[0], "SM1x", "resume 77").await, Some(200));
+    fleet.reads(&people[0], "77", BOUND).await;
     for number in 0..fleet.len() {
         fleet.kill(number).await;
     }
+    fleet.twilio.set_receipts(Receipts::Prompt);
     tokio::time::sleep(OUTAGE / 2).await;
     // A photo that is no longer at Twilio, and one of a stranger, hold nobody up.
     fleet.twilio.hear("SM1g", &people[0], SENDER, "like this", &["MEgone"]);
@@ -64,6 +69,11 @@ async fn messages_of_an_outage_are_processed_once() {
             fleet.twilio.sent().into_iter().filter(|sent| sent.to == *person).map(|sent| sent.body).collect();
         assert_eq!(told.matches("Nothing is waiting").count(), 1, "what was answered is not answered again: {told}");
     }
+    wait_until("what did not arrive to be sent again", BOUND, async || {
+        let sent = fleet.twilio.sent();
+        sent.iter().filter(|sent| sent.to == people[0] && sent.body.contains("77")).count() == 2
+    })
+    .await;
     assert!(fleet.twilio.sent().iter().all(|sent| sent.to != "whatsapp:+19995550000"));
 }
 
@@ -85,26 +95,6 @@ async fn messages_that_the_store_did_not_take_are_processed_once_it_is_back() {
     assert_eq!(fleet.fake_vm.as_ref().expect("a fake VM").runs().len(), 1);
 }
 
-async fn admin(phone: &Phone, args: &[&str]) -> (bool, String) {
-    let output = Command::new(binary("relay"))
-        .arg("admin")
-        .args(args)
-        .env_clear()
-        .env("STATE_STORE", format!("sqlite:{}", phone.stack.database().display()))
-        .env("RELAY_SECRET", system_tests::stack::SECRET)
-        .env("TWILIO_ACCOUNT_SID", ACCOUNT)
-        .env("TWILIO_AUTH_TOKEN", TOKEN)
-        .env("TWILIO_FROM", SENDER)
-        .env("TWILIO_API_URL", phone.twilio.url())
-        .env("TWILIO_CONTENT_URL", phone.twilio.url())
-        .env("ALLOWED_PHONE_NUMBERS", "+15551230000")
-        .output()
-        .await
-        .expect("the relay's program starts");
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    (output.status.success(), text)
-}
-
 #[tokio::test]
 async fn an_operator_takes_in_what_was_missed_erases_a_person_and_makes_the_template() {
     let phone = Phone::ready().await;
@@ -113,7 +103,7 @@ async fn an_operator_takes_in_what_was_missed_erases_a_person_and_makes_the_temp
     phone.reads("Nothing is waiting").await;
     phone.twilio.hear("SM2", PERSON, SENDER, "status", &[]);
     phone.twilio.hear("SM3", "whatsapp:+19995550000", SENDER, "hello", &[]);
-    let (done, told) = admin(&phone, &["reconcile", "--since", "1h"]).await;
+    let (done, told) = phone.admin(&["reconcile", "--since", "1h"]).await;
     assert!(done && told.contains("1 taken in, 1 known already, 1 from people who may not write"), "{told}");
     // A relay looks at what nobody told it of about twice a minute.
     wait_for("the missed message to be answered", BOUND, async || {
@@ -121,18 +111,14 @@ async fn an_operator_takes_in_what_was_missed_erases_a_person_and_makes_the_temp
         if sent.iter().any(|sent| sent.body.contains("Nothing is running")) { Ok(()) } else { Err(sent) }
     })
     .await;
-    let (done, told) = admin(&phone, &["reconcile", "--since", "1h"]).await;
+    let (done, told) = phone.admin(&["reconcile", "--since", "1h"]).await;
     assert!(done && told.contains("0 taken in, 2 known already"), "{told}");
 
-    let (done, told) = admin(&phone, &["twilio-template"]).await;
+    let (done, told) = phone.admin(&["twilio-template"]).await;
     assert!(done && told.starts_with("HX") && phone.twilio.templates().len() == 1, "{told}");
 
-    wait_for("the conversation to be at rest", BOUND, async || match phone.count("held").await {
-        0 => Ok(()),
-        held => Err(held),
-    })
-    .await;
-    let (done, told) = admin(&phone, &["forget", "+15551230000", "--twilio"]).await;
+    phone.at_rest().await;
+    let (done, told) = phone.admin(&["forget", "+15551230000", "--twilio"]).await;
     assert!(done && told.contains("is erased"), "{told}");
     assert_eq!(phone.count("conversations").await, 0);
     let redacted = phone.twilio.redacted();
@@ -142,7 +128,7 @@ async fn an_operator_takes_in_what_was_missed_erases_a_person_and_makes_the_temp
             && !redacted.contains(&"SM3".to_owned()),
         "{redacted:?}"
     );
-    let (done, told) = admin(&phone, &["show", "+15551230000"]).await;
+    let (done, told) = phone.admin(&["show", "+15551230000"]).await;
     assert!(!done && told.contains("there is no conversation"), "{told}");
     // What comes again of an erased person is still known.
     phone.write("SM1", &[("Body", "queue")]).await;

@@ -6,12 +6,15 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::{Account, Sent, media, signature};
+use super::{Account, CALL_TIMEOUT, Sent, media, signature};
 
 /// The code for a person who has to write first.
 const CLOSED: u32 = 63016;
 /// The code for a file that can't be had.
 const NO_MEDIA: u32 = 63019;
+
+/// Twilio does not say how soon it tries again.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// How callbacks come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,29 +35,41 @@ pub enum Receipts {
     Silent,
 }
 
+/// How often a callback is tried again that nobody took, by the "connection overrides" of its address. Without `rp`, only for want
+/// of a connection; that is not told apart here.
+fn tries_more(asked: &str) -> usize {
+    let value = |key: &str| asked.split('&').find_map(|pair| pair.split_once('=').filter(|(name, _)| *name == key));
+    match (value("rc"), value("rp")) {
+        (Some((_, count)), Some((_, "all"))) => count.parse().unwrap_or(0).min(5),
+        _ => 0,
+    }
+}
+
 impl Account {
     /// See to a message that was accepted.
     pub(super) fn follow(self: &Arc<Self>, sent: Sent) {
         let (account, receipts) = (self.clone(), *self.receipts.lock().unwrap_or_else(PoisonError::into_inner));
-        let (closed, template_failure) = {
-            let books = self.books();
-            (books.closed.contains(&sent.to), books.template_failure.filter(|_| !sent.buttons.is_empty()))
+        let (failure, closed, template_failure) = {
+            let mut books = self.books();
+            let failure = books.next_failure.remove(&sent.to);
+            (failure, books.closed.contains(&sent.to), books.template_failure.filter(|_| !sent.buttons.is_empty()))
         };
         tokio::spawn(async move {
-            let mut failed = closed.then_some(CLOSED).or(template_failure);
+            let mut failed = failure.or(closed.then_some(CLOSED)).or(template_failure);
             for url in sent.media_urls.iter().filter(|url| url.starts_with("http://127.0.0.1")) {
                 if !media::is_shown(&account.client, url).await {
                     failed = Some(NO_MEDIA);
                 }
             }
-            account.set_status(&sent.sid, if failed.is_some() { "undelivered" } else { "delivered" });
+            account.settle(&sent.sid, failed);
             account.tell_all(&sent, failed, receipts).await;
         });
     }
 
-    fn set_status(&self, sid: &str, status: &'static str) {
+    fn settle(&self, sid: &str, failed: Option<u32>) {
         if let Some(sent) = self.books().sent.iter_mut().find(|sent| sent.sid == sid) {
-            sent.status = status;
+            sent.status = if failed.is_some() { "undelivered" } else { "delivered" };
+            sent.error_code = failed;
         }
     }
 
@@ -79,7 +94,7 @@ impl Account {
                         (delay_max.mul_f64(chance.random_range(0.0..=0.3)), chance.random_range(0..1_000))
                     };
                     tokio::time::sleep(delay).await;
-                    // Nobody would know of a failure that nobody tells of.
+                    // Of a failure that nobody tells of the list alone would tell.
                     if dice < lost_per_mille && failed.is_none() {
                         continue;
                     }
@@ -109,13 +124,22 @@ impl Account {
             params.extend([("ErrorCode", code.as_str()), ("ErrorMessage", "Twilio could not deliver the message")]);
         }
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&params).finish();
-        let request = self
-            .client
-            .post(url)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("x-twilio-signature", signature(&self.token, url, &params))
-            .body(body);
-        // Nobody there: Twilio does not try again.
-        let _ = request.send().await;
+        // What is asked for behind the address is neither sent nor signed.
+        let (url, asked) = url.split_once('#').unwrap_or((url, ""));
+        let told = async {
+            for _ in 0..=tries_more(asked) {
+                let request = self
+                    .client
+                    .post(url)
+                    .header("content-type", "application/x-www-form-urlencoded")
+                    .header("x-twilio-signature", signature(&self.token, url, &params))
+                    .body(body.clone());
+                if request.send().await.is_ok_and(|answer| answer.status().is_success()) {
+                    return;
+                }
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+        };
+        let _ = tokio::time::timeout(CALL_TIMEOUT, told).await;
     }
 }

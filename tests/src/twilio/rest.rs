@@ -39,6 +39,12 @@ fn date(seconds: u64) -> String {
     format!("{weekday}, {day:02} {month} {year} {:02}:{:02}:{:02} +0000", second / 3_600, second / 60 % 60, second % 60)
 }
 
+/// The day that `seconds` fall on, as lists are asked for it.
+fn day(seconds: u64) -> String {
+    let (year, month, day) = civil(seconds / 86_400);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// The date of a day since the epoch (Howard Hinnant, "chrono-compatible low-level date algorithms").
 fn civil(days: u64) -> (u64, usize, u64) {
     let z = days + 719_468;
@@ -71,7 +77,9 @@ impl Account {
             (&Method::GET, ["", "Messages.json"]) => self.list(request),
             (&Method::POST, ["", "Messages", message]) => self.redact(message.trim_end_matches(".json")),
             (&Method::GET, ["", "Messages", message, "Media.json"]) => self.media_list(message),
-            (&Method::GET, ["", "Messages", _, "Media", name]) => media::redirect(self, request, name),
+            (&Method::GET, ["", "Messages", _, "Media", name]) => {
+                self.file_faults.around((), async { media::redirect(self, request, name) }).await
+            }
             (&Method::DELETE, ["", "Messages", _, "Media", name]) => {
                 let found = self.books().files.remove(name.trim_end_matches(".json")).is_some();
                 if found { server::empty(204) } else { refuse(404, 20404, "The requested resource was not found") }
@@ -144,8 +152,8 @@ impl Account {
             return refuse(429, 20429, "Too many requests");
         }
         let sid = format!("SM{:032x}", self.numbers.fetch_add(1, Ordering::Relaxed));
-        let accepted =
-            Sent { sid, to, from, body, media_urls, buttons, params, by, at: Instant::now(), status: "queued" };
+        let (at, status, error_code) = (Instant::now(), "queued", None);
+        let accepted = Sent { sid, to, from, body, media_urls, buttons, params, by, at, status, error_code };
         let answer = self.as_json(&accepted);
         self.books().sent.push(accepted.clone());
         self.follow(accepted);
@@ -190,7 +198,8 @@ impl Account {
             "sid": sent.sid, "account_sid": self.sid, "api_version": "2010-04-01", "status": sent.status,
             "direction": "outbound-api", "to": sent.to, "from": sent.from, "body": sent.body,
             "num_media": sent.media_urls.len().to_string(), "num_segments": "1",
-            "error_code": null, "error_message": null, "price": null, "price_unit": "USD", "messaging_service_sid": null,
+            "error_code": sent.error_code, "error_message": null, "price": null, "price_unit": "USD",
+            "messaging_service_sid": null,
             "date_created": date(now().saturating_sub(sent.at.elapsed().as_secs())),
             "date_updated": date(now()), "date_sent": null,
             "uri": format!("/2010-04-01/Accounts/{}/Messages/{}.json", self.sid, sent.sid), "subresource_uris": {},
@@ -208,7 +217,7 @@ impl Account {
         })
     }
 
-    /// The newest first, a page at a time, `To` and `From` as they are asked for. Every date asked for is today's.
+    /// The newest first, a page at a time: `To`, `From`, and no older than the day in `DateSent>`, as they are asked for.
     fn list(&self, request: &Received) -> Response {
         let query = request.query_pairs();
         let asked = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -218,7 +227,10 @@ impl Account {
         let sent =
             books.sent.iter().map(|sent| (now().saturating_sub(sent.at.elapsed().as_secs()), self.as_json(sent)));
         let heard = books.heard.iter().map(|heard| (heard.at, self.heard_as_json(heard)));
-        let mut all: Vec<(u64, Value)> = sent.chain(heard).collect();
+        let is_young = |(at, _): &(u64, Value)| {
+            asked("DateSent>").is_none_or(|from| day(*at).as_str() >= from.split('T').next().unwrap_or(from))
+        };
+        let mut all: Vec<(u64, Value)> = sent.chain(heard).filter(is_young).collect();
         all.sort_by_key(|(at, _)| *at);
         let fits = |message: &Value| {
             ["To", "From"]
@@ -307,6 +319,7 @@ mod tests {
     fn dates_are_as_twilio_writes_them() {
         assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 +0000");
         assert_eq!(date(1_795_348_800), "Sun, 22 Nov 2026 12:00:00 +0000");
+        assert_eq!(day(1_795_348_800), "2026-11-22");
         assert_eq!(date(1_709_210_096), "Thu, 29 Feb 2024 12:34:56 +0000");
     }
 }

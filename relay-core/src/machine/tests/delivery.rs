@@ -34,7 +34,7 @@ impl Talk {
     }
 
     fn receipt(&mut self, effect: EffectSeq, sid: &str, receipt: Receipt) {
-        self.feed(Event::Receipt { effect, message: MessageId::parse(sid).unwrap(), receipt });
+        self.feed(Event::Receipt { effect: Some(effect), message: MessageId::parse(sid).unwrap(), receipt });
     }
 
     fn chat_at(&self) -> Option<Timestamp> {

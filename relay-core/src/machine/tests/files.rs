@@ -80,6 +80,16 @@ fn a_voice_note_is_written_down_or_gets_one_line() {
     talk.sends("F1", "", vec![attachment(true)]);
     assert_eq!(talk.text(), text::NO_TRANSCRIPTION);
 
+    let mut talk = Talk::new();
+    talk.sends("F1", "like this", vec![attachment(true)]);
+    assert_eq!(talk.text(), text::VOICE_AS_FILE);
+    talk.settle(Outcome::FileKept { file: file("a") });
+    assert_eq!(
+        talk.prompts(),
+        [Task::Prompt { text: "like this".into(), files: vec![file("a")] }],
+        "what else there is counts"
+    );
+
     let heard = |said: Option<&str>| {
         let mut talk = Talk::new();
         talk.rules.transcription = true;
@@ -101,6 +111,28 @@ fn a_voice_note_is_written_down_or_gets_one_line() {
     for silent in [None, Some("  ")] {
         assert_eq!(heard(silent).texts(), [text::NOT_UNDERSTOOD]);
     }
+}
+
+#[test]
+fn a_file_waits_for_credentials_for_as_long_as_it_takes() {
+    let mut talk = Talk::new();
+    talk.sends("F1", "like this", vec![attachment(false)]);
+    for _ in 0..100 {
+        talk.settle(Outcome::Delayed { pause_ms: 30_000 });
+        talk.wait_s(30);
+    }
+    assert!(talk.texts().is_empty(), "nothing is given up, and answers are not held up");
+    talk.settle(Outcome::FileKept { file: file("a") });
+    assert_eq!(talk.prompts().len(), 1);
+}
+
+#[test]
+fn a_file_is_asked_for_after_the_pause_that_its_provider_asks_for() {
+    let mut talk = Talk::new();
+    talk.sends("F1", "like this", vec![attachment(false)]);
+    talk.settle(Outcome::NoAnswer { waited_ms: 0, retry_after_ms: Some(60_000) });
+    let waits = talk.conversation.ready_at(Lane::Files, &talk.rules).unwrap().since(talk.now);
+    assert_eq!(waits, Duration::from_secs(60));
 }
 
 #[test]

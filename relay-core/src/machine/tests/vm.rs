@@ -27,7 +27,7 @@ fn the_person_hears_of_waking_after_two_and_a_half_seconds_and_once() {
 fn a_refused_connection_is_no_wake_yet() {
     let mut talk = Talk::new();
     talk.hear("fix the bug");
-    talk.settle(Outcome::NoAnswer { waited_ms: 0 });
+    talk.settle(Outcome::NO_ANSWER);
     talk.wait(Duration::from_millis(2_499));
     assert!(talk.texts().is_empty());
     talk.wait(TICK);
@@ -38,7 +38,7 @@ fn a_refused_connection_is_no_wake_yet() {
 fn a_vm_that_answers_in_time_is_not_said_to_be_waking() {
     let mut talk = Talk::new();
     talk.hear("fix the bug");
-    talk.settle(Outcome::NoAnswer { waited_ms: 0 });
+    talk.settle(Outcome::NO_ANSWER);
     talk.wait_s(2);
     talk.settle(Outcome::Done);
     talk.wait_s(60);
@@ -131,7 +131,7 @@ fn a_run_whose_end_was_lost_is_asked_for_again() {
 fn stopping_does_not_wait_behind_a_picture() {
     let mut talk = Talk::working();
     talk.report(VmEvent::Image { name: "a.png".into(), caption: String::new() });
-    talk.settle(Outcome::NoAnswer { waited_ms: 2_500 });
+    talk.settle(Outcome::no_answer(Duration::from_millis(2_500)));
     talk.hear("cancel");
     let stop = talk.outbox.iter().find(|queued| matches!(queued.effect, Effect::CancelRun { .. }));
     let lane = stop.expect("the run is being stopped").effect.lane();

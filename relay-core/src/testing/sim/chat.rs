@@ -149,7 +149,8 @@ impl World {
             let times = if failed { 1 } else { 1 + usize::from(self.percent(5)) };
             for _ in 0..times {
                 if failed || !self.mishap(self.plan.loss_percent) {
-                    let event = Event::Receipt { effect, message: message.clone(), receipt: receipt.clone() };
+                    let event =
+                        Event::Receipt { effect: Some(effect), message: message.clone(), receipt: receipt.clone() };
                     self.after_some(20, 4_000, Happening::Receipt { who, event });
                 }
             }

@@ -84,5 +84,5 @@ impl World {
 }
 
 fn no_answer(waited: Duration) -> Outcome {
-    Outcome::NoAnswer { waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX) }
+    Outcome::no_answer(waited)
 }

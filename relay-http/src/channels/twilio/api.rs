@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc2822;
 use url::Url;
 
 use super::errors::{self, Meaning};
+use crate::clock;
 use crate::config::TwilioConfig;
 use crate::http::read_up_to;
 
@@ -31,8 +32,9 @@ pub struct Api {
 /// Why a call came to nothing.
 #[derive(Debug)]
 pub enum ApiError {
-    /// Nobody answered, or not in a way that can be read: it may have been carried out.
-    NoAnswer,
+    /// Nobody answered, or not in a way that can be read: it may have been carried out. Where something stood in for the answer
+    /// that asked for a pause, that pause.
+    NoAnswer(Option<u64>),
     /// The call never left: nobody listens there.
     NotConnected,
     /// It was refused for now; that long, if it was said.
@@ -84,11 +86,11 @@ impl Api {
         let response = request
             .send()
             .await
-            .map_err(|error| if error.is_connect() { ApiError::NotConnected } else { ApiError::NoAnswer })?;
+            .map_err(|error| if error.is_connect() { ApiError::NotConnected } else { ApiError::NoAnswer(None) })?;
         let status = response.status();
         if status.is_success() {
             self.accepted();
-            return read_up_to(response, ANSWER_BYTES_MAX).await.map_err(|_| ApiError::NoAnswer);
+            return read_up_to(response, ANSWER_BYTES_MAX).await.map_err(|_| ApiError::NoAnswer(None));
         }
         Err(self.refusal(response).await)
     }
@@ -96,7 +98,7 @@ impl Api {
     /// The same, as JSON.
     pub async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ApiError> {
         let body = self.call(request).await?;
-        serde_json::from_slice(&body).map_err(|_| ApiError::NoAnswer)
+        serde_json::from_slice(&body).map_err(|_| ApiError::NoAnswer(None))
     }
 
     /// Why Twilio does not accept our credentials, if it does not.
@@ -104,16 +106,17 @@ impl Api {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn refusal(&self, response: Response) -> ApiError {
+    /// What an answer says that is none of those hoped for.
+    pub(super) async fn refusal(&self, response: Response) -> ApiError {
         let status = response.status();
-        let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let retry_after_ms = seconds.map(|seconds: u64| seconds.saturating_mul(1_000));
+        let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after_ms = asked.and_then(|asked| retry_after_ms(asked, clock::machine()));
         if status == StatusCode::TOO_MANY_REQUESTS {
             return ApiError::Busy(retry_after_ms);
         }
         if status.is_server_error() {
             // It may have been carried out all the same.
-            return ApiError::NoAnswer;
+            return ApiError::NoAnswer(retry_after_ms);
         }
         let body = read_up_to(response, ANSWER_BYTES_MAX).await.unwrap_or_default();
         let code = serde_json::from_slice::<ErrorBody>(&body).ok().and_then(|body| body.code);
@@ -140,11 +143,18 @@ impl Api {
         }
     }
 
-    fn accepted(&self) {
+    /// Twilio has answered as it does to whom it knows.
+    pub(super) fn accepted(&self) {
         if self.refused.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
             tracing::info!("Twilio accepts the credentials again");
         }
     }
+}
+
+/// The pause that `Retry-After` asks for: seconds, or an instant (RFC 9110, section 10.2.3).
+fn retry_after_ms(asked: &str, now: Timestamp) -> Option<u64> {
+    let seconds = asked.trim().parse().ok().map(|seconds: u64| seconds.saturating_mul(1_000));
+    seconds.or_else(|| Some(instant(asked)?.as_millis().saturating_sub(now.as_millis())))
 }
 
 /// The instant that Twilio writes as `Sun, 22 Nov 2026 12:00:00 +0000`.
@@ -168,6 +178,11 @@ mod tests {
     fn instants_and_days_are_twilios() {
         assert_eq!(instant("Sun, 22 Nov 2026 12:00:00 +0000"), Some(Timestamp(1_795_348_800_000)));
         assert_eq!(instant("yesterday"), None);
+        let now = Timestamp(1_795_348_800_000);
+        assert_eq!(retry_after_ms("30", now), Some(30_000));
+        assert_eq!(retry_after_ms("Sun, 22 Nov 2026 12:00:05 GMT", now), Some(5_000));
+        assert_eq!(retry_after_ms("Sun, 22 Nov 2026 11:00:00 GMT", now), Some(0));
+        assert_eq!(retry_after_ms("soon", now), None);
         assert_eq!(day(Timestamp(1_795_348_800_000)), "2026-11-22");
     }
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use relay_core::id::{Address, ChannelKind, MessageId};
 use relay_core::machine::delivery::Delivery;
-use relay_core::machine::{Attachment, Content, Message};
+use relay_core::machine::{Attachment, Content, Failure, Message};
 use relay_core::time::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
 use super::api::{Api, ApiError, day, instant};
-use super::inbound::is_allowed;
-use super::send;
+use super::inbound::{Sender, sender};
+use super::{errors, send};
 use crate::channels::Outgoing;
 
 /// A message in doubt that no known one precedes is looked for this far back.
@@ -21,9 +21,9 @@ const DOUBT_SPAN: Duration = Duration::from_secs(3600);
 /// Twilio's clock and ours may differ by so much, and its instants are whole seconds.
 const CLOCK_SPREAD: Duration = Duration::from_secs(5);
 /// Messages per page; Twilio allows a thousand.
-const PAGE_SIZE: &str = "100";
-/// Pages that are read at most.
-const PAGES_MAX: usize = 100;
+const PAGE_SIZE: &str = "200";
+/// Pages that are read at most; that there were more is logged.
+const PAGES_MAX: usize = 200;
 
 /// A message as Twilio lists it.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,6 +41,8 @@ struct Listed {
     direction: Option<String>,
     #[serde(default)]
     num_media: Option<String>,
+    #[serde(default)]
+    error_code: Option<u32>,
     #[serde(default)]
     date_created: Option<String>,
     #[serde(default)]
@@ -71,6 +73,10 @@ impl Listed {
         self.date_created.as_deref().or(self.date_sent.as_deref()).and_then(instant)
     }
 
+    fn failed(&self) -> bool {
+        matches!(self.status.as_deref(), Some("failed" | "undelivered" | "canceled"))
+    }
+
     fn has_media(&self) -> bool {
         !matches!(self.num_media.as_deref(), None | Some("" | "0"))
     }
@@ -88,11 +94,10 @@ pub(super) async fn find(
     let since = before.filter(|since| *since > Timestamp::default()).unwrap_or(now - DOUBT_SPAN) - CLOCK_SPREAD;
     let body = send::body(outgoing);
     let is_it = |listed: &Listed| {
-        let failed = matches!(listed.status.as_deref(), Some("failed" | "undelivered" | "canceled"));
         let is_known = MessageId::parse(listed.sid.as_str()).is_ok_and(|sid| delivery.knows(&sid));
         let young = listed.at().is_none_or(|at| at >= since);
         let same = listed.body.as_deref().unwrap_or_default().trim() == body.trim();
-        young && same && !failed && !is_known && listed.has_media() == outgoing.picture.is_some()
+        young && same && !listed.failed() && !is_known && listed.has_media() == outgoing.picture.is_some()
     };
     let query = [("To", outgoing.to.name.as_str()), ("From", &api.config.from), ("DateSent>", &day(since))];
     // The newest come first, and there were few since the last one known.
@@ -107,35 +112,74 @@ pub(super) async fn find(
         .and_then(|listed| MessageId::parse(listed.sid.as_str()).ok()))
 }
 
-/// What people who may write wrote to us since then, in order, and how many messages others wrote.
-pub async fn inbound(api: &Api, since: Timestamp) -> Result<(Vec<Message>, usize), ApiError> {
-    let since = since - CLOCK_SPREAD;
-    let query = vec![("To", api.config.from.clone()), ("DateSent>", day(since))];
-    let mut listed = all(api, &query).await?;
-    listed
-        .retain(|message| message.direction.as_deref() == Some("inbound") && message.at().is_none_or(|at| at >= since));
+/// A message that somebody wrote to us.
+pub struct Missed {
+    /// What is known of it before its files are asked for.
+    message: Message,
+    has_files: bool,
+    /// Whether its sender is named among those who may write; if not, they may be known by another name.
+    pub is_named: bool,
+}
+
+impl Missed {
+    /// Who wrote, and what without its files.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// All of it.
+    pub async fn with_files(self, api: &Api) -> Result<Message, ApiError> {
+        let Self { mut message, has_files, .. } = self;
+        if let (true, Content::Text { text }) = (has_files, &message.content) {
+            let (text, files) = (text.clone(), attachments(api, message.id.as_str()).await?);
+            message.content = Content::Files { text, files };
+        }
+        Ok(message)
+    }
+}
+
+/// What was written to us since then, in order, and how many messages came from people who may not write.
+pub async fn inbound(api: &Api, since: Timestamp) -> Result<(Vec<Missed>, usize), ApiError> {
+    let mut listed = all(api, ("To", &api.config.from), Some(since)).await?;
+    listed.retain(|message| message.direction.as_deref() == Some("inbound"));
     // The newest come first.
     listed.reverse();
     listed.sort_by_key(Listed::at);
     let (mut messages, mut strangers) = (Vec::new(), 0);
-    for message in listed {
-        let (Some(from), Ok(id)) = (message.from.clone(), MessageId::parse(message.sid.as_str())) else { continue };
-        if !is_allowed(&from, &api.config.allowed) {
+    for listed in listed {
+        let (Some(from), Ok(id)) = (listed.from.as_deref(), MessageId::parse(listed.sid.as_str())) else { continue };
+        let Some(Sender { address, alias, is_named }) = sender(from, "", "", &api.config.allowed) else {
             strangers += 1;
             continue;
-        }
-        let sent_at = message.at();
-        let text = message.body.clone().unwrap_or_default();
-        let content = if message.has_media() {
-            let files = attachments(api, &message.sid).await?;
-            Content::Files { text, files }
-        } else {
-            Content::Text { text }
         };
-        let from = Address { channel: ChannelKind::Twilio, name: from };
-        messages.push(Message { sent_at, ..Message::new(id, from, content) });
+        let (sent_at, has_files) = (listed.at(), listed.has_media());
+        let content = Content::Text { text: listed.body.unwrap_or_default() };
+        let message = Message { sent_at, alias, ..Message::new(id, address, content) };
+        messages.push(Missed { message, has_files, is_named });
     }
     Ok((messages, strangers))
+}
+
+/// A message of ours that did not arrive.
+pub struct Lost {
+    /// For whom it was.
+    pub to: Address,
+    /// Twilio's name for it.
+    pub message: MessageId,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// What of all that we sent since then did not arrive. It was told, but perhaps to nobody.
+pub async fn lost(api: &Api, since: Timestamp) -> Result<Vec<Lost>, ApiError> {
+    let listed = all(api, ("From", &api.config.from), Some(since)).await?;
+    let ours = |listed: &Listed| listed.failed() && listed.direction.as_deref() != Some("inbound");
+    let lost = |listed: Listed| {
+        let to = Address { channel: ChannelKind::Twilio, name: listed.to? };
+        let message = MessageId::parse(listed.sid).ok()?;
+        Some(Lost { to, message, failure: errors::failure(listed.error_code) })
+    };
+    Ok(listed.into_iter().filter(ours).filter_map(lost).collect())
 }
 
 /// The files of a message. Where they were deleted, the one that is asked for instead says so when it is fetched.
@@ -160,8 +204,8 @@ async fn attachments(api: &Api, sid: &str) -> Result<Vec<Attachment>, ApiError> 
 
 /// Erase the words and the files of every message from and to a person; how many messages there were.
 pub async fn redact(api: &Api, person: &str) -> Result<usize, ApiError> {
-    let mut listed = all(api, &[("To", person.to_owned())]).await?;
-    listed.extend(all(api, &[("From", person.to_owned())]).await?);
+    let mut listed = all(api, ("To", person), None).await?;
+    listed.extend(all(api, ("From", person), None).await?);
     for message in &listed {
         let ours = message.to.as_deref() == Some(person) || message.from.as_deref() == Some(person);
         if !ours {
@@ -186,17 +230,27 @@ fn list(api: &Api) -> Url {
     api.account("/Messages.json")
 }
 
-/// Every page of a list.
-async fn all(api: &Api, query: &[(&str, String)]) -> Result<Vec<Listed>, ApiError> {
+/// Every message of a list that is no older than `since`. The newest come first.
+async fn all(api: &Api, (side, name): (&str, &str), since: Option<Timestamp>) -> Result<Vec<Listed>, ApiError> {
+    let since = since.map(|since| since - CLOCK_SPREAD);
+    let mut query = vec![(side, name.to_owned()), ("PageSize", PAGE_SIZE.to_owned())];
+    query.extend(since.map(|since| ("DateSent>", day(since))));
+    let is_young = |listed: &Listed| since.is_none_or(|since| listed.at().is_none_or(|at| at >= since));
     let mut messages = Vec::new();
-    let mut page: Page =
-        api.json(api.request(Method::GET, list(api)).query(query).query(&[("PageSize", PAGE_SIZE)])).await?;
-    for _ in 1..PAGES_MAX {
-        messages.append(&mut page.messages);
+    let mut request = api.request(Method::GET, list(api)).query(&query);
+    for _ in 0..PAGES_MAX {
+        let page: Page = api.json(request).await?;
+        let was_empty = page.messages.is_empty();
+        let before = messages.len();
+        messages.extend(page.messages.into_iter().filter(is_young));
         let Some(next) = page.next_page_uri.filter(|next| next.starts_with('/')) else { return Ok(messages) };
-        let url = api.config.api_url.join(&next).map_err(|_| ApiError::NoAnswer)?;
-        page = api.json(api.request(Method::GET, url)).await?;
+        // Of what is older than asked for, a page may have the rest of a day.
+        if !was_empty && messages.len() == before {
+            return Ok(messages);
+        }
+        let url = api.config.api_url.join(&next).map_err(|_| ApiError::NoAnswer(None))?;
+        request = api.request(Method::GET, url);
     }
-    messages.append(&mut page.messages);
+    tracing::warn!(count = messages.len(), "Twilio lists more messages than are looked at; the oldest are left out");
     Ok(messages)
 }

@@ -26,22 +26,41 @@ pub fn parse(path: &str, params: &[(String, String)], allowed: &HashSet<String>)
         return Err("From is missing");
     }
     let id = MessageId::parse(param("MessageSid")).map_err(|_| "MessageSid is missing or malformed")?;
-    let (name, alias) = names(from, param("WaId"), param("ExternalUserId"));
-    if ![from, param("ExternalUserId"), &name].into_iter().any(|who| is_allowed(who, allowed)) {
-        return Ok(Inbound::UnknownSender);
-    }
-    let alias = alias.map(|name| Address { channel: ChannelKind::Twilio, name });
-    let message = Message::new(id, Address { channel: ChannelKind::Twilio, name }, content(&param));
-    Ok(Inbound::Message(Box::new(Message { alias, ..message })))
+    let sender = sender(from, param("WaId"), param("ExternalUserId"), allowed);
+    let Some(Sender { address, alias, is_named }) = sender else { return Ok(Inbound::UnknownSender) };
+    let message = Box::new(Message { alias, ..Message::new(id, address, content(&param)) });
+    Ok(if is_named { Inbound::Message(message) } else { Inbound::Unnamed(message) })
+}
+
+/// Who has written.
+pub(super) struct Sender {
+    /// Where they are reached.
+    pub(super) address: Address,
+    /// Their scoped name, where it is known.
+    pub(super) alias: Option<Address>,
+    /// Whether they are named among those who may write; if not, they may be known by their scoped name.
+    pub(super) is_named: bool,
+}
+
+/// Who is called so; `None` for somebody who may not write.
+pub(super) fn sender(from: &str, wa_id: &str, external: &str, allowed: &HashSet<String>) -> Option<Sender> {
+    let (name, alias) = names(from, wa_id, external);
+    let is_named = [from, external, &name].into_iter().any(|who| is_allowed(who, allowed));
+    // A phone number that is shown and not named is a stranger's.
+    (is_named || is_scoped(&name)).then(|| Sender { address: address(name), alias: alias.map(address), is_named })
+}
+
+fn address(name: String) -> Address {
+    Address { channel: ChannelKind::Twilio, name }
 }
 
 /// Whether this person may write.
-pub fn is_allowed(who: &str, allowed: &HashSet<String>) -> bool {
+fn is_allowed(who: &str, allowed: &HashSet<String>) -> bool {
     !who.is_empty() && allowed.contains(bare(who))
 }
 
 /// Whether this is a business-scoped name, `whatsapp:US.abc`, which says nothing of a phone number.
-pub fn is_scoped(name: &str) -> bool {
+fn is_scoped(name: &str) -> bool {
     let name = bare(name).as_bytes();
     name.len() > 3 && name[..2].iter().all(u8::is_ascii_alphabetic) && name[2] == b'.'
 }
@@ -53,8 +72,8 @@ fn names(from: &str, wa_id: &str, external: &str) -> (String, Option<String>) {
     let scoped = [from, external].into_iter().find(|name| is_scoped(name));
     match scoped {
         Some(scoped) if is_scoped(from) && is_number => (format!("whatsapp:+{wa_id}"), Some(scoped.to_owned())),
-        Some(scoped) if !is_scoped(from) => (from.to_owned(), Some(scoped.to_owned())),
-        _ => (from.to_owned(), None),
+        Some(scoped) => (from.to_owned(), Some(scoped.to_owned())),
+        None => (from.to_owned(), None),
     }
 }
 
@@ -174,6 +193,8 @@ mod tests {
         assert!(matches!(named, Inbound::Message(_)), "who is named by number may write under another name");
         assert_eq!(from("whatsapp:+155512300001", ""), Inbound::UnknownSender);
         assert_eq!(from("whatsapp:", ""), Inbound::UnknownSender);
+        assert_eq!(from("whatsapp:+15559999999", "whatsapp:US.xyz"), Inbound::UnknownSender);
+        assert!(matches!(from("whatsapp:US.xyz", "whatsapp:US.xyz"), Inbound::Unnamed(_)), "they may be known");
     }
 
     #[test]
@@ -182,9 +203,9 @@ mod tests {
             ("whatsapp:+1555", "1555", "", "whatsapp:+1555", None),
             ("whatsapp:+1555", "1555", "whatsapp:US.abc", "whatsapp:+1555", Some("whatsapp:US.abc")),
             ("whatsapp:US.abc", "1555", "whatsapp:US.abc", "whatsapp:+1555", Some("whatsapp:US.abc")),
-            ("whatsapp:US.abc", "", "whatsapp:US.abc", "whatsapp:US.abc", None),
+            ("whatsapp:US.abc", "", "whatsapp:US.abc", "whatsapp:US.abc", Some("whatsapp:US.abc")),
             ("whatsapp:+1555", "1555", "nonsense", "whatsapp:+1555", None),
-            ("whatsapp:US.abc", "../x", "", "whatsapp:US.abc", None),
+            ("whatsapp:US.abc", "../x", "", "whatsapp:US.abc", Some("whatsapp:US.abc")),
         ] {
             assert_eq!(
                 names(from, wa_id, external),

@@ -3,7 +3,9 @@
 use reqwest::{Method, Response, StatusCode, header};
 use url::Url;
 
-use super::api::Api;
+use super::api::{Api, ApiError};
+use super::errors::Meaning;
+use super::send::CREDENTIALS_PAUSE_MS;
 use crate::channels::media::{Media, MediaError};
 use crate::http::{ReadError, read_up_to};
 use relay_core::protocol::FILE_BYTES_MAX;
@@ -14,30 +16,45 @@ pub(super) async fn fetch(api: &Api, source: &str) -> Result<Media, MediaError> 
     if url.origin() != api.config.api_url.origin() {
         return Err(MediaError::ElsewhereNotAllowed);
     }
-    let answer = api.request(Method::GET, url).send().await.map_err(|_| MediaError::NoAnswer)?;
-    let answer = match moved_to(&answer) {
-        None => answer,
-        Some(there) => {
+    let no_answer = |_| MediaError::NoAnswer(None);
+    let answer = api.request(Method::GET, url).send().await.map_err(no_answer)?;
+    let answer = match (moved_to(&answer), answer.status()) {
+        (Some(there), _) => {
+            api.accepted();
             // One step, to Twilio's own hosts, and without the credentials, which are none of theirs.
             let there = there.filter(|there| is_allowed(there, &api.config.media_hosts));
             let there = there.ok_or(MediaError::ElsewhereNotAllowed)?;
-            api.anonymous(there).send().await.map_err(|_| MediaError::NoAnswer)?
+            api.anonymous(there).send().await.map_err(no_answer)?
         }
+        (None, StatusCode::NOT_FOUND | StatusCode::GONE) => return Err(MediaError::Gone),
+        (None, status) if status.is_client_error() || status.is_server_error() => {
+            return Err(refusal(api.refusal(answer).await));
+        }
+        (None, _) => answer,
     };
     match answer.status() {
         status if status.is_success() => {}
         StatusCode::NOT_FOUND | StatusCode::GONE => return Err(MediaError::Gone),
         status if status.is_redirection() => return Err(MediaError::ElsewhereNotAllowed),
-        _ => return Err(MediaError::NoAnswer),
+        // Where we were sent, an address is good for a while only: the next try is given a new one.
+        _ => return Err(MediaError::NoAnswer(None)),
     }
     if answer.content_length().is_some_and(|length| length > FILE_BYTES_MAX as u64) {
         return Err(MediaError::TooLarge);
     }
     let bytes = read_up_to(answer, FILE_BYTES_MAX).await.map_err(|error| match error {
-        ReadError::Broken => MediaError::NoAnswer,
+        ReadError::Broken => MediaError::NoAnswer(None),
         ReadError::TooLarge => MediaError::TooLarge,
     })?;
     Media::of(bytes)
+}
+
+fn refusal(error: ApiError) -> MediaError {
+    match error {
+        ApiError::Busy(retry_after_ms) | ApiError::NoAnswer(retry_after_ms) => MediaError::NoAnswer(retry_after_ms),
+        ApiError::Refused { meaning: Meaning::Credentials, .. } => MediaError::NotAccepted(CREDENTIALS_PAUSE_MS),
+        ApiError::NotConnected | ApiError::Refused { .. } => MediaError::NoAnswer(None),
+    }
 }
 
 /// Where the answer says that the file is, if it says so; nothing inside when that is no address.

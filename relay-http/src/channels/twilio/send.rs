@@ -10,8 +10,11 @@ use super::errors::{self, Meaning};
 use super::template::Template;
 use crate::channels::Outgoing;
 
-/// While Twilio does not accept us, messages wait so long between two looks.
-const CREDENTIALS_PAUSE_MS: u64 = 30_000;
+/// While Twilio does not accept us, what needs it waits so long between two looks.
+pub(super) const CREDENTIALS_PAUSE_MS: u64 = 30_000;
+
+/// Has Twilio tell again what nobody took, for as long as it tries at all (Twilio docs, "Webhooks connection overrides").
+pub(super) const TELL_AGAIN: &str = "#rc=5&rp=all";
 
 /// What Twilio answers to a message that it takes.
 #[derive(Deserialize)]
@@ -42,7 +45,7 @@ fn address_form(api: &Api, public_url: &str, message: &Outgoing<'_>) -> Form {
     vec![
         ("To", message.to.name.clone()),
         ("From", api.config.from.clone()),
-        ("StatusCallback", format!("{public_url}/receipt/{}/{}", message.conversation, message.effect.0)),
+        ("StatusCallback", format!("{public_url}/receipt/{}/{}{TELL_AGAIN}", message.conversation, message.effect.0)),
     ]
 }
 
@@ -81,7 +84,8 @@ pub(super) fn not_now(error: ApiError) -> Outcome {
     match error {
         ApiError::Busy(retry_after_ms) => Outcome::busy(retry_after_ms),
         ApiError::Refused { meaning: Meaning::Credentials, .. } => Outcome::Delayed { pause_ms: CREDENTIALS_PAUSE_MS },
-        _ => Outcome::NoAnswer { waited_ms: 0 },
+        ApiError::NoAnswer(retry_after_ms) => Outcome::NoAnswer { waited_ms: 0, retry_after_ms },
+        ApiError::NotConnected | ApiError::Refused { .. } => Outcome::NO_ANSWER,
     }
 }
 
@@ -89,9 +93,9 @@ fn outcome(answer: Result<Created, ApiError>) -> Outcome {
     match answer {
         Ok(created) => match MessageId::parse(created.sid) {
             Ok(message) => Outcome::Sent { message },
-            Err(_) => Outcome::NoAnswer { waited_ms: 0 },
+            Err(_) => Outcome::NO_ANSWER,
         },
-        Err(ApiError::NoAnswer) => Outcome::NoAnswer { waited_ms: 0 },
+        Err(ApiError::NoAnswer(retry_after_ms)) => Outcome::NoAnswer { waited_ms: 0, retry_after_ms },
         Err(ApiError::NotConnected) => Outcome::busy(None),
         Err(ApiError::Busy(retry_after_ms)) => Outcome::busy(retry_after_ms),
         Err(ApiError::Refused { meaning: Meaning::Credentials, .. }) => {
