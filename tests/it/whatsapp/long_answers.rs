@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use fantoccini::Locator;
+use relay_core::id::{Address, ChannelKind};
+use relay_core::store::Store;
+use relay_core::store::sqlite::SqliteStore;
+use serde_json::json;
 use system_tests::browser::Browser;
 use system_tests::fake_vm::{ESSAY, FakeVm, Reports};
 use system_tests::fleet::{Fleet, FleetPlan, person};
@@ -59,4 +63,37 @@ async fn the_same_answer_reads_well_in_the_console() {
     let page = wait_for("the log", BOUND, async || browser.client().source().await).await;
     assert!(page.contains("How the login works now") && !page.contains("```"), "markup is shown, not told");
     browser.screenshot("long-answer-console-360").await;
+}
+
+/// The messages of the snapshot, as a phone would show them: each in a bubble of its own.
+#[tokio::test]
+async fn the_messages_of_a_long_answer_are_photographed_in_the_console() {
+    let messages = include_str!("../../../relay-core/tests/fixtures/long_answer.messages.txt");
+    let stack = Stack::start(Plan::default()).await;
+    let address = Address { channel: ChannelKind::Console, name: "console:main".to_owned() };
+    let conversation = address.conversation(SECRET.as_bytes());
+    let store = SqliteStore::open(&stack.database()).expect("the relay's store");
+    let texts: Vec<&str> = messages.trim_end().split("\n======\n").collect();
+    for (at, text) in texts.iter().enumerate() {
+        let entry = json!({"from": "relay", "text": text}).to_string();
+        store.append_feed(&conversation, &format!("message:{at}"), &entry).await.expect("an entry");
+    }
+    let browser = Browser::start().await;
+    browser.client().goto(&format!("{}/console", stack.relay_url())).await.expect("the page opens");
+    wait_until("both messages to be shown", BOUND, async || {
+        browser
+            .client()
+            .find_all(Locator::Css("article.from-relay"))
+            .await
+            .is_ok_and(|shown| shown.len() == texts.len())
+    })
+    .await;
+    for (number, bubble) in
+        (1..).zip(browser.client().find_all(Locator::Css("article.from-relay")).await.expect("bubbles"))
+    {
+        let look = "arguments[0].scrollIntoView({block: 'start'})";
+        let bubble = serde_json::to_value(bubble).expect("an element");
+        browser.client().execute(look, vec![bubble]).await.expect("a script runs");
+        browser.screenshot(&format!("long-answer-message-{number}-360")).await;
+    }
 }

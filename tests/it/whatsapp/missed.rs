@@ -6,12 +6,11 @@ use system_tests::fleet::{Fleet, FleetPlan, person};
 use system_tests::twilio::Receipts;
 use system_tests::wait::{wait_for, wait_until};
 
-use crate::phone::{PERSON, Phone};
+use crate::phone::{PERSON, Phone, SENDER};
 
 const BOUND: Duration = Duration::from_secs(90);
 /// Every relay is away for so long: four times as long as a webhook is tried.
 const OUTAGE: Duration = Duration::from_secs(60);
-const SENDER: &str = "whatsapp:+14155238886";
 
 /// Every relay is down for longer than a webhook is tried; what was written meanwhile is known to Twilio alone.
 #[tokio::test]

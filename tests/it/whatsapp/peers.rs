@@ -10,9 +10,7 @@ use system_tests::stack::{BOUND, free_address};
 use system_tests::twilio::FakeTwilio;
 use system_tests::wait::{wait_for, wait_until};
 
-use crate::phone::{ACCOUNT, PERSON, Phone, TOKEN};
-
-const SENDER: &str = "whatsapp:+14155238886";
+use crate::phone::{ACCOUNT, PERSON, Phone, SENDER, TOKEN};
 
 #[tokio::test]
 async fn the_fake_is_twilio_enough_for_twilios_own_client() {
@@ -33,6 +31,32 @@ async fn the_fake_is_twilio_enough_for_twilios_own_client() {
             "redacted": "",
         })
     );
+}
+
+/// The same calls to an emulator by others, as far as it goes: it has no limit of characters and no templates.
+#[tokio::test]
+async fn the_fake_answers_as_somebody_elses_twilio_does() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (port, seed) = (free_address().port(), folder.path().join("emulate.json"));
+    std::fs::write(&seed, account("http://127.0.0.1:9/nobody").to_string()).expect("a file is written");
+    let _emulator = emulate(port, &seed).await;
+    let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
+    let theirs = client_by_twilio(&format!("http://127.0.0.1:{port}"), ACCOUNT, TOKEN).await;
+    let ours = client_by_twilio(&twilio.url(), ACCOUNT, TOKEN).await;
+    for what in ["created", "wrong_token", "dated", "redacted"] {
+        assert_eq!(ours[what], theirs[what], "{what}");
+    }
+    for newest in 0..3 {
+        assert_eq!(ours["listed"][newest], theirs["listed"][newest]);
+    }
+}
+
+/// The emulator's settings: our account and number, and where its webhooks go.
+fn account(webhook_url: &str) -> Value {
+    json!({"twilio": {
+        "account": {"sid": ACCOUNT, "auth_token": TOKEN},
+        "phone_numbers": [{"phone_number": SENDER, "sms_url": webhook_url, "sms_method": "POST"}],
+    }})
 }
 
 /// Prism answers a request that Twilio's description does not allow by itself, and so nothing would arrive.
@@ -93,11 +117,7 @@ async fn the_relay_talks_with_somebody_elses_twilio() {
     let front = without_overrides(base.clone()).await;
     let phone = Phone::ready_with(|plan| plan.relay("TWILIO_API_URL", front.url())).await;
     let seed = phone.stack.folder().join("emulate.json");
-    let config = json!({"twilio": {
-        "account": {"sid": ACCOUNT, "auth_token": TOKEN},
-        "phone_numbers": [{"phone_number": SENDER, "sms_url": phone.webhook_url(), "sms_method": "POST"}],
-    }});
-    std::fs::write(&seed, config.to_string()).expect("a file is written");
+    std::fs::write(&seed, account(&phone.webhook_url()).to_string()).expect("a file is written");
     let _emulator = emulate(emulator_port, &seed).await;
     let client = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a plain client");
     let inbound = |body: &'static str| {
