@@ -13,6 +13,8 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::supervise::confinement::{AgentUser, Confinement, memory_share};
+use crate::supervise::egress::AllowList;
+use crate::supervise::sandbox::Network;
 
 /// This process's own environment. The secrets in it stay readable to whoever may read this process, which `main` leaves to
 /// root alone: they cannot be removed safely from a running program. Child processes get an environment of their own, without them.
@@ -42,6 +44,8 @@ pub struct Config {
     pub driver: DriverConfig,
     /// How the agent is confined. `AGENT_UID`, `AGENT_GID`, `AGENT_MEMORY_MAX_MB`, `AGENT_PROCESSES_MAX`.
     pub confinement: Confinement,
+    /// What of the machine the agent sees. `AGENT_SANDBOX`, `AGENT_NETWORK`, `AGENT_HOSTS`.
+    pub sandbox: SandboxConfig,
     /// The agent's search path for programs. `PATH`.
     pub search_path: OsString,
     /// How to open pull requests; only branches are pushed when absent.
@@ -95,6 +99,17 @@ pub enum DriverConfig {
     Demo,
 }
 
+/// What of the machine an agent sees.
+#[derive(Debug)]
+pub struct SandboxConfig {
+    /// Whether it is put into a sandbox. `AGENT_SANDBOX`: `on`, where one can be had, or `off`.
+    pub is_wanted: bool,
+    /// Its network. `AGENT_NETWORK`: `listed` or `open`.
+    pub network: Network,
+    /// The hosts that it reaches, beside registries of packages. `AGENT_HOSTS`, with commas.
+    pub allowed: AllowList,
+}
+
 /// How to reach GitHub.
 #[derive(Debug)]
 pub struct GitHubConfig {
@@ -137,6 +152,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let images_dir = reader.value("IMAGES_DIR").map_or_else(|| data_dir.join("images"), PathBuf::from);
     let driver = driver(reader);
     let confinement = confinement(reader);
+    let sandbox = sandbox(reader);
     let github = github(reader);
     let idle_timeout = reader.millis("IDLE_TIMEOUT_MS", Duration::ZERO);
     let run_timeout = reader.millis("RUN_TIMEOUT_MS", RUN_TIMEOUT);
@@ -149,6 +165,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
         images_dir,
         driver: driver?,
         confinement: confinement?,
+        sandbox: sandbox?,
         search_path: reader.value("PATH").unwrap_or_else(|| SEARCH_PATH.to_owned()).into(),
         github: github?,
         repo_url: reader.value("REPO_URL"),
@@ -228,6 +245,27 @@ fn confinement(reader: &mut Reader) -> Option<Confinement> {
     Some(Confinement { user: user?, memory_bytes_max, processes_max })
 }
 
+fn sandbox(reader: &mut Reader) -> Option<SandboxConfig> {
+    let is_wanted = match reader.value("AGENT_SANDBOX").as_deref() {
+        None | Some("on") => Some(true),
+        Some("off") => Some(false),
+        Some(_) => reader.fault("AGENT_SANDBOX", "is neither on nor off"),
+    };
+    let network = match reader.value("AGENT_NETWORK").as_deref() {
+        None | Some("listed") => Some(Network::Listed),
+        Some("open") => Some(Network::Open),
+        Some(_) => reader.fault("AGENT_NETWORK", "is neither listed nor open"),
+    };
+    let hosts: Vec<String> = reader.value("AGENT_HOSTS").map_or_else(Vec::new, |hosts| {
+        hosts.split(',').map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).collect()
+    });
+    let allowed = match AllowList::new(&hosts) {
+        Ok(allowed) => Some(allowed),
+        Err(host) => reader.fault("AGENT_HOSTS", format!("{host:?} is no host: name, name:port or *.name")),
+    };
+    Some(SandboxConfig { is_wanted: is_wanted?, network: network?, allowed: allowed? })
+}
+
 /// Nothing: a fault. Nothing inside: no token.
 fn github(reader: &mut Reader) -> Option<Option<GitHubConfig>> {
     let api_url = reader.url("GITHUB_API_URL", Some(GITHUB_API_URL));
@@ -275,6 +313,9 @@ mod tests {
             ("MAX_TURNS", "many"),
             ("MAX_BUDGET_USD", "0"),
             ("AGENT_UID", "0"),
+            ("AGENT_SANDBOX", "maybe"),
+            ("AGENT_NETWORK", "none"),
+            ("AGENT_HOSTS", "example.com,https://example.com"),
             ("GITHUB_API_URL", "nowhere"),
             ("RUN_TIMEOUT_MS", "-1"),
         ]);
@@ -287,6 +328,9 @@ mod tests {
             "MAX_BUDGET_USD",
             "AGENT_DRIVER",
             "AGENT_UID",
+            "AGENT_SANDBOX",
+            "AGENT_NETWORK",
+            "AGENT_HOSTS",
             "GITHUB_API_URL",
             "RUN_TIMEOUT_MS",
         ];

@@ -29,6 +29,8 @@ pub struct Job {
     pub worktree: PathBuf,
     /// The agent session to go on with, as an earlier job reported it.
     pub session: Option<String>,
+    /// What else of the volume the agent may read: what git knows, the files.
+    pub readable: Vec<PathBuf>,
     /// The file that the agent's supervisor keeps locked.
     pub lock: PathBuf,
 }

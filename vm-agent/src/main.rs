@@ -1,4 +1,5 @@
-//! `vm-agent` serves; `vm-agent supervise …` is what it starts for each run (see `vm_agent::supervise`).
+//! `vm-agent` serves; `vm-agent supervise …` is what it starts for each run, and `vm-agent inside …` what begins in the run's sandbox
+//! (see `vm_agent::supervise`).
 
 use std::io;
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tracing_subscriber::EnvFilter;
 use vm_agent::config::{Config, ProcessEnvironment};
 use vm_agent::server;
+use vm_agent::supervise::inside::{self, INSIDE};
 use vm_agent::supervise::{SUPERVISE, supervisor};
 
 /// `EX_USAGE` of sysexits.h: the configuration has to be changed first.
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     match args.next() {
         Some(word) if word == SUPERVISE => supervisor::main(args),
+        Some(word) if word == INSIDE => inside::main(args),
         Some(_) => usage(),
         None => serve(),
     }

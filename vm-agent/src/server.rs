@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, DriverConfig, EventsConfig, GitHubConfig};
+use crate::config::{Config, DriverConfig, EventsConfig, GitHubConfig, SandboxConfig};
 use crate::driver::AgentDriver;
 use crate::driver::claude::{Claude, Settings};
 use crate::driver::demo::Demo;
@@ -23,6 +23,7 @@ use crate::repositories::Repositories;
 use crate::routes::{App, LastRequest, router};
 use crate::runs::{Runs, Surroundings};
 use crate::supervise::Supervision;
+use crate::supervise::sandbox::{Network, Sandbox};
 use crate::uploads::Uploads;
 
 /// How often an idle process looks at the time.
@@ -36,7 +37,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind(config.bind).await.with_context(|| format!("cannot listen on {}", config.bind))?;
-    let runs = open_runs(&config)?;
+    let (runs, isolation) = open_runs(&config)?;
     let reporter = Reporter::new(runs.clone(), outlet(&config)?);
     let fences = Fences::open(config.data_dir.join("fences.json")).context("cannot read the fences")?;
     let last_request = LastRequest::now();
@@ -46,7 +47,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         fences,
         secret: config.secret,
         data_dir: config.data_dir,
-        isolation: config.confinement.in_words(),
+        isolation,
         last_request,
     });
 
@@ -73,14 +74,21 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_runs(config: &Config) -> anyhow::Result<Runs> {
+/// The runs, and how their agents are isolated, in words.
+fn open_runs(config: &Config) -> anyhow::Result<(Runs, String)> {
     files::private_directory(&config.data_dir).context("cannot make DATA_DIR")?;
     let agent = config.confinement.user;
     match agent {
         Some(_) => files::let_pass(&config.data_dir).context("cannot let the agent pass through DATA_DIR")?,
         None => tracing::warn!("the agent runs as the user of this process and can reach what that can; see AGENT_UID"),
     }
-    tracing::info!("the agent has {}", config.confinement.in_words());
+    let sandbox = sandbox(config);
+    let words = sandbox.as_ref().map_or("no sandbox", |sandbox| match sandbox.network() {
+        Network::Listed => "a sandbox with a network of listed hosts",
+        Network::Open => "a sandbox with the machine's network",
+    });
+    let isolation = format!("{}, {words}", config.confinement.in_words());
+    tracing::info!("the agent has {isolation}");
     let github = match &config.github {
         Some(GitHubConfig { token, api_url, web_url }) => {
             Some(GitHub::new(token.clone(), api_url.clone(), web_url.clone()).context("cannot prepare for GitHub")?)
@@ -88,7 +96,7 @@ fn open_runs(config: &Config) -> anyhow::Result<Runs> {
         None => None,
     };
     let surroundings = Surroundings {
-        driver: driver(config)?,
+        driver: driver(config, sandbox)?,
         repositories: Repositories::new(config.data_dir.clone(), github.clone(), agent),
         repo_url: config.repo_url.clone(),
         github,
@@ -97,7 +105,27 @@ fn open_runs(config: &Config) -> anyhow::Result<Runs> {
         run_timeout: config.run_timeout,
     };
     let journal = Journal::open(config.data_dir.join("runs")).context("cannot read the journal of runs")?;
-    Ok(Runs::new(journal, surroundings))
+    Ok((Runs::new(journal, surroundings), isolation))
+}
+
+/// Less than what is usual is said.
+fn sandbox(config: &Config) -> Option<Sandbox> {
+    let SandboxConfig { is_wanted, network, .. } = config.sandbox;
+    if !is_wanted {
+        tracing::warn!("AGENT_SANDBOX is off: the agent sees this machine's processes, files and network");
+        return None;
+    }
+    if network == Network::Open {
+        tracing::warn!("AGENT_NETWORK is open: the agent reaches whatever this machine reaches");
+    }
+    let hidden = vec![config.data_dir.clone(), config.images_dir.clone()];
+    match Sandbox::new(hidden, network, config.confinement.user) {
+        Ok(sandbox) => Some(sandbox),
+        Err(reason) => {
+            tracing::warn!(reason, "no sandbox: the agent sees this machine's processes, files and network");
+            None
+        }
+    }
 }
 
 fn outlet(config: &Config) -> anyhow::Result<Outlet> {
@@ -112,10 +140,11 @@ fn outlet(config: &Config) -> anyhow::Result<Outlet> {
     })
 }
 
-fn driver(config: &Config) -> anyhow::Result<Arc<dyn AgentDriver>> {
+fn driver(config: &Config, sandbox: Option<Sandbox>) -> anyhow::Result<Arc<dyn AgentDriver>> {
     // The program as it is running, also when its file was replaced meanwhile.
-    let supervision = Supervision::new("/proc/self/exe".into(), config.confinement)
-        .context("cannot adopt what agents leave behind")?;
+    let supervision =
+        Supervision::new("/proc/self/exe".into(), config.confinement, sandbox, config.sandbox.allowed.clone());
+    let supervision = supervision.context("cannot adopt what agents leave behind")?;
     let search_path = config.search_path.clone();
     Ok(match &config.driver {
         DriverConfig::Demo => Arc::new(Demo::new(supervision, search_path)),

@@ -13,16 +13,24 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 pub mod confinement;
+pub mod egress;
+pub mod inside;
+pub mod sandbox;
+pub mod socket;
 pub mod supervisor;
 pub mod sweep;
 
 use confinement::Confinement;
+use egress::{AllowList, Egress};
+use inside::PROXY_PORT;
+use sandbox::{Network, Sandbox};
 
 /// The environment variable that holds the path of the run's lock in every process of an agent. What is left of a run when
 /// supervisor and vm-agent were killed at the same moment is found by it.
@@ -37,6 +45,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a supervisor of an earlier vm-agent may take to clear up after itself.
 const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What an agent reaches by itself: its own machine, and the API by its socket.
+const NOT_BY_PROXY: &str = "localhost,127.0.0.1,::1,vm-agent.invalid";
+
 /// An agent's command line and surroundings.
 #[derive(Debug)]
 pub struct AgentCommand {
@@ -48,6 +59,10 @@ pub struct AgentCommand {
     pub env: Vec<(String, OsString)>,
     /// Where it works.
     pub directory: PathBuf,
+    /// What else of the volume and of the temporary files it may write.
+    pub writable: Vec<PathBuf>,
+    /// And what it may read.
+    pub readable: Vec<PathBuf>,
     /// The file that its supervisor keeps locked while it lives.
     pub lock: PathBuf,
 }
@@ -57,6 +72,8 @@ pub struct AgentCommand {
 pub struct Supervision {
     program: PathBuf,
     confinement: Confinement,
+    sandbox: Option<Arc<Sandbox>>,
+    allowed: AllowList,
 }
 
 /// A running agent.
@@ -69,14 +86,21 @@ pub struct Supervised {
     pub stdout: Option<ChildStdout>,
     /// What the agent, and the supervisor, complain about.
     pub stderr: Option<ChildStderr>,
+    _egress: Option<Egress>,
 }
 
 impl Supervision {
     /// `program` is this program, which becomes the supervisor. From now on this process adopts what its descendants
-    /// leave behind. Every agent is confined as `confinement` says.
-    pub fn new(program: PathBuf, confinement: Confinement) -> io::Result<Self> {
+    /// leave behind. Every agent is confined as `confinement` says, and put into `sandbox`, if there is one; if that has no
+    /// network, the agent reaches the hosts that are `allowed`.
+    pub fn new(
+        program: PathBuf,
+        confinement: Confinement,
+        sandbox: Option<Sandbox>,
+        allowed: AllowList,
+    ) -> io::Result<Self> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        Ok(Self { program, confinement })
+        Ok(Self { program, confinement, sandbox: sandbox.map(Arc::new), allowed })
     }
 
     /// How every agent is confined.
@@ -86,7 +110,8 @@ impl Supervision {
 
     /// Start an agent. The error is the supervisor's own; that the agent cannot be started shows as the exit code
     /// [`supervisor::EXIT_NOT_STARTED`].
-    pub fn start(&self, agent: &AgentCommand) -> io::Result<Supervised> {
+    pub fn start(&self, agent: AgentCommand) -> io::Result<Supervised> {
+        let (agent, egress) = self.sandboxed(agent)?;
         let mut supervisor = Command::new(&self.program)
             .arg(SUPERVISE)
             .arg(&agent.lock)
@@ -103,7 +128,24 @@ impl Supervision {
             .stderr(Stdio::piped())
             .spawn()?;
         let (stdin, stdout, stderr) = (supervisor.stdin.take(), supervisor.stdout.take(), supervisor.stderr.take());
-        Ok(Supervised { supervisor, stdin, stdout, stderr })
+        Ok(Supervised { supervisor, stdin, stdout, stderr, _egress: egress })
+    }
+
+    /// The command in the sandbox, and its way to the network.
+    fn sandboxed(&self, mut agent: AgentCommand) -> io::Result<(AgentCommand, Option<Egress>)> {
+        let Some(sandbox) = &self.sandbox else { return Ok((agent, None)) };
+        if sandbox.network() == Network::Open {
+            return Ok((sandbox.wrap(agent, None), None));
+        }
+        let egress = Egress::start(self.allowed.clone(), self.confinement.user)?;
+        let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
+        for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
+            agent.env.push((name.to_owned(), proxy.clone().into()));
+        }
+        for name in ["NO_PROXY", "no_proxy"] {
+            agent.env.push((name.to_owned(), NOT_BY_PROXY.into()));
+        }
+        Ok((sandbox.wrap(agent, Some(&egress.socket())), Some(egress)))
     }
 }
 

@@ -135,7 +135,7 @@ impl Claude {
             .map_err(|error| format!("The way to the Anthropic API could not be opened: {error}"))?;
         let command = self.command(job, session, &proxy);
         let mut agent =
-            self.supervision.start(&command).map_err(|error| format!("The agent could not be started: {error}"))?;
+            self.supervision.start(command).map_err(|error| format!("The agent could not be started: {error}"))?;
         let stderr = agent.stderr.take().map(read_complaints);
         let talk = match agent.stdout.take() {
             Some(stdout) => {
@@ -180,6 +180,8 @@ impl Claude {
             args: self.arguments(&job.worktree, session),
             env: self.environment(proxy),
             directory: job.worktree.clone(),
+            writable: vec![self.settings.home.clone(), proxy.directory().to_owned()],
+            readable: job.readable.clone(),
             lock: job.lock.clone(),
         }
     }

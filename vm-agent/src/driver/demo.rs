@@ -71,6 +71,8 @@ impl Demo {
                 .collect(),
             env: vec![("PATH".to_owned(), self.search_path.clone())],
             directory: job.worktree.clone(),
+            writable: Vec::new(),
+            readable: job.readable.clone(),
             lock: job.lock.clone(),
         }
     }
@@ -84,7 +86,7 @@ impl Demo {
     ) -> AgentEnd {
         let file = named_file(&job.prompt);
         let failed = |reason: String| AgentEnd::Failed { reason };
-        let mut agent = match self.supervision.start(&self.command(job, mode, file)) {
+        let mut agent = match self.supervision.start(self.command(job, mode, file)) {
             Ok(agent) => agent,
             Err(error) => return failed(format!("The demo agent could not be started: {error}")),
         };

@@ -39,7 +39,7 @@ impl Repository {
         for (key, value) in settings {
             agents.call("config").args([key, value]).output().await?;
         }
-        let objects = format!("{}\n", self.git().git_dir().join("objects").display());
+        let objects = format!("{}\n", self.objects().display());
         let references = self.git().call("for-each-ref").arg("--format=%(objectname) %(refname)");
         let references = references.args(["refs/heads", "refs/remotes", "refs/tags"]).output().await?;
         let head = format!("ref: refs/heads/{}\n", self.branch().await?);
@@ -57,6 +57,11 @@ impl Repository {
             agent.map_or(Ok(()), |agent| hand_over(&worktree, agent)).map_err(failed())
         })
         .await
+    }
+
+    /// Where git keeps what the repository has: the agent may read it, and needs to.
+    pub fn objects(&self) -> PathBuf {
+        self.git().git_dir().join("objects")
     }
 
     /// Throw the agent's `.git` away, whatever it has become.

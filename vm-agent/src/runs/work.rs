@@ -1,6 +1,6 @@
 //! A run at work: the repository made ready, the agent started and listened to until it ends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use relay_core::id::RunId;
@@ -92,7 +92,10 @@ impl Runs {
         repository.prepare_for_agent().await.map_err(|error| error.to_string())?;
         let session = session_of(&repository).map(|session| session.id);
         let lock = self.with_log(run, |log| Ok(log.lock())).map_err(|error| error.to_string())?;
-        let job = Job { run: run.clone(), prompt, files, worktree: repository.worktree().to_owned(), session, lock };
+        let mut readable = vec![repository.objects()];
+        readable.extend(files.iter().filter_map(|file| file.parent()).map(Path::to_owned));
+        let worktree = repository.worktree().to_owned();
+        let job = Job { run: run.clone(), prompt, files, worktree, session, readable, lock };
         Ok(self.drive(&job, &repository, stop).await)
     }
 

@@ -165,7 +165,8 @@ async fn too_large(most: Option<u64>) -> u64 {
     most
 }
 
-fn exit_code(status: Option<std::process::ExitStatus>) -> u8 {
+/// As a shell tells how a program ended.
+pub(super) fn exit_code(status: Option<std::process::ExitStatus>) -> u8 {
     use std::os::unix::process::ExitStatusExt;
     let code =
         status.map(|status| status.code().unwrap_or_else(|| EXIT_SIGNALLED + status.signal().unwrap_or_default()));

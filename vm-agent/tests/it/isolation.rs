@@ -24,7 +24,13 @@ async fn vm_with(script: &str, settings: &[(&str, &str)]) -> (Vm, tempfile::Temp
     let program = directory.path().join("claude");
     std::fs::write(&program, format!("#!/bin/sh\nNOTES=$PWD/notes\n{INIT}\n{script}\n{DONE}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut all = vec![("ANTHROPIC_API_KEY", KEY), ("CLAUDE_PATH", program.to_str().unwrap()), ("AGENT_UID", AGENT)];
+    // What this layer stops without the one before it.
+    let mut all = vec![
+        ("ANTHROPIC_API_KEY", KEY),
+        ("CLAUDE_PATH", program.to_str().unwrap()),
+        ("AGENT_UID", AGENT),
+        ("AGENT_SANDBOX", "off"),
+    ];
     all.extend(settings);
     let vm = Vm::start(&all).await;
     // The volume is there to be passed through, wherever the tests put it.

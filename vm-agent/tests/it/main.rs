@@ -8,6 +8,7 @@ mod life;
 mod published;
 mod requests;
 mod restart;
+mod sandbox;
 mod secrets;
 mod supervision;
 mod support;

@@ -23,7 +23,9 @@ async fn vm_set_to(script: &str, settings: &[(&str, &str)]) -> (Vm, tempfile::Te
     let directory = tempfile::tempdir().unwrap();
     let (program, notes) = (directory.path().join("claude"), directory.path().join("notes"));
     write_program(&program, &notes, script);
-    let mut all = vec![("ANTHROPIC_API_KEY", KEY), ("CLAUDE_PATH", program.to_str().unwrap())];
+    // The notes lie outside of what a sandbox shows.
+    let mut all =
+        vec![("ANTHROPIC_API_KEY", KEY), ("CLAUDE_PATH", program.to_str().unwrap()), ("AGENT_SANDBOX", "off")];
     all.extend(settings);
     (Vm::start(&all).await, directory, notes)
 }

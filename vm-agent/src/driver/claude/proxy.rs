@@ -4,8 +4,6 @@
 //! that token, and replaces it by the real key on the way to the API. The key is never in the agent's environment, its
 //! files, or an answer.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +20,12 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
-use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::supervise::confinement::AgentUser;
+use crate::supervise::socket::{PrivateSocket, caller};
 
 /// Bytes of one call to the model at most: the API's own limit for a request to `/v1/messages`.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -44,7 +42,7 @@ const RETURNED: [&str; 5] = ["content-type", "request-id", "retry-after", "retry
 /// A proxy for one run. Dropping it closes the socket and removes it.
 #[derive(Debug)]
 pub struct Proxy {
-    directory: TempDir,
+    socket: PrivateSocket,
     token: String,
     server: JoinHandle<()>,
 }
@@ -66,40 +64,37 @@ struct Peer {
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+        Self { uid: caller(stream.io()) }
     }
 }
 
 impl Proxy {
     /// Listen on a new socket that only `agent`, or this process's own user, can reach; calls go to `address` with `key`.
     pub fn start(key: SecretString, address: Url, agent: Option<AgentUser>) -> anyhow::Result<Self> {
-        // Not below DATA_DIR: the path of a Unix socket is at most 107 bytes long.
-        let private = Permissions::from_mode(0o700);
-        let directory = tempfile::Builder::new().prefix("vm-agent-").permissions(private).tempdir()?;
+        let (socket, listener) = PrivateSocket::listen("api.sock", agent)?;
         let token = format!("run-{}", BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; TOKEN_BYTES]>()));
-        let listener = UnixListener::bind(socket_in(directory.path()))?;
-        if let Some(agent) = agent {
-            agent.own(&socket_in(directory.path()))?;
-            agent.own(directory.path())?;
-        }
-        let uid = agent.map_or_else(|| rustix::process::geteuid().as_raw(), |agent| agent.uid);
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(UPSTREAM_SILENCE_MAX)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        let app = router(Upstream { uid, token: token.clone(), key, address, client });
+        let app = router(Upstream { uid: socket.uid(), token: token.clone(), key, address, client });
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app.into_make_service_with_connect_info::<Peer>()).await {
                 tracing::error!(%error, "the API proxy ended");
             }
         });
-        Ok(Self { directory, token, server })
+        Ok(Self { socket, token, server })
     }
 
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
-        socket_in(self.directory.path())
+        self.socket.path()
+    }
+
+    /// The directory of that socket.
+    pub fn directory(&self) -> &Path {
+        self.socket.directory()
     }
 
     /// What the agent must present as its bearer token.
@@ -112,10 +107,6 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.server.abort();
     }
-}
-
-fn socket_in(directory: &Path) -> PathBuf {
-    directory.join("api.sock")
 }
 
 fn router(upstream: Upstream) -> Router {

@@ -1,0 +1,175 @@
+//! What of the machine an agent sees: its own processes, its own network, and of the files the system's to read and its work to
+//! write. Made by bubblewrap, which needs no rights of its own where the kernel lets users have namespaces.
+//!
+//! The supervisor starts bubblewrap in place of the agent's program, and that starts this program once more, as `vm-agent inside …`
+//! (see [`super::inside`]): it is the agent's way to the network that it may use.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+
+use super::AgentCommand;
+use super::confinement::AgentUser;
+use super::inside::{INSIDE, NO_SOCKET};
+
+/// Where people, services and other programs keep what is theirs.
+const HIDDEN: [&str; 8] = ["/home", "/root", "/tmp", "/var/tmp", "/run", "/mnt", "/media", "/srv"];
+const BWRAP: &str = "bwrap";
+
+/// How much of the network an agent has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// None but for what the egress proxy lets through.
+    Listed,
+    /// The machine's.
+    Open,
+}
+
+/// The sandbox of every agent.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Also hidden: the volume.
+    hidden: Vec<PathBuf>,
+    network: Network,
+    /// Who starts it.
+    agent: Option<AgentUser>,
+    /// This program, open for those who can't find it from inside. It must be passed on to every child.
+    program: File,
+}
+
+impl Sandbox {
+    /// A sandbox that hides `hidden` from an agent of this user, if this machine has one to give; the error says why not.
+    pub fn new(hidden: Vec<PathBuf>, network: Network, agent: Option<AgentUser>) -> Result<Self, String> {
+        let program = File::open("/proc/self/exe").and_then(|program| {
+            fcntl_setfd(&program, FdFlags::empty())?;
+            Ok(program)
+        });
+        let program = program.map_err(|error| format!("this program can't be opened: {error}"))?;
+        let sandbox = Self { hidden, network, agent, program };
+        sandbox.probe()?;
+        Ok(sandbox)
+    }
+
+    /// How much of the network there is in it.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
+    /// The same command, in the sandbox. `egress` is where the egress proxy listens, if there is one.
+    pub fn wrap(&self, agent: AgentCommand, egress: Option<&Path>) -> AgentCommand {
+        let mut args = self.namespaces();
+        args.extend(self.files(&agent, egress));
+        args.extend(self.inside(egress));
+        args.push(agent.program.into());
+        args.extend(agent.args);
+        AgentCommand { program: BWRAP.into(), args, ..agent }
+    }
+
+    /// Whether it can be had, tried out with this program in the place of an agent.
+    fn probe(&self) -> Result<(), String> {
+        let mut probe = Command::new(BWRAP);
+        probe.args(self.namespaces()).args(self.inside(None)).arg("true");
+        probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        if let Some(agent) = self.agent {
+            probe.uid(agent.uid).gid(agent.gid);
+        }
+        match probe.output() {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                Err(said.lines().next_back().unwrap_or("bubblewrap fails and does not say why").trim().to_owned())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err("bubblewrap is not installed".to_owned()),
+            Err(error) => Err(format!("bubblewrap can't be started: {error}")),
+        }
+    }
+
+    fn namespaces(&self) -> Vec<OsString> {
+        let mut args =
+            vec!["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"];
+        if self.network == Network::Listed {
+            args.push("--unshare-net");
+        }
+        args.extend([
+            "--die-with-parent",
+            "--cap-drop",
+            "ALL",
+            "--ro-bind",
+            "/",
+            "/",
+            "--dev",
+            "/dev",
+            "--proc",
+            "/proc",
+        ]);
+        args.into_iter().map(OsString::from).collect()
+    }
+
+    fn files(&self, agent: &AgentCommand, egress: Option<&Path>) -> Vec<OsString> {
+        let mut args = Vec::new();
+        let hidden: Vec<&Path> = HIDDEN.iter().map(Path::new).chain(self.hidden.iter().map(PathBuf::as_path)).collect();
+        let is_nested = |path: &Path| hidden.iter().any(|other| *other != path && path.starts_with(other));
+        for path in hidden.iter().filter(|path| path.is_dir() && !is_nested(path)) {
+            args.extend(["--tmpfs".into(), path.into()]);
+        }
+        let is_hidden = |path: &Path| hidden.iter().any(|hidden| path.starts_with(hidden));
+        let mut bind = |how: &str, path: &Path| args.extend([how.into(), path.into(), path.into()]);
+        let programs = search_path(agent);
+        // Where programs lie that are led to by links.
+        let real = found(agent).and_then(|program| Some(program.canonicalize().ok()?.parent()?.to_owned()));
+        for directory in programs.chain(agent.program.parent().map(Path::to_owned)).chain(real) {
+            // What its user can't reach anyway would be no directory to bubblewrap, but a mistake.
+            if directory.is_absolute() && is_hidden(&directory) && self.is_reachable(&directory) {
+                bind("--ro-bind-try", &directory);
+            }
+        }
+        for path in &agent.readable {
+            bind("--ro-bind-try", path);
+        }
+        for path in agent.writable.iter().chain([&agent.directory]) {
+            bind("--bind-try", path);
+        }
+        if let Some(directory) = egress.and_then(Path::parent) {
+            bind("--bind", directory);
+        }
+        args.extend(["--chdir".into(), (&agent.directory).into()]);
+        args
+    }
+
+    /// Whether the agent's user gets there.
+    fn is_reachable(&self, directory: &Path) -> bool {
+        let Some(agent) = self.agent else { return true };
+        directory.ancestors().all(|step| {
+            step.metadata().is_ok_and(|step| {
+                let (is_owner, is_group) = (step.uid() == agent.uid, step.gid() == agent.gid);
+                let mode = step.mode();
+                mode & 0o001 != 0 || (is_owner && mode & 0o100 != 0) || (is_group && mode & 0o010 != 0)
+            })
+        })
+    }
+
+    fn inside(&self, egress: Option<&Path>) -> [OsString; 4] {
+        let program = format!("/proc/self/fd/{}", self.program.as_raw_fd());
+        ["--".into(), program.into(), INSIDE.into(), egress.map_or(OsStr::new(NO_SOCKET), Path::as_os_str).to_owned()]
+    }
+}
+
+fn search_path(agent: &AgentCommand) -> impl Iterator<Item = PathBuf> + use<> {
+    let path = agent.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone()).unwrap_or_default();
+    std::env::split_paths(&path).collect::<Vec<_>>().into_iter()
+}
+
+/// Where the agent's program is.
+fn found(agent: &AgentCommand) -> Option<PathBuf> {
+    if agent.program.components().count() > 1 {
+        return Some(agent.program.clone());
+    }
+    search_path(agent).map(|directory| directory.join(&agent.program)).find(|program| program.is_file())
+}
