@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use system_tests::fake_anthropic::FakeAnthropic;
 use system_tests::fake_anthropic::script::MARK_VARIABLE;
-use system_tests::peers::claude_path;
+use system_tests::peers::{claude_path, target_dir};
 use system_tests::process::descendants_alive;
 use system_tests::stack::{Plan, Stack, git};
 use system_tests::wait::wait_for;
@@ -212,4 +212,39 @@ async fn claude_works_as_a_user_of_its_own() {
     // In a sandbox there is no such process to look into.
     let is_kept_out = told.contains("Permission denied") || told.contains("/proc//environ: No such file");
     assert!(told.contains("1777") && is_kept_out && !told.contains(KEY), "{told}");
+}
+
+/// The page is served in the agent's own sandbox, where nobody else could look at it.
+#[tokio::test]
+async fn claude_looks_at_its_page_and_the_person_sees_it() {
+    let api = FakeAnthropic::start().await;
+    let stack = Stack::start(with_claude(&api)).await;
+    let console = stack.console();
+    console.send("SCENARIO:look[[drawing.png]] please", RUN).await;
+    console.wait_for("*approve* opens", RUN).await;
+    let entries = console.entries();
+    let pictures: Vec<_> = entries.iter().filter(|entry| entry["picture"].is_string()).collect();
+    let captions: Vec<_> = pictures.iter().map(|entry| entry["text"].as_str().unwrap_or_default()).collect();
+    assert_eq!(captions, ["My page", "My drawing"], "{entries:?}");
+    let path = pictures[0]["picture"].as_str().expect("an address");
+    let picture = reqwest::get(format!("{}{path}", stack.relay_url())).await.expect("an answer");
+    assert_eq!(picture.headers()["content-type"], "image/png");
+    let bytes = picture.bytes().await.expect("the picture");
+    // A phone's screen of 390 by 844, with two pixels for one; both stand in the header of a PNG.
+    let side = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    assert_eq!((side(16), side(20)), (780, 1688));
+    let kept = target_dir().join("screenshots");
+    fs::create_dir_all(&kept).and_then(|()| fs::write(kept.join("tool-screenshot.png"), &bytes)).expect("it is kept");
+    // The model has seen it, too.
+    let last = api.messages().pop().expect("the API was asked");
+    assert!(last.mentions("image/png") && last.mentions("The person gets this picture."));
+    // What is not of the worktree stays where it is.
+    console.send("reject", RUN).await;
+    console.wait_for("is rolled back", RUN).await;
+    console.send("SCENARIO:look[[/etc/hostname]] once more", RUN).await;
+    wait_for("the second run to have ended", RUN, async || {
+        let last = api.messages().pop().expect("the API was asked");
+        if last.mentions("Only a file in the working directory can be sent.") { Ok(()) } else { Err("not yet") }
+    })
+    .await;
 }

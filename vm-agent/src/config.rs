@@ -42,6 +42,8 @@ pub struct Config {
     pub images_dir: PathBuf,
     /// Who works.
     pub driver: DriverConfig,
+    /// The browser that Claude Code looks at pages with. `CHROMIUM_PATH`, `chromium` when absent.
+    pub chromium: PathBuf,
     /// How the agent is confined. `AGENT_UID`, `AGENT_GID`, `AGENT_MEMORY_MAX_MB`, `AGENT_PROCESSES_MAX`.
     pub confinement: Confinement,
     /// What of the machine the agent sees. `AGENT_SANDBOX`, `AGENT_NETWORK`, `AGENT_HOSTS`.
@@ -164,6 +166,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
         data_dir,
         images_dir,
         driver: driver?,
+        chromium: reader.value("CHROMIUM_PATH").unwrap_or_else(|| "chromium".to_owned()).into(),
         confinement: confinement?,
         sandbox: sandbox?,
         search_path: reader.value("PATH").unwrap_or_else(|| SEARCH_PATH.to_owned()).into(),

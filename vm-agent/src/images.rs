@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use relay_core::id::RunId;
 use relay_core::protocol::IMAGE_BYTES_MAX;
@@ -13,6 +14,10 @@ use crate::files;
 
 /// Pictures kept at most.
 const IMAGES_MAX: usize = 200;
+/// Bytes of all of them at most.
+const ALL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// A picture is deleted this long after it was made: relays have copied it long before.
+const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Characters of a name at most: a run id, a number and an extension.
 const NAME_CHARS_MAX: usize = 140;
 
@@ -41,6 +46,15 @@ pub struct Images {
 
 impl ImageKind {
     const ALL: [Self; 2] = [Self::Png, Self::Jpeg];
+
+    /// What these bytes are, by the first of them.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Png),
+            [0xff, 0xd8, 0xff, ..] => Some(Self::Jpeg),
+            _ => None,
+        }
+    }
 
     /// Its media type.
     pub fn media_type(self) -> &'static str {
@@ -115,11 +129,17 @@ impl Images {
         let mut kept = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            kept.push((entry.metadata()?.modified()?, entry.path()));
+            let metadata = entry.metadata()?;
+            kept.push((metadata.modified()?, metadata.len(), entry.path()));
         }
         kept.sort_unstable();
-        for (_, path) in kept.iter().take(kept.len().saturating_sub(IMAGES_MAX)) {
-            fs::remove_file(path)?;
+        let (oldest, mut bytes) = (SystemTime::now() - KEEP, 0);
+        // The newest are kept as far as there is room.
+        for (count, (modified, length, path)) in kept.into_iter().rev().enumerate() {
+            bytes += length;
+            if count >= IMAGES_MAX || bytes > ALL_BYTES_MAX || modified < oldest {
+                fs::remove_file(path)?;
+            }
         }
         Ok(())
     }
@@ -151,6 +171,18 @@ mod tests {
             images.store(&run, ImageKind::Png, b"newer").unwrap();
         }
         assert_eq!(images.read(&first).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_old_goes_with_the_next_that_comes() {
+        let directory = tempfile::tempdir().unwrap();
+        let images = Images::open(directory.path().to_owned()).unwrap();
+        let run = RunId::parse("c-1").unwrap();
+        let first = images.store(&run, ImageKind::Png, b"png").unwrap();
+        let file = fs::File::options().write(true).open(directory.path().join(first.as_str())).unwrap();
+        file.set_modified(SystemTime::now() - KEEP - Duration::from_secs(1)).unwrap();
+        let second = images.store(&run, ImageKind::Png, b"png").unwrap();
+        assert!(images.read(&first).unwrap().is_none() && images.read(&second).unwrap().is_some());
     }
 
     #[test]

@@ -22,4 +22,5 @@ pub mod runs;
 pub mod server;
 pub mod supervise;
 pub mod text;
+pub mod tools;
 pub mod uploads;

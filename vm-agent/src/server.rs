@@ -23,6 +23,7 @@ use crate::repositories::Repositories;
 use crate::routes::{App, LastRequest, router};
 use crate::runs::{Runs, Surroundings};
 use crate::supervise::Supervision;
+use crate::supervise::inside::Inside;
 use crate::supervise::sandbox::{Network, Sandbox};
 use crate::uploads::Uploads;
 
@@ -82,7 +83,8 @@ fn open_runs(config: &Config) -> anyhow::Result<(Runs, String)> {
         Some(_) => files::let_pass(&config.data_dir).context("cannot let the agent pass through DATA_DIR")?,
         None => tracing::warn!("the agent runs as the user of this process and can reach what that can; see AGENT_UID"),
     }
-    let sandbox = sandbox(config);
+    let inside = Inside::open().context("this program can't be opened")?;
+    let sandbox = sandbox(config, &inside);
     let words = sandbox.as_ref().map_or("no sandbox", |sandbox| match sandbox.network() {
         Network::Listed => "a sandbox with a network of listed hosts",
         Network::Open => "a sandbox with the machine's network",
@@ -96,7 +98,7 @@ fn open_runs(config: &Config) -> anyhow::Result<(Runs, String)> {
         None => None,
     };
     let surroundings = Surroundings {
-        driver: driver(config, sandbox)?,
+        driver: driver(config, inside, sandbox)?,
         repositories: Repositories::new(config.data_dir.clone(), github.clone(), agent),
         repo_url: config.repo_url.clone(),
         github,
@@ -109,7 +111,7 @@ fn open_runs(config: &Config) -> anyhow::Result<(Runs, String)> {
 }
 
 /// Less than what is usual is said.
-fn sandbox(config: &Config) -> Option<Sandbox> {
+fn sandbox(config: &Config, inside: &Inside) -> Option<Sandbox> {
     let SandboxConfig { is_wanted, network, .. } = config.sandbox;
     if !is_wanted {
         tracing::warn!("AGENT_SANDBOX is off: the agent sees this machine's processes, files and network");
@@ -119,7 +121,7 @@ fn sandbox(config: &Config) -> Option<Sandbox> {
         tracing::warn!("AGENT_NETWORK is open: the agent reaches whatever this machine reaches");
     }
     let hidden = vec![config.data_dir.clone(), config.images_dir.clone()];
-    match Sandbox::new(hidden, network, config.confinement.user) {
+    match Sandbox::new(hidden, network, config.confinement.user, inside) {
         Ok(sandbox) => Some(sandbox),
         Err(reason) => {
             tracing::warn!(reason, "no sandbox: the agent sees this machine's processes, files and network");
@@ -140,10 +142,10 @@ fn outlet(config: &Config) -> anyhow::Result<Outlet> {
     })
 }
 
-fn driver(config: &Config, sandbox: Option<Sandbox>) -> anyhow::Result<Arc<dyn AgentDriver>> {
+fn driver(config: &Config, inside: Inside, sandbox: Option<Sandbox>) -> anyhow::Result<Arc<dyn AgentDriver>> {
     // The program as it is running, also when its file was replaced meanwhile.
     let supervision =
-        Supervision::new("/proc/self/exe".into(), config.confinement, sandbox, config.sandbox.allowed.clone());
+        Supervision::new("/proc/self/exe".into(), config.confinement, inside, sandbox, config.sandbox.allowed.clone());
     let supervision = supervision.context("cannot adopt what agents leave behind")?;
     let search_path = config.search_path.clone();
     Ok(match &config.driver {
@@ -154,6 +156,7 @@ fn driver(config: &Config, sandbox: Option<Sandbox>) -> anyhow::Result<Arc<dyn A
                 api_key: api_key.clone(),
                 api_url: api_url.clone(),
                 home: config.data_dir.join("agent"),
+                chromium: config.chromium.clone(),
                 search_path,
                 turns_max: *turns_max,
                 budget_usd: *budget_usd,

@@ -29,8 +29,10 @@ pub mod sweep;
 
 use confinement::Confinement;
 use egress::{AllowList, Egress};
-use inside::PROXY_PORT;
+use inside::{Inside, Orders, PROXY_PORT};
 use sandbox::{Network, Sandbox};
+
+use crate::tools;
 
 /// The environment variable that holds the path of the run's lock in every process of an agent. What is left of a run when
 /// supervisor and vm-agent were killed at the same moment is found by it.
@@ -63,6 +65,8 @@ pub struct AgentCommand {
     pub writable: Vec<PathBuf>,
     /// And what it may read.
     pub readable: Vec<PathBuf>,
+    /// The tools that it is given.
+    pub tools: Option<tools::Orders>,
     /// The file that its supervisor keeps locked while it lives.
     pub lock: PathBuf,
 }
@@ -72,6 +76,7 @@ pub struct AgentCommand {
 pub struct Supervision {
     program: PathBuf,
     confinement: Confinement,
+    inside: Arc<Inside>,
     sandbox: Option<Arc<Sandbox>>,
     allowed: AllowList,
 }
@@ -91,16 +96,18 @@ pub struct Supervised {
 
 impl Supervision {
     /// `program` is this program, which becomes the supervisor. From now on this process adopts what its descendants
-    /// leave behind. Every agent is confined as `confinement` says, and put into `sandbox`, if there is one; if that has no
+    /// leave behind. Every agent begins with `inside`, is confined as `confinement` says, and put into `sandbox`, if there is one; if that has no
     /// network, the agent reaches the hosts that are `allowed`.
     pub fn new(
         program: PathBuf,
         confinement: Confinement,
+        inside: Inside,
         sandbox: Option<Sandbox>,
         allowed: AllowList,
     ) -> io::Result<Self> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        Ok(Self { program, confinement, sandbox: sandbox.map(Arc::new), allowed })
+        let (inside, sandbox) = (Arc::new(inside), sandbox.map(Arc::new));
+        Ok(Self { program, confinement, inside, sandbox, allowed })
     }
 
     /// How every agent is confined.
@@ -111,7 +118,7 @@ impl Supervision {
     /// Start an agent. The error is the supervisor's own; that the agent cannot be started shows as the exit code
     /// [`supervisor::EXIT_NOT_STARTED`].
     pub fn start(&self, agent: AgentCommand) -> io::Result<Supervised> {
-        let (agent, egress) = self.sandboxed(agent)?;
+        let (agent, egress) = self.surrounded(agent)?;
         let mut supervisor = Command::new(&self.program)
             .arg(SUPERVISE)
             .arg(&agent.lock)
@@ -131,21 +138,35 @@ impl Supervision {
         Ok(Supervised { supervisor, stdin, stdout, stderr, _egress: egress })
     }
 
-    /// The command in the sandbox, and its way to the network.
-    fn sandboxed(&self, mut agent: AgentCommand) -> io::Result<(AgentCommand, Option<Egress>)> {
-        let Some(sandbox) = &self.sandbox else { return Ok((agent, None)) };
-        if sandbox.network() == Network::Open {
-            return Ok((sandbox.wrap(agent, None), None));
+    /// The command with its first process, its sandbox and its way to the network, as far as it has them.
+    fn surrounded(&self, mut agent: AgentCommand) -> io::Result<(AgentCommand, Option<Egress>)> {
+        let has_network = self.sandbox.as_ref().is_none_or(|sandbox| sandbox.network() == Network::Open);
+        let egress = if has_network { None } else { Some(Egress::start(self.allowed.clone(), self.confinement.user)?) };
+        let mut orders = Orders { egress: egress.as_ref().map(Egress::socket), tools: agent.tools.take() };
+        if let Some(egress) = &egress {
+            let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
+            agent.writable.push(egress.directory().to_owned());
+            for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
+                agent.env.push((name.to_owned(), proxy.clone().into()));
+            }
+            for name in ["NO_PROXY", "no_proxy"] {
+                agent.env.push((name.to_owned(), NOT_BY_PROXY.into()));
+            }
+            if let Some(tools) = &mut orders.tools {
+                tools.proxy = Some(proxy);
+            }
         }
-        let egress = Egress::start(self.allowed.clone(), self.confinement.user)?;
-        let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
-        for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
-            agent.env.push((name.to_owned(), proxy.clone().into()));
-        }
-        for name in ["NO_PROXY", "no_proxy"] {
-            agent.env.push((name.to_owned(), NOT_BY_PROXY.into()));
-        }
-        Ok((sandbox.wrap(agent, Some(&egress.socket())), Some(egress)))
+        let first = self.inside.command(&orders)?;
+        let agent = match &self.sandbox {
+            Some(sandbox) => sandbox.wrap(agent, first),
+            None if orders.tools.is_none() => agent,
+            None => {
+                let [program, rest @ ..] = first;
+                let args = rest.into_iter().chain([agent.program.into()]).chain(agent.args).collect();
+                AgentCommand { program: program.into(), args, ..agent }
+            }
+        };
+        Ok((agent, egress))
     }
 }
 

@@ -7,6 +7,7 @@
 //! - `sleep`: starts commands that sleep for minutes, in the foreground, in the background and in a session of their
 //!   own; all carry the argument in the environment variable [`MARK_VARIABLE`].
 //! - `slow`: speaks for a long time and does nothing.
+//! - `look`: writes a page, serves it, looks at it with the tool `screenshot`, and sends the argument, a file, with `send_image`.
 //! - `ask`: asks the person a question with two answers.
 //! - `err529`, `err401`: the API refuses, every time.
 //! - anything else, or none: one line of text.
@@ -122,6 +123,19 @@ fn steps(place: &Place, directory: &str) -> Vec<Vec<Value>> {
             let command =
                 format!("export {MARK_VARIABLE}='{argument}'; sleep 300 & setsid sleep 302 & sleep 301; wait");
             vec![vec![text("Sleeping."), bash(&command)], vec![text("Slept.")]]
+        }
+        "look" => {
+            let serve = "printf '<h1>Hello</h1><p id=ready>of the page' > page.html; \
+                         setsid python3 -m http.server 8123 --bind 127.0.0.1 > /dev/null 2>&1 & \
+                         until (exec 3<>/dev/tcp/127.0.0.1/8123) 2> /dev/null; do sleep 0.1; done; \
+                         printf '\\211PNG\\r\\n\\032\\n0000' > drawing.png";
+            let page = json!({"url": "http://127.0.0.1:8123/page.html", "wait_for": "#ready", "caption": "My page"});
+            vec![
+                vec![bash(serve)],
+                vec![tool("mcp__vm__screenshot", page)],
+                vec![tool("mcp__vm__send_image", json!({"path": argument, "caption": "My drawing"}))],
+                vec![text("That is how it looks.")],
+            ]
         }
         "ask" => {
             let options = json!([{"label": "Red", "description": "warm"}, {"label": "Blue", "description": "cold"}]);

@@ -30,6 +30,8 @@ use crate::git::agent_git::hand_over;
 use crate::supervise::supervisor::EXIT_NOT_STARTED;
 use crate::supervise::{AgentCommand, Supervised, Supervision};
 use crate::text::clip;
+use crate::tools;
+use crate::tools::pictures::Pictures;
 
 pub mod progress;
 pub mod proxy;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub api_url: Url,
     /// Where sessions and the program's own settings are kept, from run to run.
     pub home: PathBuf,
+    /// The browser that pages are looked at with.
+    pub chromium: PathBuf,
     /// The agent's `PATH`.
     pub search_path: OsString,
     /// Calls to the model per job at most; the program's default when absent.
@@ -133,7 +137,9 @@ impl Claude {
         let user = self.supervision.confinement().user;
         let proxy = Proxy::start(key, self.settings.api_url.clone(), user)
             .map_err(|error| format!("The way to the Anthropic API could not be opened: {error}"))?;
-        let command = self.command(job, session, &proxy);
+        let pictures = Pictures::start(user, events.clone())
+            .map_err(|error| format!("The agent's tools could not be prepared: {error}"))?;
+        let command = self.command(job, session, &proxy, &pictures);
         let mut agent =
             self.supervision.start(command).map_err(|error| format!("The agent could not be started: {error}"))?;
         let stderr = agent.stderr.take().map(read_complaints);
@@ -174,14 +180,24 @@ impl Claude {
         }
     }
 
-    fn command(&self, job: &Job, session: Option<&str>, proxy: &Proxy) -> AgentCommand {
+    fn command(&self, job: &Job, session: Option<&str>, proxy: &Proxy, pictures: &Pictures) -> AgentCommand {
+        let tools = tools::Orders {
+            pictures: pictures.socket(),
+            directory: pictures.directory().to_owned(),
+            worktree: job.worktree.clone(),
+            chromium: self.settings.chromium.clone(),
+            proxy: None,
+        };
+        let mut args = self.arguments(&job.worktree, session);
+        args.extend(["--mcp-config".into(), tools.settings().into()]);
         AgentCommand {
             program: self.settings.program.clone(),
-            args: self.arguments(&job.worktree, session),
+            args,
             env: self.environment(proxy),
             directory: job.worktree.clone(),
-            writable: vec![self.settings.home.clone(), proxy.directory().to_owned()],
+            writable: vec![self.settings.home.clone(), proxy.directory().to_owned(), pictures.directory().to_owned()],
             readable: job.readable.clone(),
+            tools: Some(tools),
             lock: job.lock.clone(),
         }
     }

@@ -73,6 +73,7 @@ impl Demo {
             directory: job.worktree.clone(),
             writable: Vec::new(),
             readable: job.readable.clone(),
+            tools: None,
             lock: job.lock.clone(),
         }
     }

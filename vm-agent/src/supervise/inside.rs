@@ -1,49 +1,86 @@
-//! The first process in a sandbox: `vm-agent inside SOCKET PROGRAM [ARGUMENT…]` starts the program, and carries what comes to a port
-//! of the sandbox's own network to SOCKET, where the egress proxy listens. With `-` for SOCKET it only starts the program.
+//! The first process of an agent, in its sandbox if it has one: `vm-agent inside ORDERS PROGRAM [ARGUMENT…]` starts the program, serves
+//! its tools, and carries what comes to a port of the sandbox's own network to the egress proxy.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use rustix::io::{FdFlags, fcntl_setfd};
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
 use super::supervisor::{EXIT_NOT_STARTED, exit_code};
+use crate::tools;
 
-/// The first argument that makes this program the first in a sandbox.
+/// The first argument that makes this program the first of an agent's.
 pub const INSIDE: &str = "inside";
-/// Stands for a socket where there is none.
-pub const NO_SOCKET: &str = "-";
 /// Where programs in the sandbox find the proxy: the port that proxies usually have.
 pub const PROXY_PORT: u16 = 3128;
 /// Connections at the same time at most.
 const CONNECTIONS_MAX: usize = 128;
 const EXIT_USAGE: u8 = 64;
 
+/// What the first process does beside starting the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orders {
+    /// Where the egress proxy listens, in a sandbox with a network of its own.
+    pub egress: Option<PathBuf>,
+    /// The tools that it serves.
+    pub tools: Option<tools::Orders>,
+}
+
+/// This program, for those who can't find it from inside, or may not: open, and passed on to every child.
+#[derive(Debug)]
+pub struct Inside {
+    program: File,
+}
+
+impl Inside {
+    /// The program that this process is.
+    pub fn open() -> io::Result<Self> {
+        let program = File::open("/proc/self/exe")?;
+        fcntl_setfd(&program, FdFlags::empty())?;
+        Ok(Self { program })
+    }
+
+    /// What a command line begins with; the program to be started comes next.
+    pub fn command(&self, orders: &Orders) -> io::Result<[OsString; 3]> {
+        let program = format!("/proc/self/fd/{}", self.program.as_raw_fd());
+        Ok([program.into(), INSIDE.into(), serde_json::to_string(orders)?.into()])
+    }
+}
+
 /// Be the first process, with these arguments.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
-    let (Some(socket), Some(program)) = (args.next(), args.next()) else {
-        return failed(EXIT_USAGE, "usage: vm-agent inside SOCKET PROGRAM [ARGUMENT...]");
+    let orders = args.next().and_then(|json| serde_json::from_str::<Orders>(json.to_str()?).ok());
+    let (Some(orders), Some(program)) = (orders, args.next()) else {
+        return failed(EXIT_USAGE, "usage: vm-agent inside ORDERS PROGRAM [ARGUMENT...]");
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(EXIT_NOT_STARTED, &format!("the sandbox can't begin: {error}")),
     };
-    let (program, args) = (PathBuf::from(program), args.collect());
-    let socket = (socket != NO_SOCKET).then(|| PathBuf::from(socket));
-    runtime.block_on(run(socket, program, args))
+    runtime.block_on(run(orders, PathBuf::from(program), args.collect()))
 }
 
-async fn run(socket: Option<PathBuf>, program: PathBuf, args: Vec<OsString>) -> ExitCode {
-    if let Some(socket) = socket {
+async fn run(orders: Orders, program: PathBuf, args: Vec<OsString>) -> ExitCode {
+    if let Some(socket) = orders.egress {
         match TcpListener::bind((Ipv4Addr::LOCALHOST, PROXY_PORT)).await {
             Ok(listener) => drop(tokio::spawn(carry_all(listener, socket))),
             Err(error) => return failed(EXIT_NOT_STARTED, &format!("the sandbox has no way out: {error}")),
         }
+    }
+    if let Some(tools) = orders.tools
+        && let Err(error) = tools::serve(tools).await
+    {
+        return failed(EXIT_NOT_STARTED, &format!("the agent's tools can't be served: {error}"));
     }
     let mut agent = match Command::new(&program).args(args).spawn() {
         Ok(agent) => agent,

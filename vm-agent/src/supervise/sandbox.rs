@@ -1,23 +1,18 @@
 //! What of the machine an agent sees: its own processes, its own network, and of the files the system's to read and its work to
 //! write. Made by bubblewrap, which needs no rights of its own where the kernel lets users have namespaces.
 //!
-//! The supervisor starts bubblewrap in place of the agent's program, and that starts this program once more, as `vm-agent inside …`
-//! (see [`super::inside`]): it is the agent's way to the network that it may use.
+//! The supervisor starts bubblewrap in place of the agent's first process, and that starts it (see [`super::inside`]).
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::io::{FdFlags, fcntl_setfd};
-
 use super::AgentCommand;
 use super::confinement::AgentUser;
-use super::inside::{INSIDE, NO_SOCKET};
+use super::inside::{Inside, Orders};
 
 /// Where people, services and other programs keep what is theirs.
 const HIDDEN: [&str; 8] = ["/home", "/root", "/tmp", "/var/tmp", "/run", "/mnt", "/media", "/srv"];
@@ -40,20 +35,19 @@ pub struct Sandbox {
     network: Network,
     /// Who starts it.
     agent: Option<AgentUser>,
-    /// This program, open for those who can't find it from inside. It must be passed on to every child.
-    program: File,
 }
 
 impl Sandbox {
     /// A sandbox that hides `hidden` from an agent of this user, if this machine has one to give; the error says why not.
-    pub fn new(hidden: Vec<PathBuf>, network: Network, agent: Option<AgentUser>) -> Result<Self, String> {
-        let program = File::open("/proc/self/exe").and_then(|program| {
-            fcntl_setfd(&program, FdFlags::empty())?;
-            Ok(program)
-        });
-        let program = program.map_err(|error| format!("this program can't be opened: {error}"))?;
-        let sandbox = Self { hidden, network, agent, program };
-        sandbox.probe()?;
+    pub fn new(
+        hidden: Vec<PathBuf>,
+        network: Network,
+        agent: Option<AgentUser>,
+        inside: &Inside,
+    ) -> Result<Self, String> {
+        let sandbox = Self { hidden, network, agent };
+        let first = inside.command(&Orders::default()).map_err(|error| error.to_string())?;
+        sandbox.probe(&first)?;
         Ok(sandbox)
     }
 
@@ -62,20 +56,21 @@ impl Sandbox {
         self.network
     }
 
-    /// The same command, in the sandbox. `egress` is where the egress proxy listens, if there is one.
-    pub fn wrap(&self, agent: AgentCommand, egress: Option<&Path>) -> AgentCommand {
+    /// The same command in the sandbox, begun by `first`.
+    pub fn wrap(&self, agent: AgentCommand, first: [OsString; 3]) -> AgentCommand {
         let mut args = self.namespaces();
-        args.extend(self.files(&agent, egress));
-        args.extend(self.inside(egress));
+        args.extend(self.files(&agent));
+        args.push("--".into());
+        args.extend(first);
         args.push(agent.program.into());
         args.extend(agent.args);
         AgentCommand { program: BWRAP.into(), args, ..agent }
     }
 
     /// Whether it can be had, tried out with this program in the place of an agent.
-    fn probe(&self) -> Result<(), String> {
+    fn probe(&self, first: &[OsString; 3]) -> Result<(), String> {
         let mut probe = Command::new(BWRAP);
-        probe.args(self.namespaces()).args(self.inside(None)).arg("true");
+        probe.args(self.namespaces()).arg("--").args(first).arg("true");
         probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         if let Some(agent) = self.agent {
             probe.uid(agent.uid).gid(agent.gid);
@@ -112,7 +107,7 @@ impl Sandbox {
         args.into_iter().map(OsString::from).collect()
     }
 
-    fn files(&self, agent: &AgentCommand, egress: Option<&Path>) -> Vec<OsString> {
+    fn files(&self, agent: &AgentCommand) -> Vec<OsString> {
         let mut args = Vec::new();
         let hidden: Vec<&Path> = HIDDEN.iter().map(Path::new).chain(self.hidden.iter().map(PathBuf::as_path)).collect();
         let is_nested = |path: &Path| hidden.iter().any(|other| *other != path && path.starts_with(other));
@@ -136,9 +131,6 @@ impl Sandbox {
         for path in agent.writable.iter().chain([&agent.directory]) {
             bind("--bind-try", path);
         }
-        if let Some(directory) = egress.and_then(Path::parent) {
-            bind("--bind", directory);
-        }
         args.extend(["--chdir".into(), (&agent.directory).into()]);
         args
     }
@@ -153,11 +145,6 @@ impl Sandbox {
                 mode & 0o001 != 0 || (is_owner && mode & 0o100 != 0) || (is_group && mode & 0o010 != 0)
             })
         })
-    }
-
-    fn inside(&self, egress: Option<&Path>) -> [OsString; 4] {
-        let program = format!("/proc/self/fd/{}", self.program.as_raw_fd());
-        ["--".into(), program.into(), INSIDE.into(), egress.map_or(OsStr::new(NO_SOCKET), Path::as_os_str).to_owned()]
     }
 }
 

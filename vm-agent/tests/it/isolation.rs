@@ -89,9 +89,9 @@ async fn the_agent_reaches_nothing_of_vm_agent() {
     if !is_root() {
         return;
     }
-    // From the supervisor, its parent, to vm-agent. Each line that is noted is something that it could do.
+    // From its parent to the supervisor and to vm-agent. Each line that is noted is something that it could do.
     let script = "
-supervisor=$PPID; vm=$(cut -d' ' -f4 /proc/$supervisor/stat)
+supervisor=$(cut -d' ' -f4 /proc/$PPID/stat); vm=$(cut -d' ' -f4 /proc/$supervisor/stat)
 data=$(cd ../../.. && pwd)
 try() { name=$1; shift; if \"$@\" > /dev/null 2>&1; then echo \"$name\" >> $NOTES; fi; }
 echo tried > $NOTES

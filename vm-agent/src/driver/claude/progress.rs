@@ -54,7 +54,9 @@ impl<'a> Progress<'a> {
             "WebFetch" => format!("🌐 {}", detail("url")),
             "WebSearch" => format!("🌐 {}", detail("query")),
             "Task" | "Agent" => format!("🤖 {}", detail("description")),
-            "TodoWrite" | "ToolSearch" => return None,
+            "mcp__vm__screenshot" => format!("📸 {}", detail("url")),
+            // The picture says it.
+            "TodoWrite" | "ToolSearch" | "mcp__vm__send_image" => return None,
             other => format!("🔧 {}", clip(other, DETAIL_CHARS_MAX)),
         })
     }
@@ -87,7 +89,8 @@ mod tests {
             (tool("Edit", json!({"file_path": "/data/w/src/a.rs"})), "✏️ Editing src/a.rs"),
             (tool("Write", json!({"file_path": "/etc/passwd"})), "📝 Writing /etc/passwd"),
             (tool("Bash", json!({"command": "\ncd /data/w && ls /data/w/x\nrm y"})), "▶️ cd . && ls x"),
-            (tool("mcp__vm__screenshot", json!({})), "🔧 mcp__vm__screenshot"),
+            (tool("mcp__vm__screenshot", json!({"url": "http://localhost:3000"})), "📸 http://localhost:3000"),
+            (tool("mcp__other__tool", json!({})), "🔧 mcp__other__tool"),
             (tool("Read", json!({"file_path": 7})), "📖 Reading "),
         ] {
             assert_eq!(progress.next(&block), [line]);

@@ -1,0 +1,209 @@
+//! A look at a page, by Chromium without a window: started for each look and gone after it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chromiumoxide::browser::{Browser, BrowserConfig};
+use chromiumoxide::cdp::browser_protocol::page::{CaptureScreenshotFormat, GetLayoutMetricsParams};
+use chromiumoxide::error::CdpError;
+use chromiumoxide::handler::viewport::Viewport;
+use chromiumoxide::page::{Page, ScreenshotParams};
+use futures::StreamExt;
+use relay_core::protocol::IMAGE_BYTES_MAX;
+use rmcp::schemars;
+use serde::Deserialize;
+use url::Url;
+
+use crate::images::ImageKind;
+
+/// From the start of the browser to the picture.
+const TIMEOUT: Duration = Duration::from_secs(45);
+const LAUNCH_TIMEOUT: Duration = Duration::from_secs(20);
+/// What has to be there first is waited for so long.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
+const WAIT_POLL: Duration = Duration::from_millis(100);
+/// CSS pixels of a side of the screen.
+const SIDE: std::ops::RangeInclusive<u32> = 100..=4_000;
+/// Of a whole page, what lies further down is left out: no phone shows it, and no channel takes it.
+const PAGE_HEIGHT_MAX: f64 = 12_000.0;
+const MOBILE: (u32, u32) = (390, 844);
+const DESKTOP: (u32, u32) = (1280, 800);
+/// Physical pixels to one of CSS, as phones have them.
+const MOBILE_SCALE: f64 = 2.0;
+/// For pictures that are too large as PNG.
+const JPEG_QUALITY: i64 = 75;
+
+/// A kind of screen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// A phone's.
+    #[default]
+    Mobile,
+    /// A computer's.
+    Desktop,
+}
+
+impl Device {
+    /// Its width and height in CSS pixels.
+    pub fn size(self) -> (u32, u32) {
+        match self {
+            Self::Mobile => MOBILE,
+            Self::Desktop => DESKTOP,
+        }
+    }
+}
+
+/// What is to be looked at, and how.
+#[derive(Clone, Debug)]
+pub struct Shot {
+    /// The page.
+    pub url: String,
+    /// Of the screen, in CSS pixels.
+    pub width: u32,
+    /// Of the screen, in CSS pixels.
+    pub height: u32,
+    /// Whether it is a phone's.
+    pub is_mobile: bool,
+    /// All of the page.
+    pub full_page: bool,
+    /// A selector of something that has to be there first.
+    pub wait_for: Option<String>,
+}
+
+/// Why there is no picture, for the model.
+#[derive(Debug, thiserror::Error)]
+pub enum ShotError {
+    /// Not asked for rightly.
+    #[error("{0}")]
+    Asked(&'static str),
+    /// There is no browser.
+    #[error("Chromium can't be started on this VM: {0}")]
+    NoBrowser(String),
+    /// The page is not to be had.
+    #[error("The page could not be loaded: {0}")]
+    NotLoaded(String),
+    /// What has to be there is not.
+    #[error("Nothing on the page fits {0}.")]
+    NothingFits(String),
+    /// All of it took too long.
+    #[error("It took too long.")]
+    TooLong,
+    /// The browser failed.
+    #[error("The browser failed: {0}")]
+    Browser(#[from] CdpError),
+}
+
+/// Take the picture, with the browser at `chromium`; pages that are not of this machine are fetched by `proxy`.
+pub async fn take(chromium: &Path, proxy: Option<&str>, shot: &Shot) -> Result<(ImageKind, Vec<u8>), ShotError> {
+    check(shot)?;
+    let chromium =
+        found(chromium).ok_or_else(|| ShotError::NoBrowser(format!("there is no {}", chromium.display())))?;
+    let profile = tempfile::tempdir().map_err(|error| ShotError::NoBrowser(error.to_string()))?;
+    let config = config(&chromium, proxy, shot, profile.path()).map_err(ShotError::NoBrowser)?;
+    let (mut browser, mut handler) =
+        Browser::launch(config).await.map_err(|error| ShotError::NoBrowser(error.to_string()))?;
+    // What it says has to be listened to for as long as it is there.
+    let listening = tokio::spawn(async move { while handler.next().await.is_some() {} });
+    let picture = tokio::time::timeout(TIMEOUT, look(&browser, shot)).await.unwrap_or(Err(ShotError::TooLong));
+    let _ = browser.kill().await;
+    listening.abort();
+    picture
+}
+
+/// Where the program is: its path, or where the search path leads.
+fn found(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return Some(program.to_owned());
+    }
+    let search_path = std::env::var_os("PATH")?;
+    std::env::split_paths(&search_path).map(|directory| directory.join(program)).find(|path| path.is_file())
+}
+
+fn check(shot: &Shot) -> Result<(), ShotError> {
+    let url = Url::parse(&shot.url).map_err(|_| ShotError::Asked("That is no address: http://localhost:3000"))?;
+    if !matches!(url.scheme(), "http" | "https" | "file") {
+        return Err(ShotError::Asked("The address must begin with http:, https: or file:."));
+    }
+    match SIDE.contains(&shot.width) && SIDE.contains(&shot.height) {
+        true => Ok(()),
+        false => Err(ShotError::Asked("Width and height must be from 100 to 4000.")),
+    }
+}
+
+fn config(chromium: &Path, proxy: Option<&str>, shot: &Shot, profile: &Path) -> Result<BrowserConfig, String> {
+    let viewport = Viewport {
+        width: shot.width,
+        height: shot.height,
+        device_scale_factor: Some(if shot.is_mobile { MOBILE_SCALE } else { 1.0 }),
+        emulating_mobile: shot.is_mobile,
+        is_landscape: shot.width > shot.height,
+        has_touch: shot.is_mobile,
+    };
+    let config = BrowserConfig::builder()
+        .chrome_executable(chromium)
+        .user_data_dir(profile)
+        .new_headless_mode()
+        // It is in the agent's sandbox already, where it can't make one of its own.
+        .no_sandbox()
+        .launch_timeout(LAUNCH_TIMEOUT)
+        .request_timeout(TIMEOUT)
+        .window_size(shot.width, shot.height)
+        .viewport(viewport)
+        .args(["disable-gpu", "disable-dev-shm-usage", "disable-component-update"]);
+    match proxy {
+        Some(proxy) => config.arg(("proxy-server", proxy)).build(),
+        None => config.build(),
+    }
+}
+
+async fn look(browser: &Browser, shot: &Shot) -> Result<(ImageKind, Vec<u8>), ShotError> {
+    let page = browser.new_page("about:blank").await?;
+    page.goto(shot.url.as_str()).await.map_err(|error| ShotError::NotLoaded(error.to_string()))?;
+    if let Some(selector) = &shot.wait_for {
+        let found = tokio::time::timeout(WAIT_TIMEOUT, async {
+            while page.find_element(selector).await.is_err() {
+                tokio::time::sleep(WAIT_POLL).await;
+            }
+        });
+        found.await.map_err(|_| ShotError::NothingFits(selector.clone()))?;
+    }
+    let full_page = shot.full_page && height(&page).await? <= PAGE_HEIGHT_MAX;
+    let png = page.screenshot(ScreenshotParams::builder().full_page(full_page).build()).await?;
+    if png.len() <= IMAGE_BYTES_MAX {
+        return Ok((ImageKind::Png, png));
+    }
+    let jpeg = ScreenshotParams::builder().format(CaptureScreenshotFormat::Jpeg).quality(JPEG_QUALITY);
+    let jpeg = page.screenshot(jpeg.full_page(full_page).build()).await?;
+    match jpeg.len() <= IMAGE_BYTES_MAX {
+        true => Ok((ImageKind::Jpeg, jpeg)),
+        false => Err(ShotError::Asked("The picture is too large: take a smaller one, or not the whole page.")),
+    }
+}
+
+/// Of all of the page, in CSS pixels.
+async fn height(page: &Page) -> Result<f64, ShotError> {
+    Ok(page.execute(GetLayoutMetricsParams::default()).await?.result.css_content_size.height)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_page_or_no_screen_is_refused() {
+        let shot = |url: &str, width| Shot {
+            url: url.to_owned(),
+            width,
+            height: 800,
+            is_mobile: false,
+            full_page: false,
+            wait_for: None,
+        };
+        assert!(check(&shot("http://localhost:3000", 390)).is_ok());
+        assert!(check(&shot("file:///tmp/a.html", 390)).is_ok());
+        for (url, width) in [("localhost", 390), ("chrome://settings", 390), ("http://a", 10), ("http://a", 100_000)] {
+            assert!(check(&shot(url, width)).is_err(), "{url} {width}");
+        }
+    }
+}
