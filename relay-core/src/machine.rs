@@ -3,7 +3,7 @@
 //! Nothing here asks for the time, for chance, for the environment or for a socket, so everything that can happen to a
 //! conversation can be tested by the thousand. The states are in [`conversation`], the inputs in [`event`], the outputs
 //! in [`effect`], the sentences for people in [`text`]. The arms of [`step`] are spread over files by what came in:
-//! `messages`, `files`, `reports`, `performed`, `timers`. Whether a diff was shown is in [`pending`]. How much of it the person hears is in `progress`, how it is cut into
+//! `messages`, `files`, `reports`, `inquiry`, `performed`, `timers`. Whether a diff was shown is in [`pending`]. How much of it the person hears is in `progress`, how it is cut into
 //! messages in `shape`, and how these reach the person in [`delivery`].
 
 use std::time::Duration;
@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod effect;
 pub mod event;
 mod files;
+mod inquiry;
 pub mod markup;
 mod messages;
 pub mod pending;
@@ -192,6 +193,7 @@ impl Step<'_> {
     /// The current run is over; the next task starts, if one waits.
     fn end(&mut self, ending: Ending) {
         self.leave_deciding();
+        self.conversation.inquiry = None;
         if let Some(run) = self.conversation.run().cloned() {
             self.conversation.remember(run, ending);
         }
@@ -207,6 +209,7 @@ impl Step<'_> {
     fn await_approval(&mut self, pending: Pending) {
         self.leave_deciding();
         self.conversation.phase = Phase::AwaitingApproval(pending);
+        self.conversation.inquiry = None;
         self.forget_progress();
         self.clear(&[Timer::Silence]);
         self.set_approval_timers();

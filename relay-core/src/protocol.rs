@@ -168,6 +168,21 @@ pub struct CancelRequest {
     pub run: RunId,
 }
 
+/// Body of `POST /reply`, answered 202: what the person says to an inquiry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyRequest {
+    /// Who asks.
+    pub conversation: ConversationId,
+    /// As in [`CommandRequest`].
+    pub fence: Fence,
+    /// The run whose agent has asked.
+    pub run: RunId,
+    /// Which of its inquiries; the same again changes nothing.
+    pub number: u32,
+    /// An option's label, several with commas, or the person's own words. Bounded by [`REPLY_CHARS_MAX`].
+    pub reply: String,
+}
+
 /// Body of a 202.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
@@ -296,6 +311,24 @@ pub enum VmEvent {
         /// For the person; may be empty.
         caption: String,
     },
+    /// The agent asks the person something, and waits.
+    Inquiry {
+        /// Its number in the run, from 1; a reply names it.
+        number: u32,
+        /// What it asks. Bounded by [`PROGRESS_CHARS_MAX`].
+        text: String,
+        /// What can be chosen; there may be nothing, and other words are a reply as well. At most [`OPTIONS_MAX`].
+        options: Vec<InquiryOption>,
+        /// Whether several of them can be.
+        several: bool,
+        /// After so long the agent goes on without.
+        timeout_ms: u64,
+    },
+    /// Nobody has replied in time, or the agent no longer waits.
+    InquiryOver {
+        /// Which inquiry.
+        number: u32,
+    },
     /// The run is over, or waits for a decision.
     Finished {
         /// How it ended.
@@ -311,6 +344,15 @@ pub enum VmEvent {
         /// What became of it.
         result: DecisionResult,
     },
+}
+
+/// Something to choose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InquiryOption {
+    /// In a few words; the reply that it stands for.
+    pub label: String,
+    /// What it means; may be empty.
+    pub description: String,
 }
 
 /// What a run took.
@@ -426,6 +468,10 @@ pub const BODY_BYTES_MAX: usize = 512 * 1024;
 pub const FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Files that one message may bring.
 pub const FILES_MAX: usize = 10;
+/// What can be chosen at an inquiry.
+pub const OPTIONS_MAX: usize = 10;
+/// Characters of a person's reply to an inquiry.
+pub const REPLY_CHARS_MAX: usize = 2_000;
 /// Bytes of a picture fetched from a VM at most.
 pub const IMAGE_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// A working VM reports at least this often, in milliseconds.

@@ -7,7 +7,7 @@ use relay_core::id::{BlobId, RunId};
 use relay_core::machine::Outcome;
 use relay_core::protocol::{
     Answer, ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, IMAGE_BYTES_MAX, Refusal,
-    RefusalReason, signature,
+    RefusalReason, ReplyRequest, signature,
 };
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -83,6 +83,11 @@ impl VmClient {
     /// `POST /approve`.
     pub async fn decide(&self, request: &ApproveRequest) -> Result<Outcome, CallError> {
         self.post("/approve", request).await.map(|_| Outcome::Done)
+    }
+
+    /// `POST /reply`.
+    pub async fn reply(&self, request: &ReplyRequest) -> Result<Outcome, CallError> {
+        self.post("/reply", request).await.map(|_| Outcome::Done)
     }
 
     /// `POST /cancel`.

@@ -248,3 +248,32 @@ async fn claude_looks_at_its_page_and_the_person_sees_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn claude_asks_the_person_and_goes_on_with_what_they_say() {
+    let api = FakeAnthropic::start().await;
+    let stack = Stack::start(with_claude(&api)).await;
+    let console = stack.console();
+    console.send("SCENARIO:ask please", RUN).await;
+    let asked = console.wait_for("❓ Which colour?", RUN).await;
+    assert!(asked["text"].as_str().is_some_and(|text| text.contains("2. *Blue*: cold")), "{asked}");
+    console.send("2", RUN).await;
+    console.wait_for("Thank you for the answer.", RUN).await;
+    let last = api.messages().pop().expect("the API was asked");
+    assert!(last.mentions("answered: \\\"Which colour?\\\"=\\\"Blue\\\""), "{}", String::from_utf8_lossy(&last.body));
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_answers_does_not_hold_claude_up_for_ever() {
+    let api = FakeAnthropic::start().await;
+    let stack = Stack::start(with_claude(&api).vm("INQUIRY_TIMEOUT_MS", "500")).await;
+    let console = stack.console();
+    console.send("SCENARIO:ask please", RUN).await;
+    console.wait_for("Without an answer from you the agent goes on as it thinks best.", RUN).await;
+    console.wait_for("Thank you for the answer.", RUN).await;
+    let last = api.messages().pop().expect("the API was asked");
+    assert!(last.mentions("The person did not answer within"), "{}", String::from_utf8_lossy(&last.body));
+    // What they say after that is a task.
+    console.send("Blue", RUN).await;
+    console.wait_for("run 2 (claude)", RUN).await;
+}

@@ -59,6 +59,8 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// A run that takes longer is stopped. `RUN_TIMEOUT_MS`.
     pub run_timeout: Duration,
+    /// How long an agent waits for a reply of the person's. `INQUIRY_TIMEOUT_MS`.
+    pub inquiry_timeout: Duration,
     /// How long the process may take to end when it is told to. `SHUTDOWN_GRACE_MS`.
     pub shutdown_grace: Duration,
 }
@@ -133,6 +135,8 @@ const GITHUB_URL: &str = "https://github.com";
 const RUN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// A model that thinks long says nothing meanwhile; one that says nothing for longer than this hangs.
 const AGENT_SILENCE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// A person who looks at their phone now and then has replied by then.
+const INQUIRY_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Processes and threads of an agent with a user of its own.
 const AGENT_PROCESSES_MAX: u64 = 2_048;
 /// Fly.io kills a machine five seconds after its stop signal unless told otherwise.
@@ -158,6 +162,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let github = github(reader);
     let idle_timeout = reader.millis("IDLE_TIMEOUT_MS", Duration::ZERO);
     let run_timeout = reader.millis("RUN_TIMEOUT_MS", RUN_TIMEOUT);
+    let inquiry_timeout = reader.millis("INQUIRY_TIMEOUT_MS", INQUIRY_TIMEOUT);
     let shutdown_grace = reader.millis("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE);
     Some(Config {
         bind: bind?,
@@ -174,6 +179,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
         repo_url: reader.value("REPO_URL"),
         idle_timeout: Some(idle_timeout?).filter(|timeout| !timeout.is_zero()),
         run_timeout: run_timeout?,
+        inquiry_timeout: inquiry_timeout?,
         shutdown_grace: shutdown_grace?,
     })
 }

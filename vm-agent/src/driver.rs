@@ -4,12 +4,16 @@
 //! no process of the job is left. A driver never touches git and never sees a credential of git.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use relay_core::id::RunId;
+use relay_core::protocol::InquiryOption;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::desk::Desk;
 use crate::images::ImageKind;
 
 pub mod claude;
@@ -31,6 +35,8 @@ pub struct Job {
     pub session: Option<String>,
     /// What else of the volume the agent may read: what git knows, the files.
     pub readable: Vec<PathBuf>,
+    /// Where the agent's inquiries are replied to.
+    pub desk: Arc<Desk>,
     /// The file that the agent's supervisor keeps locked.
     pub lock: PathBuf,
 }
@@ -55,6 +61,21 @@ pub enum AgentEvent {
     Session(String),
     /// What the session has cost so far, in millionths of a US dollar.
     Cost(u64),
+    /// It asks the person something, and waits at the desk.
+    Inquiry {
+        /// The number that the desk gave.
+        number: u32,
+        /// What it asks.
+        text: String,
+        /// What can be chosen.
+        options: Vec<InquiryOption>,
+        /// Whether several can be.
+        several: bool,
+        /// It waits for so long.
+        timeout: Duration,
+    },
+    /// It no longer waits for that.
+    InquiryOver(u32),
     /// It wrote a line that says nothing to people, which still shows that it is alive.
     Alive,
 }

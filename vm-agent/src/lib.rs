@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod desk;
 pub mod driver;
 pub mod fence;
 pub mod files;

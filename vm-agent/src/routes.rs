@@ -15,7 +15,7 @@ use axum::{Json, Router};
 use relay_core::id::{BlobId, RunId};
 use relay_core::protocol::{
     ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, FILE_BYTES_MAX, Health, RefusalReason,
-    signature,
+    ReplyRequest, signature,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -83,6 +83,7 @@ pub fn router(app: Arc<App>) -> Router {
     let signed = Router::new()
         .route("/command", post(command))
         .route("/approve", post(approve))
+        .route("/reply", post(reply))
         .route("/cancel", post(cancel))
         .route("/runs/{id}", get(run_status))
         .route("/files/{id}", put(file).get(has_file))
@@ -137,6 +138,12 @@ async fn approve(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, R
     let request: ApproveRequest = read(&body)?;
     app.fences.pass(&request.conversation, request.fence)?;
     Ok((StatusCode::ACCEPTED, Json(app.runs.decide(&request)?)).into_response())
+}
+
+async fn reply(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Refused> {
+    let request: ReplyRequest = read(&body)?;
+    app.fences.pass(&request.conversation, request.fence)?;
+    Ok((StatusCode::ACCEPTED, Json(app.runs.reply(request)?)).into_response())
 }
 
 async fn cancel(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Refused> {

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use relay_core::id::{ConversationId, RunId, TreeHash};
 use relay_core::protocol::{
-    Accepted, ApproveRequest, CancelRequest, Decision, RefusalReason, Report, RunState, RunStatus, Task, VmEvent,
+    Accepted, ApproveRequest, CancelRequest, Decision, REPLY_CHARS_MAX, RefusalReason, ReplyRequest, Report, RunState,
+    RunStatus, Task, VmEvent,
 };
 use relay_core::time::Timestamp;
 use tokio::sync::Notify;
@@ -21,12 +22,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
+use crate::desk::{Desk, Replied};
 use crate::driver::AgentDriver;
 use crate::github::GitHub;
 use crate::images::Images;
 use crate::journal::{Journal, Phase, RunLog, RunRecord};
 use crate::refusal::Refused;
 use crate::repositories::Repositories;
+use crate::text::clip;
 use crate::uploads::Uploads;
 
 mod conclude;
@@ -82,6 +85,7 @@ enum Holder {
 struct Active {
     run: RunId,
     stop: CancellationToken,
+    desk: Arc<Desk>,
     last_output_at: Timestamp,
 }
 
@@ -176,6 +180,20 @@ impl Runs {
             active.stop.cancel();
         }
         Ok(Accepted { run, repeated: false })
+    }
+
+    /// Hand the agent of a run what the person says.
+    pub fn reply(&self, request: ReplyRequest) -> Result<Accepted, Refused> {
+        let ReplyRequest { run, number, reply, .. } = request;
+        let desk = self.state().active(&run).map(|active| Arc::clone(&active.desk));
+        let repeated = match desk.map(|desk| desk.reply(number, clip(&reply, REPLY_CHARS_MAX))) {
+            Some(Replied::Now) => false,
+            Some(Replied::Before) => true,
+            Some(Replied::Late) | None => {
+                return Err(Refused::not_found("The agent no longer waits for an answer."));
+            }
+        };
+        Ok(Accepted { run, repeated })
     }
 
     /// Carry a decision out, or report again what became of it.
@@ -356,7 +374,8 @@ impl Runs {
     /// Give the worktree to a run. What is returned stops it; so does the end of this process.
     fn hold(&self, state: &mut State, run: &RunId) -> CancellationToken {
         let stop = self.0.shutdown.child_token();
-        let active = Active { run: run.clone(), stop: stop.clone(), last_output_at: clock::now() };
+        let (stop_it, desk) = (stop.clone(), Arc::default());
+        let active = Active { run: run.clone(), stop: stop_it, desk, last_output_at: clock::now() };
         state.holder = Some(Holder::Run(active));
         stop
     }

@@ -161,6 +161,7 @@ fn driver(config: &Config, inside: Inside, sandbox: Option<Sandbox>) -> anyhow::
                 turns_max: *turns_max,
                 budget_usd: *budget_usd,
                 silence_timeout: *silence_timeout,
+                inquiry_timeout: config.inquiry_timeout,
                 model: model.clone(),
             };
             Arc::new(Claude::new(settings, supervision))

@@ -33,6 +33,9 @@ pub struct Conversation {
     pub waking: Option<Waking>,
     /// Progress that waits for its message.
     pub progress: Progress,
+    /// What the agent of the current run asks the person.
+    #[serde(default)]
+    pub inquiry: Option<Inquiry>,
     /// How much the person wants to hear.
     #[serde(default)]
     pub verbosity: Verbosity,
@@ -64,6 +67,17 @@ pub struct Conversation {
     pub effects: u64,
     /// The highest sequence number seen in a report of the current run.
     pub reported: u64,
+}
+
+/// A question of the agent's that waits for the person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inquiry {
+    /// Its number in the run.
+    pub number: u32,
+    /// What can be chosen, in order; other words are a reply as well.
+    pub labels: Vec<String>,
+    /// Whether several can be.
+    pub several: bool,
 }
 
 /// What is going on in a conversation.
@@ -275,6 +289,7 @@ impl Conversation {
             retries: BTreeMap::new(),
             waking: None,
             progress: Progress::default(),
+            inquiry: None,
             verbosity: Verbosity::default(),
             delivery: Delivery::default(),
             alias: None,

@@ -31,6 +31,15 @@ pub enum Effect {
         /// What becomes of it.
         decision: Decision,
     },
+    /// Hand the agent what the person says to its inquiry.
+    Reply {
+        /// Whose agent.
+        run: RunId,
+        /// Which inquiry.
+        number: u32,
+        /// What they say.
+        reply: String,
+    },
     /// Stop a run and everything it started.
     CancelRun {
         /// Which.

@@ -1,6 +1,7 @@
 //! What a person wrote.
 
 use crate::id::{MessageId, RunId, TreeHash};
+use crate::machine::conversation::Inquiry;
 use crate::machine::effect::{Effect, Lane};
 use crate::machine::event::{Content, Message};
 use crate::machine::words::{Pressed, Word};
@@ -28,6 +29,12 @@ impl Step<'_> {
         self.stir();
         match message.content {
             Content::Text { text } if text.trim().is_empty() => self.say(text::EMPTY),
+            // What comes late was not written to it.
+            Content::Text { text } if message.sent_at.is_none() && self.is_reply(&text) => {
+                if let Some(inquiry) = self.conversation.inquiry.clone() {
+                    self.reply(&inquiry, &text);
+                }
+            }
             Content::Text { text } => match Word::parse(&text) {
                 Some(Word::Approve | Word::Reject) if self.is_for_another_diff(message.sent_at) => {
                     self.say(text::ANSWER_TOO_LATE);
@@ -60,6 +67,13 @@ impl Step<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Whether a text is for the agent, which waits for it: all but words of the chat that are none of its options.
+    fn is_reply(&self, text: &str) -> bool {
+        let is_for = |inquiry: &Inquiry| inquiry.has_option(text) || Word::parse(text).is_none();
+        matches!(self.conversation.phase, Phase::Working { .. })
+            && self.conversation.inquiry.as_ref().is_some_and(is_for)
     }
 
     /// Whether an answer may be for another diff than the one that waits. Of a message that is taken in late it is not known
@@ -167,6 +181,7 @@ impl Step<'_> {
         };
         let dropped = self.conversation.queue.len() + arriving;
         self.conversation.queue.clear();
+        self.conversation.inquiry = None;
         self.forget_progress();
         self.clear(&[Timer::Approval, Timer::ApprovalWarning]);
         self.set(Timer::Silence, self.rules.silence_timeout);

@@ -134,6 +134,7 @@ impl Step<'_> {
                 }
             }
             Effect::Ask { .. } => self.say(text::ASK_UNANSWERED),
+            Effect::Reply { .. } => self.say(text::REPLY_LOST),
             // Another message of theirs brings it up again.
             Effect::Introduce { .. } => self.conversation.alias = None,
             Effect::Probe { run } => self.told_quiet(&text::unreachable(&run)),
@@ -174,7 +175,9 @@ impl Step<'_> {
                 }
             }
             (Effect::Ask { question }, Outcome::Answered { answer }) => self.answered_by_vm(&question, answer),
-            (Effect::Ask { .. }, Outcome::Refused { message, .. }) => self.say(text::refused(&message)),
+            (Effect::Ask { .. } | Effect::Reply { .. }, Outcome::Refused { message, .. }) => {
+                self.say(text::refused(&message));
+            }
             (Effect::Probe { run }, Outcome::Probed { status }) => self.probed(&run, status),
             (Effect::KeepImage { caption, .. }, Outcome::ImageKept { blob }) => {
                 self.conversation.keeps(blob.clone());

@@ -1,5 +1,7 @@
 //! What a VM reported of the current run. Reports of other runs are late repeats and change nothing.
 
+use std::time::Duration;
+
 use crate::id::RunId;
 use crate::machine::effect::{Choice, Effect, Say};
 use crate::machine::{Ending, Pending, Phase, Step, Timer, markup, text};
@@ -20,6 +22,11 @@ impl Step<'_> {
             VmEvent::Image { name, caption } => {
                 self.emit(Effect::KeepImage { run: run.clone(), name, caption });
             }
+            VmEvent::Inquiry { number, text, options, several, timeout_ms } => {
+                self.flush_due_progress();
+                self.inquire(number, &text, &options, several, Duration::from_millis(timeout_ms));
+            }
+            VmEvent::InquiryOver { number } => self.inquiry_over(number),
             VmEvent::Finished { outcome, spent } => {
                 self.flush_due_progress();
                 self.finished(run, outcome, spent);

@@ -10,6 +10,7 @@ mod approval;
 mod chat;
 mod delivery;
 mod files;
+mod inquiry;
 mod long;
 mod progress;
 mod queue;

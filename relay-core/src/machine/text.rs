@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::id::RunId;
 use crate::machine::conversation::{Conversation, Ending, Phase, Verbosity};
-use crate::protocol::{Decision, DiffStat, Spent, Task};
+use crate::protocol::{Decision, DiffStat, InquiryOption, Spent, Task};
 use crate::time::{Timestamp, humane};
 
 /// `help`.
@@ -54,6 +54,10 @@ pub const FILE_LOST: &str = "Your file could not be fetched. Please send it agai
 pub const NO_TRANSCRIPTION: &str = "I can't listen to voice notes here. Please write it as text.";
 /// The same, with words or other files beside it.
 pub const VOICE_AS_FILE: &str = "I can't listen to voice notes here; your agent is given it as a file.";
+/// Nobody has replied to the agent in time.
+pub const INQUIRY_OVER: &str = "Without an answer from you the agent goes on as it thinks best.";
+/// A reply to the agent that did not reach it.
+pub const REPLY_LOST: &str = "Your answer did not reach the agent: your VM does not answer.";
 /// A voice note that could not be written down.
 pub const NOT_UNDERSTOOD: &str = "Your voice note could not be made out. Please write it as text, or record it again.";
 /// A picture that could not be fetched.
@@ -189,10 +193,33 @@ pub(super) fn finish_first(phase: &Phase) -> String {
     format!("{} Finish that first; the repository is in use.", busy_with(phase))
 }
 
+/// What the agent asks, with what can be chosen.
+pub(super) fn inquiry(question: &str, options: &[InquiryOption], several: bool, timeout: Duration) -> String {
+    let mut lines = vec![format!("❓ {}", question.trim())];
+    lines.extend((1..).zip(options).map(|(number, InquiryOption { label, description })| match description.trim() {
+        "" => format!("{number}. *{label}*"),
+        description => format!("{number}. *{label}*: {description}"),
+    }));
+    let how = match (options.is_empty(), several) {
+        (true, _) => "Answer in your own words.",
+        (false, false) => "Answer with a number, or in your own words.",
+        (false, true) => "Answer with numbers, or in your own words.",
+    };
+    lines.push(format!("{how} After {} the agent goes on without.", humane(timeout)));
+    lines.join("\n")
+}
+
+pub(super) fn no_such_option(count: usize) -> String {
+    format!("There is no such number: 1 to {count}, or your own words.")
+}
+
 pub(super) fn status(conversation: &Conversation, now: Timestamp) -> String {
     let mut text = busy_with(&conversation.phase);
     if let Phase::Working { since, task: current, .. } = &conversation.phase {
         text = format!("{text} Since {}: {}", humane(now.since(*since)), task(current));
+    }
+    if conversation.inquiry.is_some() {
+        text = format!("{text} The agent waits for your answer.");
     }
     if let Some(at) = conversation.timers.get(&super::Timer::Approval) {
         text = format!("{text} It is parked in {} if you don't answer.", humane(at.since(now)));

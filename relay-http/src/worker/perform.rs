@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use relay_core::id::{ConversationId, MessageId, RunId};
 use relay_core::machine::{Attachment, Conversation, Effect, Event, Outcome};
-use relay_core::protocol::{ApproveRequest, CancelRequest, Command, CommandRequest, File, RefusalReason, Task};
+use relay_core::protocol::{
+    ApproveRequest, CancelRequest, Command, CommandRequest, File, RefusalReason, ReplyRequest, Task,
+};
 use relay_core::store::Blob;
 use relay_core::turn::Performance;
 
@@ -58,6 +60,9 @@ async fn carry_out(app: &Arc<App>, performance: &Performance) -> Result<Outcome,
         }
         Effect::Decide { run, tree, decision } => {
             app.vm.decide(&ApproveRequest { conversation, fence, run, tree, decision }).await
+        }
+        Effect::Reply { run, number, reply } => {
+            app.vm.reply(&ReplyRequest { conversation, fence, run, number, reply }).await
         }
         Effect::CancelRun { run } => app.vm.cancel(&CancelRequest { conversation, fence, run }).await,
         Effect::Probe { run } => app.vm.probe(&run).await,
@@ -188,6 +193,7 @@ pub fn kind(effect: &Effect) -> &'static str {
         Effect::StartRun { .. } => "start_run",
         Effect::Decide { .. } => "decide",
         Effect::CancelRun { .. } => "cancel_run",
+        Effect::Reply { .. } => "reply",
         Effect::Ask { .. } => "ask",
         Effect::Probe { .. } => "probe",
         Effect::KeepImage { .. } => "keep_image",

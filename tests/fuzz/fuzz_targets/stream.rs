@@ -18,7 +18,7 @@ fuzz_target!(|output: &[u8]| {
                 drop(result.verdict());
             }
             Line::Init { session } => assert_eq!(session.len(), 36, "a UUID, which may become an argument"),
-            Line::ToolResults(_) | Line::ApiRetry { .. } | Line::Other | Line::Noise => {}
+            Line::Request { .. } | Line::ToolResults(_) | Line::ApiRetry { .. } | Line::Other | Line::Noise => {}
         }
     }
 });

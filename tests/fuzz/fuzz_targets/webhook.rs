@@ -28,9 +28,7 @@ fuzz_target!(|body: &[u8]| {
         let Ok(inbound) = inbound::parse(path, &params, &ALLOWED) else { continue };
         let event = match inbound {
             Inbound::Message(message) | Inbound::Unnamed(message) => Event::Message(*message),
-            Inbound::Receipt { effect, message, receipt } => {
-                Event::Receipt { effect: Some(effect), message, receipt }
-            }
+            Inbound::Receipt { effect, message, receipt } => Event::Receipt { effect: Some(effect), message, receipt },
             Inbound::UnknownSender | Inbound::Nothing => continue,
         };
         assert!(event.id().is_some(), "what a repeat is known by");

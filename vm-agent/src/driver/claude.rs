@@ -6,7 +6,6 @@
 //! --strict-mcp-config`): it could run commands or send the API key elsewhere. Its `CLAUDE.md` is only text, and is given
 //! to the agent. The key stays in [`proxy`]; the environment holds a token for this run.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,15 +15,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use relay_core::time::humane;
 use secrecy::SecretString;
-use serde_json::json;
-use tokio::io::AsyncWriteExt;
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStderr, Command};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::lines::{self, Lines};
+use super::lines;
 use super::{AgentDriver, AgentEnd, AgentEvent, Job};
 use crate::git::agent_git::hand_over;
 use crate::supervise::supervisor::EXIT_NOT_STARTED;
@@ -33,16 +30,16 @@ use crate::text::clip;
 use crate::tools;
 use crate::tools::pictures::Pictures;
 
+mod dialogue;
+mod inquiry;
 pub mod progress;
 pub mod proxy;
 pub mod stream;
 
-use progress::Progress;
+use dialogue::{Dialogue, Talk};
 use proxy::Proxy;
-use stream::{Block, Line, Verdict};
+use stream::Verdict;
 
-/// Bytes of one line of output at most; a line holds at most one tool's whole result.
-const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes kept of what the program complains about.
 const STDERR_BYTES_MAX: usize = 2_000;
 /// How long the program may take to end once its turn is over and its input closed.
@@ -50,8 +47,6 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the program may take to tell its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 const VERSION_CHARS_MAX: usize = 40;
-/// How long an interrupted agent may take to wind its turn up by itself.
-const INTERRUPT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// How Claude Code is run.
 #[derive(Debug)]
@@ -74,6 +69,8 @@ pub struct Settings {
     pub budget_usd: Option<f64>,
     /// An agent that says nothing for so long, while no tool of its is at work, is stopped.
     pub silence_timeout: Duration,
+    /// A reply of the person's is waited for so long.
+    pub inquiry_timeout: Duration,
     /// The model; the program's default when absent.
     pub model: Option<String>,
 }
@@ -90,17 +87,6 @@ pub struct Claude {
 enum Attempt {
     Over(AgentEnd),
     UnknownSession,
-}
-
-/// How reading the program's output ended.
-enum Talk {
-    Verdict(Verdict),
-    KeyRefused,
-    Stopped,
-    /// It said nothing for too long.
-    Hung,
-    /// It closed its output without a result.
-    Silent,
 }
 
 impl Claude {
@@ -145,8 +131,8 @@ impl Claude {
         let stderr = agent.stderr.take().map(read_complaints);
         let talk = match agent.stdout.take() {
             Some(stdout) => {
-                let silence_timeout = self.settings.silence_timeout;
-                Conversation { job, events, stop, silence_timeout }.hold(&mut agent, stdout).await
+                let Settings { silence_timeout, inquiry_timeout, .. } = self.settings;
+                Dialogue { job, events, stop, silence_timeout, inquiry_timeout }.hold(&mut agent, stdout).await
             }
             None => Talk::Silent,
         };
@@ -204,7 +190,7 @@ impl Claude {
 
     fn arguments(&self, worktree: &Path, session: Option<&str>) -> Vec<OsString> {
         let fixed = "-p --input-format stream-json --output-format stream-json --verbose \
-                     --permission-mode bypassPermissions --setting-sources user --strict-mcp-config";
+                     --permission-mode bypassPermissions --permission-prompt-tool stdio --setting-sources user --strict-mcp-config";
         let mut args: Vec<OsString> = fixed.split_whitespace().map(OsString::from).collect();
         let guide = worktree.join("CLAUDE.md");
         // Not through a link, which could lead anywhere on the VM.
@@ -276,115 +262,6 @@ impl AgentDriver for Claude {
             Ok(Attempt::UnknownSession) => AgentEnd::Failed { reason: "Claude Code lost its session.".to_owned() },
             Err(reason) => AgentEnd::Failed { reason },
         }
-    }
-}
-
-/// One task, said and listened to.
-struct Conversation<'a> {
-    job: &'a Job,
-    events: &'a mpsc::Sender<AgentEvent>,
-    stop: &'a CancellationToken,
-    silence_timeout: Duration,
-}
-
-impl Conversation<'_> {
-    async fn hold(self, agent: &mut Supervised, stdout: ChildStdout) -> Talk {
-        let mut lines = Lines::new(stdout, LINE_BYTES_MAX);
-        let mut stdin = agent.stdin.take();
-        let talk = {
-            let listening = self.say_and_listen(&mut stdin, &mut lines);
-            tokio::pin!(listening);
-            tokio::select! {
-                talk = &mut listening => talk,
-                () = self.stop.cancelled() => Talk::Stopped,
-                // Nothing is left that could write; what was written is still to be read.
-                _ = agent.wait() => listening.await,
-            }
-        };
-        if matches!(talk, Talk::Stopped) {
-            // A turn that is wound up by the agent itself leaves its session whole.
-            let _ = tokio::time::timeout(INTERRUPT_TIMEOUT, interrupt(&mut stdin, &mut lines)).await;
-        }
-        // From here on nobody listens, but the pipe must not fill up and hold the agent's end back.
-        tokio::spawn(async move { while lines.next().await.is_some() {} });
-        talk
-    }
-
-    async fn say_and_listen(&self, stdin: &mut Option<ChildStdin>, lines: &mut Lines<ChildStdout>) -> Talk {
-        let content = json!([{"type": "text", "text": said(self.job)}]);
-        say(stdin, &json!({"type": "user", "message": {"role": "user", "content": content}})).await;
-        let mut progress = Progress::new(&self.job.worktree);
-        let (mut started, mut at_work) = (false, HashSet::new());
-        loop {
-            // A tool may take as long as it takes: what bounds it is the run's time.
-            let silence_timeout = if at_work.is_empty() { self.silence_timeout } else { Duration::MAX };
-            let line = match tokio::time::timeout(silence_timeout, lines.next()).await {
-                Ok(Some(line)) => line,
-                Ok(None) => return Talk::Silent,
-                Err(_) => return Talk::Hung,
-            };
-            let lines::Line::Whole(text) = line else { continue };
-            match stream::parse(&text) {
-                Line::Init { session } => {
-                    if !std::mem::replace(&mut started, true) {
-                        self.tell(AgentEvent::Started).await;
-                    }
-                    self.tell(AgentEvent::Session(session)).await;
-                }
-                Line::Assistant(blocks) => {
-                    at_work.extend(blocks.iter().filter_map(|block| match block {
-                        Block::Tool { id, .. } => Some(id.clone()),
-                        Block::Text(_) => None,
-                    }));
-                    for line in blocks.iter().flat_map(|block| progress.next(block)) {
-                        self.tell(AgentEvent::Progress(line)).await;
-                    }
-                }
-                Line::ApiRetry { status } if stream::is_refusal(status) => return Talk::KeyRefused,
-                Line::Result(result) => {
-                    let (turns, cost_usd) = (result.num_turns, result.total_cost_usd);
-                    tracing::info!(run = %self.job.run, turns, cost_usd, is_error = result.is_error, "the agent's turn is over");
-                    self.tell(AgentEvent::Cost(result.cost_microusd())).await;
-                    return Talk::Verdict(result.verdict());
-                }
-                Line::ToolResults(ids) => {
-                    at_work.retain(|id| !ids.contains(id));
-                    self.tell(AgentEvent::Alive).await;
-                }
-                Line::ApiRetry { .. } | Line::Other | Line::Noise => self.tell(AgentEvent::Alive).await,
-            }
-        }
-    }
-
-    /// Whoever started the job may have stopped listening; the job goes on.
-    async fn tell(&self, event: AgentEvent) {
-        let _ = self.events.send(event).await;
-    }
-}
-
-/// The person's words, and where the files are that came with them.
-fn said(job: &Job) -> String {
-    if job.files.is_empty() {
-        return job.prompt.clone();
-    }
-    let list: Vec<String> = job.files.iter().map(|file| format!("- {}", file.display())).collect();
-    format!("{}\n\nFiles that came with this message:\n{}", job.prompt, list.join("\n")).trim_start().to_owned()
-}
-
-/// Ask the agent to end its turn, and wait until it has.
-async fn interrupt(stdin: &mut Option<ChildStdin>, lines: &mut Lines<ChildStdout>) {
-    say(stdin, &json!({"type": "control_request", "request_id": "stop", "request": {"subtype": "interrupt"}})).await;
-    while let Some(line) = lines.next().await {
-        if matches!(line, lines::Line::Whole(text) if matches!(stream::parse(&text), Line::Result(_))) {
-            break;
-        }
-    }
-}
-
-/// A program that does not read any more shows by ending its output.
-async fn say(stdin: &mut Option<ChildStdin>, message: &serde_json::Value) {
-    if let Some(stdin) = stdin {
-        let _ = stdin.write_all(format!("{message}\n").as_bytes()).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! A run at work: the repository made ready, the agent started and listened to until it ends.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use relay_core::id::RunId;
@@ -95,7 +96,8 @@ impl Runs {
         let mut readable = vec![repository.objects()];
         readable.extend(files.iter().filter_map(|file| file.parent()).map(Path::to_owned));
         let worktree = repository.worktree().to_owned();
-        let job = Job { run: run.clone(), prompt, files, worktree, session, readable, lock };
+        let desk = self.state().active(run).map(|active| Arc::clone(&active.desk)).unwrap_or_default();
+        let job = Job { run: run.clone(), prompt, files, worktree, session, readable, desk, lock };
         Ok(self.drive(&job, &repository, stop).await)
     }
 
@@ -177,6 +179,12 @@ impl Runs {
                 }
                 Err(error) => tracing::warn!(%error, "a picture cannot be kept"),
             },
+            AgentEvent::Inquiry { number, text, options, several, timeout } => {
+                let text = clip(&text, PROGRESS_CHARS_MAX);
+                let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+                self.tell(run, VmEvent::Inquiry { number, text, options, several, timeout_ms });
+            }
+            AgentEvent::InquiryOver(number) => self.tell(run, VmEvent::InquiryOver { number }),
             AgentEvent::Alive => {}
         }
     }

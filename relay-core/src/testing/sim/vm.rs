@@ -75,6 +75,7 @@ impl Vm {
                 (Outcome::Answered { answer: Answer { text: "as you see".into(), code: None } }, None)
             }
             Effect::KeepImage { .. }
+            | Effect::Reply { .. }
             | Effect::Say(_)
             | Effect::FetchFile { .. }
             | Effect::Transcribe { .. }

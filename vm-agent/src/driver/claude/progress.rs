@@ -55,8 +55,8 @@ impl<'a> Progress<'a> {
             "WebSearch" => format!("🌐 {}", detail("query")),
             "Task" | "Agent" => format!("🤖 {}", detail("description")),
             "mcp__vm__screenshot" => format!("📸 {}", detail("url")),
-            // The picture says it.
-            "TodoWrite" | "ToolSearch" | "mcp__vm__send_image" => return None,
+            // The question and the picture say it.
+            "TodoWrite" | "ToolSearch" | "AskUserQuestion" | "mcp__vm__send_image" => return None,
             other => format!("🔧 {}", clip(other, DETAIL_CHARS_MAX)),
         })
     }

@@ -22,6 +22,15 @@ pub enum Line {
         /// The HTTP status, when there was an answer.
         status: Option<u16>,
     },
+    /// A tool may not be used before somebody has said so.
+    Request {
+        /// What the answer names.
+        id: String,
+        /// The tool.
+        tool: String,
+        /// What it is to be used with.
+        input: Value,
+    },
     /// Tools have ended; their ids.
     ToolResults(Vec<String>),
     /// The turn is over.
@@ -111,9 +120,18 @@ pub fn parse(line: &str) -> Line {
             let ended = tool_results(envelope.message.as_ref().unwrap_or(&Value::Null));
             if ended.is_empty() { Line::Other } else { Line::ToolResults(ended) }
         }
+        ("control_request", _) => request(&value).unwrap_or(Line::Other),
         ("result", _) => TurnResult::deserialize(&value).map_or_else(|_| unreadable_result(&value), Line::Result),
         _ => Line::Other,
     }
+}
+
+/// `{"type": "control_request", "request_id": …, "request": {"subtype": "can_use_tool", "tool_name": …, "input": …}}`
+fn request(value: &Value) -> Option<Line> {
+    let (id, request) = (value.get("request_id")?.as_str()?, value.get("request")?);
+    let tool = request.get("tool_name")?.as_str()?.to_owned();
+    let is_use = request.get("subtype")?.as_str()? == "can_use_tool";
+    is_use.then(|| Line::Request { id: id.to_owned(), tool, input: request.get("input").cloned().unwrap_or_default() })
 }
 
 /// Whether `text` is a UUID as RFC 9562 writes it. The id of a session becomes an argument of the program, and a line of
