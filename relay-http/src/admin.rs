@@ -188,6 +188,9 @@ fn conversation(user: &str, relay_secret: Option<&SecretString>) -> anyhow::Resu
 /// The same, of a person who may be known by more than one address.
 async fn find(store: &dyn Store, user: &str, relay_secret: Option<&SecretString>) -> anyhow::Result<ConversationId> {
     let named = conversation(user, relay_secret)?;
+    if address(user)?.is_none() {
+        return Ok(named);
+    }
     Ok(identity::led_to(store, &named).await.map_err(explain)?.unwrap_or(named))
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
 use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, NodeId, RunId};
-use relay_core::machine::{Event, Message, Rules};
+use relay_core::machine::{Event, Rules};
 use relay_core::store::{Held, Ingest, Ingested, Store, StoreError};
 use relay_core::time::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::counts::Counts;
 use crate::error::RequestError;
 use crate::http::under;
-use crate::identity::{self, Identities};
+use crate::identity;
 use crate::transcription::Transcription;
 use crate::vm::VmClient;
 use crate::worker::Lines;
@@ -144,8 +144,6 @@ pub struct App {
     pub stopping: CancellationToken,
     /// Voice notes are written down there, if anywhere.
     pub transcription: Option<Transcription>,
-    /// Who is who, as far as this process has seen.
-    pub identities: Identities,
     /// What was counted since the start.
     pub counts: Counts,
     /// This relay's place in the lines of the channels.
@@ -187,7 +185,6 @@ impl App {
             console,
             twilio,
             stopping: CancellationToken::new(),
-            identities: Identities::default(),
             counts: Counts::default(),
             lines: Lines::default(),
             sends: Semaphore::new(SENDS_MAX),
@@ -207,18 +204,20 @@ impl App {
         identity::named(&self.config.relay_secret, address)
     }
 
-    /// The conversation of whoever has written; `None` when they may not. `is_named` says that ALLOWED_PHONE_NUMBERS names them.
+    /// The conversation of whoever is called `address`, and `alias` as well; `None` when they may not write. `is_named` says that
+    /// ALLOWED_PHONE_NUMBERS names them.
     pub async fn conversation_of(
         &self,
-        message: &Message,
+        address: &Address,
+        alias: Option<&Address>,
         is_named: bool,
     ) -> Result<Option<ConversationId>, RequestError> {
-        let (store, secret, alias) = (&*self.store, &self.config.relay_secret, message.alias.as_ref());
+        let (store, secret) = (&*self.store, &self.config.relay_secret);
         if is_named {
-            return Ok(Some(in_time(self.identities.of_named(store, secret, &message.from, alias)).await?));
+            return Ok(Some(in_time(identity::of_named(store, secret, address, alias)).await?));
         }
         let Some(twilio) = &self.config.twilio else { return Ok(None) };
-        Ok(in_time(self.identities.of_unnamed(store, secret, &twilio.allowed, alias)).await?)
+        Ok(in_time(identity::of_unnamed(store, secret, &twilio.allowed, alias)).await?)
     }
 
     /// The service that carries messages of this kind, if it is configured.

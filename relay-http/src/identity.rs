@@ -5,15 +5,13 @@
 //! carries, so it is the one that is looked up: a person who hides their phone number is found again, and so is one who shows
 //! it later.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashSet;
 
-use relay_core::id::{Address, ChannelKind, ConversationId};
+use relay_core::id::{Address, ConversationId};
 use relay_core::store::{Store, StoreError};
 use secrecy::{ExposeSecret, SecretString};
 
-/// Names that are remembered at most. Beyond, all are asked for again.
-const KNOWN_MAX: usize = 10_000;
+use crate::channels::twilio::inbound::is_allowed;
 
 /// The conversation named after an address.
 pub fn named(secret: &SecretString, address: &Address) -> ConversationId {
@@ -25,65 +23,36 @@ pub fn note(name: &ConversationId) -> String {
     format!("alias:{name}")
 }
 
-/// The conversation that `name` leads to, if it leads to another than the one named so.
+/// The conversation that `name` leads to, if it leads anywhere.
 pub async fn led_to(store: &dyn Store, name: &ConversationId) -> Result<Option<ConversationId>, StoreError> {
     let kept = store.note(&note(name)).await?;
     Ok(kept.and_then(|kept| ConversationId::parse(kept).ok()))
 }
 
-/// What of the way from names to conversations this process has seen. It never changes but when a person is forgotten, and then
-/// their conversation gets the same name again.
-#[derive(Debug, Default)]
-pub struct Identities {
-    known: Mutex<HashMap<ConversationId, ConversationId>>,
+/// The conversation of somebody who may write: where `alias` leads, else that of `address`.
+pub async fn of_named(
+    store: &dyn Store,
+    secret: &SecretString,
+    address: &Address,
+    alias: Option<&Address>,
+) -> Result<ConversationId, StoreError> {
+    let known = match alias {
+        Some(alias) => led_to(store, &named(secret, alias)).await?,
+        None => None,
+    };
+    Ok(known.unwrap_or_else(|| named(secret, address)))
 }
 
-impl Identities {
-    /// The conversation of somebody who may write.
-    pub async fn of_named(
-        &self,
-        store: &dyn Store,
-        secret: &SecretString,
-        address: &Address,
-        alias: Option<&Address>,
-    ) -> Result<ConversationId, StoreError> {
-        let known = match alias {
-            Some(alias) => self.led_to(store, &named(secret, alias)).await?,
-            None => None,
-        };
-        Ok(known.unwrap_or_else(|| named(secret, address)))
-    }
-
-    /// The conversation of somebody who is not in `allowed`, if they are known to be somebody who is.
-    pub async fn of_unnamed(
-        &self,
-        store: &dyn Store,
-        secret: &SecretString,
-        allowed: &HashSet<String>,
-        alias: Option<&Address>,
-    ) -> Result<Option<ConversationId>, StoreError> {
-        let Some(alias) = alias else { return Ok(None) };
-        let known = self.led_to(store, &named(secret, alias)).await?;
-        Ok(known.filter(|known| allowed.iter().any(|name| named(secret, &whatsapp(name)) == *known)))
-    }
-
-    async fn led_to(&self, store: &dyn Store, name: &ConversationId) -> Result<Option<ConversationId>, StoreError> {
-        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
-            return Ok(Some(known.clone()));
-        }
-        let found = led_to(store, name).await?;
-        if let Some(found) = &found {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() >= KNOWN_MAX {
-                known.clear();
-            }
-            known.insert(name.clone(), found.clone());
-        }
-        Ok(found)
-    }
-}
-
-/// The address of somebody who is named without the channel.
-fn whatsapp(name: &str) -> Address {
-    Address { channel: ChannelKind::Twilio, name: format!("whatsapp:{name}") }
+/// The conversation of somebody who is not in `allowed`, if they have written before under a name that is.
+pub async fn of_unnamed(
+    store: &dyn Store,
+    secret: &SecretString,
+    allowed: &HashSet<String>,
+    alias: Option<&Address>,
+) -> Result<Option<ConversationId>, StoreError> {
+    let Some(alias) = alias else { return Ok(None) };
+    let Some(known) = led_to(store, &named(secret, alias)).await? else { return Ok(None) };
+    let state = store.conversation(&known).await?;
+    let may_write = state.is_some_and(|state| state.names.iter().any(|name| is_allowed(&name.name, allowed)));
+    Ok(may_write.then_some(known))
 }

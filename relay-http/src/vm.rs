@@ -113,8 +113,9 @@ impl VmClient {
     pub async fn has(&self, id: &BlobId) -> Result<bool, CallError> {
         match self.call(Method::GET, &format!("/files/{id}"), Bytes::new(), BODY_BYTES_MAX).await {
             Ok(_) => Ok(true),
-            Err(CallError::Refused { reason: RefusalReason::NotFound, .. }) => Ok(false),
-            Err(error) => Err(error),
+            Err(error @ (CallError::NoAnswer | CallError::Fenced)) => Err(error),
+            // Also of one that does not know the question yet: what it lacks it is given.
+            Err(CallError::Refused { .. } | CallError::Busy { .. }) => Ok(false),
         }
     }
 

@@ -45,6 +45,9 @@ pub struct Conversation {
     /// What else the channel calls the person; the store knows it as a name of this conversation.
     #[serde(default)]
     pub alias: Option<Address>,
+    /// Whatever the person was called, the latest last; bounded.
+    #[serde(default)]
+    pub names: VecDeque<Address>,
     /// The person's latest message.
     #[serde(default)]
     pub heard: Option<MessageId>,
@@ -272,6 +275,8 @@ pub enum Ending {
 
 const PAST_MAX: usize = 20;
 const BLOBS_MAX: usize = 100;
+/// Names of a person that are remembered.
+const NAMES_MAX: usize = 8;
 
 impl Conversation {
     /// The layout that this program writes.
@@ -293,6 +298,7 @@ impl Conversation {
             verbosity: Verbosity::default(),
             delivery: Delivery::default(),
             alias: None,
+            names: VecDeque::new(),
             heard: None,
             heard_at: Timestamp::default(),
             arriving: VecDeque::new(),
@@ -356,6 +362,18 @@ impl Conversation {
         while self.blobs.len() > BLOBS_MAX {
             self.blobs.pop_front();
         }
+    }
+
+    /// Remember what the person is called; whether that is new.
+    pub(super) fn is_called(&mut self, name: &Address) -> bool {
+        if self.names.contains(name) {
+            return false;
+        }
+        self.names.push_back(name.clone());
+        while self.names.len() > NAMES_MAX {
+            self.names.pop_front();
+        }
+        true
     }
 
     /// Remember how a run ended.

@@ -57,11 +57,15 @@ impl Step<'_> {
         if matches!(coming, Coming::Fetching { voice: true }) {
             *coming = Coming::Listening { file: file.clone() };
             self.emit(Effect::Transcribe { message, part, file });
-            self.set(Timer::Transcript, TRANSCRIPT_TIMEOUT);
         } else {
             *coming = Coming::Kept { file, transcript: None };
             self.take_on_arrived();
         }
+    }
+
+    /// Somebody has begun to write a voice note down.
+    pub(super) fn listening(&mut self) {
+        self.set(Timer::Transcript, TRANSCRIPT_TIMEOUT);
     }
 
     /// A voice note was written down, or could not be.

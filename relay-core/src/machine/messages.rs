@@ -11,17 +11,20 @@ use crate::time::Timestamp;
 
 impl Step<'_> {
     pub(super) fn message(&mut self, message: Message) {
-        let before = self.conversation.address.replace(message.from.clone());
+        self.conversation.address = Some(message.from.clone());
+        // Not the one that the conversation is named after.
+        let is_another_name = !self.conversation.names.is_empty() & self.conversation.is_called(&message.from);
         self.conversation.heard = Some(message.id.clone());
         self.conversation.heard_at = self.now;
         if let Some(alias) = message.alias
             && self.conversation.alias.as_ref() != Some(&alias)
         {
+            self.conversation.is_called(&alias);
             self.conversation.alias = Some(alias.clone());
             self.emit(Effect::Introduce { alias });
         }
-        // An operator who looks for either name finds them.
-        if self.conversation.alias.is_some() && before.is_some_and(|before| before != message.from) {
+        // Found by any of their names, also where a message has only one of them.
+        if is_another_name && self.conversation.alias.as_ref() != Some(&message.from) {
             self.emit(Effect::Introduce { alias: message.from });
         }
         // Whoever writes can be written to.

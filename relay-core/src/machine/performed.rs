@@ -162,6 +162,7 @@ impl Step<'_> {
             ) => {
                 self.file_refused(&message, &why);
             }
+            (Effect::Transcribe { .. }, Outcome::Done) => self.listening(),
             (Effect::StartRun { run, .. }, Outcome::Done) => self.accepted(&run),
             (Effect::StartRun { .. }, Outcome::Refused { message, .. }) => {
                 self.say(text::refused(&message));

@@ -24,7 +24,13 @@ impl Step<'_> {
             }
             VmEvent::Inquiry { number, text, options, several, timeout_ms } => {
                 self.flush_due_progress();
-                self.inquire(number, &text, &options, several, Duration::from_millis(timeout_ms));
+                self.inquire(
+                    number,
+                    &markup::from_markdown(&text),
+                    &options,
+                    several,
+                    Duration::from_millis(timeout_ms),
+                );
             }
             VmEvent::InquiryOver { number } => self.inquiry_over(number),
             VmEvent::Finished { outcome, spent } => {

@@ -26,12 +26,14 @@ pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) ->
             .or(reached_at.clone())
             .context("where this person is reached is not known: give their address")?;
         let api = twilio::api(config)?;
-        let alias = state.as_ref().and_then(|state| state.alias.clone());
+        let mut names = vec![person];
+        for name in state.iter().flat_map(|state| &state.names) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
         let mut count = 0;
         // Messages lie under whatever Twilio called the person when they came.
-        let mut names = vec![person];
-        names.extend(reached_at.into_iter().chain(alias));
-        names.dedup();
         for name in names {
             count += history::redact(&api, &name.name).await.map_err(|error| twilio::told(&error))?;
         }
@@ -52,8 +54,7 @@ pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) ->
             blobs.extend(places.map(|place| Kept::Page { conversation: &id, effect: EffectSeq(place) }.id(secret)));
         }
         if let Some(secret) = &config.relay_secret {
-            let names = state.address.iter().chain(&state.alias);
-            notes.extend(names.map(|name| identity::note(&identity::named(secret, name))));
+            notes.extend(state.names.iter().map(|name| identity::note(&identity::named(secret, name))));
         }
     }
     match store.forget(&id, &blobs, &notes).await.map_err(explain)? {

@@ -12,7 +12,7 @@ use crate::channels::twilio::api::{Api, ApiError};
 use crate::channels::twilio::{history, template};
 use crate::clock;
 use crate::config::AdminConfig;
-use crate::identity::Identities;
+use crate::identity;
 use crate::worker::lost_event;
 
 /// `90s`, `15m`, `2h`, `3d`.
@@ -59,22 +59,22 @@ pub(super) fn told(error: &ApiError) -> anyhow::Error {
 pub(super) async fn reconcile(config: &AdminConfig, since: Duration) -> anyhow::Result<Report> {
     let api = api(config)?;
     let secret = config.relay_secret.as_ref().context("RELAY_SECRET must be set as the relays have it")?;
-    let (store, identities) = (open(config).await?, Identities::default());
+    let store = open(config).await?;
     let since = clock::now() - since;
     let lost = history::lost(&api, since).await.map_err(|error| told(&error))?;
     let (messages, mut strangers) = history::inbound(&api, since).await.map_err(|error| told(&error))?;
     let mut failures = 0;
     for lost in lost {
-        let event = lost_event(&*store, &identities, secret, lost).await.map_err(explain)?;
+        let event = lost_event(&*store, secret, lost).await.map_err(explain)?;
         let Some((conversation, event)) = event else { continue };
         failures += usize::from(is_taken(&ingest(&*store, conversation, event).await?)?);
     }
     let (mut known, mut taken) = (0, 0);
     for missed in messages {
-        let (from, alias) = (&missed.message().from, missed.message().alias.as_ref());
+        let from = &missed.message().from;
         let conversation = match missed.is_named {
-            true => Some(identities.of_named(&*store, secret, from, alias).await),
-            false => identities.of_unnamed(&*store, secret, &api.config.allowed, alias).await.transpose(),
+            true => Some(identity::of_named(&*store, secret, from, Some(from)).await),
+            false => identity::of_unnamed(&*store, secret, &api.config.allowed, Some(from)).await.transpose(),
         };
         let Some(conversation) = conversation.transpose().map_err(explain)? else {
             strangers += 1;

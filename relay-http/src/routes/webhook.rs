@@ -39,7 +39,7 @@ pub async fn receive(
 
 async fn take_in(app: &App, message: Message, is_named: bool) -> Result<(), RequestError> {
     let taken = async {
-        match app.conversation_of(&message, is_named).await? {
+        match app.conversation_of(&message.from, message.alias.as_ref(), is_named).await? {
             Some(conversation) => app.accept(conversation, Event::Message(message)).await?,
             None => app.count_unknown_sender(),
         }

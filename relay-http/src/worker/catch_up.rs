@@ -20,7 +20,7 @@ use crate::channels::twilio::api::Api;
 use crate::channels::twilio::history::{self, Lost, Missed};
 use crate::clock;
 use crate::error::RequestError;
-use crate::identity::Identities;
+use crate::identity;
 
 /// The note that says when relays were there last.
 const NOTE: &str = "heartbeat";
@@ -102,15 +102,22 @@ async fn catch_up(app: &App, since: Timestamp) -> Result<(), ()> {
     }
     let mut refused = HashSet::new();
     for missed in missed {
-        let from = missed.message().from.clone();
+        let conversation = match conversation_of(app, &missed).await {
+            Ok(Some(conversation)) => conversation,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "whose a missed message is can't be found out; trying again");
+                return Err(());
+            }
+        };
         // What somebody wrote next must not be taken in before.
-        if refused.contains(&from) {
+        if refused.contains(&conversation) {
             continue;
         }
-        match done(take_in(app, twilio.api(), missed).await) {
+        match done(take_in(app, twilio.api(), conversation.clone(), missed).await) {
             Some(true) => drop(app.counts.caught_up.add()),
             Some(false) => {}
-            None => drop(refused.insert(from)),
+            None => drop(refused.insert(conversation)),
         }
     }
     if !refused.is_empty() || !is_complete {
@@ -137,8 +144,13 @@ fn done(taken: Result<bool, RequestError>) -> Option<bool> {
     }
 }
 
-async fn take_in(app: &App, api: &Api, missed: Missed) -> Result<bool, RequestError> {
-    let Some(conversation) = app.conversation_of(missed.message(), missed.is_named).await? else { return Ok(false) };
+/// Twilio's list has one name of each person, so that is the one that is looked up.
+async fn conversation_of(app: &App, missed: &Missed) -> Result<Option<ConversationId>, RequestError> {
+    let from = &missed.message().from;
+    app.conversation_of(from, Some(from), missed.is_named).await
+}
+
+async fn take_in(app: &App, api: &Api, conversation: ConversationId, missed: Missed) -> Result<bool, RequestError> {
     // Of one that can't be asked for now nothing is known yet.
     let message =
         missed.with_files(api).await.map_err(|_| StoreError::Unavailable("its files can't be asked for".into()))?;
@@ -146,8 +158,7 @@ async fn take_in(app: &App, api: &Api, missed: Missed) -> Result<bool, RequestEr
 }
 
 async fn tell_lost(app: &App, lost: Lost) -> Result<bool, RequestError> {
-    let Some((conversation, event)) = lost_event(&*app.store, &app.identities, &app.config.relay_secret, lost).await?
-    else {
+    let Some((conversation, event)) = lost_event(&*app.store, &app.config.relay_secret, lost).await? else {
         return Ok(false);
     };
     app.take_in(conversation, event).await
@@ -156,11 +167,10 @@ async fn tell_lost(app: &App, lost: Lost) -> Result<bool, RequestError> {
 /// What a conversation is told of a message that did not arrive; nothing when there is no such conversation.
 pub async fn lost_event(
     store: &dyn Store,
-    identities: &Identities,
     secret: &SecretString,
     Lost { to, message, failure }: Lost,
 ) -> Result<Option<(ConversationId, Event)>, StoreError> {
-    let conversation = identities.of_named(store, secret, &to, Some(&to)).await?;
+    let conversation = identity::of_named(store, secret, &to, Some(&to)).await?;
     // A person may have been forgotten, or the message may be somebody else's who sends with our number.
     if store.overview(&conversation).await?.is_none() {
         return Ok(None);

@@ -153,6 +153,10 @@ impl Finder {
             Ok(due) => due,
             Err(error) => return self.rest(&error),
         };
+        // It was away; the hint that says so may come later, or never.
+        if let Some(well_at) = self.well_at.filter(|_| self.rest > REST_MIN) {
+            self.app.deaf_since(well_at);
+        }
         self.well_at = Some(now);
         self.look_at = Instant::now() + spread(SWEEP_INTERVAL);
         if let Some(next) = due.next {

@@ -12,7 +12,7 @@ const BOUND: Duration = Duration::from_secs(150);
 const RUNS: usize = 10;
 const MESSAGES_MAX: usize = 6;
 
-/// From the task to the pull request, with an agent that has something to tell more than twice a second for a minute.
+/// From the task to the pull request, with an agent that has something to tell more than twice a second for nearly a minute.
 #[tokio::test]
 async fn a_run_with_much_to_tell_costs_few_messages() {
     let fleet = Fleet::start(FleetPlan { people: RUNS, ..FleetPlan::default() }).await;

@@ -1,6 +1,6 @@
 //! A person has one conversation, whatever they are called.
 
-use crate::phone::{PERSON, Phone};
+use crate::phone::{PERSON, Phone, SENDER};
 
 const SCOPED: &str = "whatsapp:US.abc123";
 
@@ -27,6 +27,10 @@ async fn who_shows_their_number_later_is_the_one_who_hid_it() {
     phone.write("SM2", &[("Body", "approve"), ("ExternalUserId", SCOPED)]).await;
     assert_eq!(phone.reads("is pushed as branch").await.to, PERSON);
     assert_eq!(phone.count("conversations").await, 1);
+    // The list has one name of theirs, and what they wrote in an outage is theirs, too.
+    phone.twilio.hear("SM3", PERSON, SENDER, "queue", &[]);
+    let (done, told) = phone.admin(&["reconcile", "--since", "1h"]).await;
+    assert!(done && told.starts_with("1 taken in") && phone.count("conversations").await == 1, "{told}");
     // An operator who knows the number finds them, too.
     phone.at_rest().await;
     let (done, told) = phone.admin(&["show", "+15551230000"]).await;

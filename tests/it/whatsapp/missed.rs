@@ -27,6 +27,9 @@ async fn messages_of_an_outage_are_processed_once() {
     fleet.twilio.fail_delivery(&people[0], 30008);
     assert_eq!(fleet.write(&people[0], "SM1x", "resume 77").await, Some(200));
     fleet.reads(&people[0], "77", BOUND).await;
+    // The next answer shows that this one counts as sent, and is in no doubt.
+    assert_eq!(fleet.write(&people[0], "SM1y", "status").await, Some(200));
+    fleet.reads(&people[0], "Nothing is running", BOUND).await;
     for number in 0..fleet.len() {
         fleet.kill(number).await;
     }

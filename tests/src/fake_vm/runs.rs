@@ -20,9 +20,10 @@ use super::{DRIVER, Refused};
 const PROGRESS_MAX: u64 = 4;
 /// What an agent says at length: forty kilobytes of Markdown with code in it.
 pub const ESSAY: &str = include_str!("../../../relay-core/tests/fixtures/long_answer.md");
-/// Lines of a chatty one, and how fast they come.
+/// Lines of a chatty one, and how fast they come: nearly a minute of them. After a whole one the next message would be due in the
+/// very moment in which the run ends.
 const CHATTY_STEPS: u64 = 150;
-const CHATTY_PACE: Duration = Duration::from_millis(400);
+const CHATTY_PACE: Duration = Duration::from_millis(360);
 
 /// What is known of one run.
 #[derive(Clone, Debug)]

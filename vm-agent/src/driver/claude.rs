@@ -99,6 +99,10 @@ impl Claude {
     async fn ask_version(&self) -> io::Result<String> {
         let mut program = Command::new(&self.settings.program);
         program.arg("--version").env_clear().env("PATH", &self.settings.search_path).kill_on_drop(true);
+        program.current_dir("/");
+        if let Some(user) = self.supervision.confinement().user {
+            program.uid(user.uid).gid(user.gid);
+        }
         let output = tokio::time::timeout(VERSION_TIMEOUT, program.output()).await??;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = text.split_whitespace().next().map(|word| clip(word, VERSION_CHARS_MAX));

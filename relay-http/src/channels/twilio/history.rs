@@ -13,7 +13,7 @@ use url::Url;
 
 use super::api::{Api, ApiError, day, instant};
 use super::inbound::{Sender, sender};
-use super::{errors, send};
+use super::{errors, limits, send};
 use crate::channels::Outgoing;
 
 /// A message in doubt that no known one precedes is looked for this far back.
@@ -170,9 +170,12 @@ pub struct Lost {
     pub failure: Failure,
 }
 
-/// What of all that we sent since then did not arrive. It was told, but perhaps to nobody.
+/// What of all that may have failed since then did not arrive, in order. It was told, but perhaps to nobody.
 pub async fn lost(api: &Api, since: Timestamp) -> Result<Vec<Lost>, ApiError> {
-    let listed = all(api, ("From", &api.config.from), Some(since)).await?;
+    let mut listed = all(api, ("From", &api.config.from), Some(since - limits::WAITS_MAX)).await?;
+    // The newest come first; what is sent again goes in its old order.
+    listed.reverse();
+    listed.sort_by_key(Listed::at);
     let ours = |listed: &Listed| listed.failed() && listed.direction.as_deref() != Some("inbound");
     let lost = |listed: Listed| {
         let to = Address { channel: ChannelKind::Twilio, name: listed.to? };

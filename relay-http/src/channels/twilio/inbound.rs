@@ -55,7 +55,7 @@ fn address(name: String) -> Address {
 }
 
 /// Whether this person may write.
-fn is_allowed(who: &str, allowed: &HashSet<String>) -> bool {
+pub fn is_allowed(who: &str, allowed: &HashSet<String>) -> bool {
     !who.is_empty() && allowed.contains(bare(who))
 }
 

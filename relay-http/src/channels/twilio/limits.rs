@@ -32,6 +32,8 @@ const RECEIPT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const USER_INTERVAL: Duration = Duration::from_secs(6);
 /// Messages to a person at once, after a pause.
 const USER_BURST: u32 = 10;
+/// A message fails so long after it was taken at the latest: it may have waited at Twilio before.
+pub const WAITS_MAX: Duration = Duration::from_secs(4 * 3600);
 /// A sender's messages per second.
 const PER_SECOND: f64 = 80.0;
 /// The sandbox's number, the same for everybody.

@@ -19,6 +19,8 @@ const ASK: &str = "AskUserQuestion";
 const QUESTIONS_MAX: usize = 4;
 const LABEL_CHARS_MAX: usize = 100;
 const DESCRIPTION_CHARS_MAX: usize = 300;
+/// Of one run: each is a message, which costs money and a person's time.
+const INQUIRIES_MAX: u32 = 20;
 /// Of what a tool is to be used with.
 const INPUT_CHARS_MAX: usize = 500;
 const YES: &str = "Yes";
@@ -94,6 +96,9 @@ impl Inquirer<'_> {
     /// What the person says; nothing when they say nothing in time.
     async fn ask(&self, text: String, options: Vec<InquiryOption>, several: bool) -> Option<String> {
         let (number, reply) = self.desk.open();
+        if number > INQUIRIES_MAX {
+            return None;
+        }
         let timeout = self.timeout;
         // Whoever started the job may have stopped listening; then nobody replies.
         let _ = self.events.send(AgentEvent::Inquiry { number, text, options, several, timeout }).await;
