@@ -9,6 +9,7 @@ pub mod counts;
 pub mod error;
 pub mod http;
 pub mod identity;
+pub mod listener;
 pub mod router;
 pub mod routes;
 pub mod store;
@@ -17,11 +18,11 @@ pub mod transcription;
 pub mod vm;
 pub mod worker;
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
 use config::Config;
+use listener::{ClosingListener, Peer, lingered};
 use relay_core::store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -48,8 +49,9 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     tasks.spawn(worker::run(Arc::clone(&app), held, drain.clone()));
     tracing::info!("listening on {}", listener.local_addr()?);
-    let service = router::router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(stopping.clone().cancelled_owned());
+    let service = router::router(app).into_make_service_with_connect_info::<Peer>();
+    let listener = ClosingListener::new(listener, stopping.clone())?;
+    let server = axum::serve(listener, service).with_graceful_shutdown(lingered(stopping.clone()));
     let mut server = pin!(server.into_future());
 
     tokio::select! {

@@ -5,7 +5,7 @@
 //! has rebound its own name can use it. With a token, a signed-in browser holds a cookie that
 //! proves the token without containing it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use crate::app::App;
 use crate::channels::console::ConsoleChannel;
 use crate::channels::{Channel, Inbound, Incoming};
 use crate::error::RequestError;
+use crate::listener::Peer;
 use crate::routes;
 
 const PAGE: &str = include_str!("../../static/console.html");
@@ -85,7 +86,7 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn is_local(parts: &Parts) -> bool {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let peer = parts.extensions.get::<ConnectInfo<Peer>>();
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host
         .rsplit_once(':')
@@ -93,7 +94,7 @@ fn is_local(parts: &Parts) -> bool {
         .map_or(host, |(name, _)| name);
     let forwarded =
         parts.headers.keys().any(|name| name == header::FORWARDED || name.as_str().starts_with("x-forwarded-"));
-    peer.is_some_and(|ConnectInfo(peer)| is_loopback(peer.ip()))
+    peer.is_some_and(|ConnectInfo(Peer(peer))| is_loopback(peer.ip()))
         && matches!(name, "localhost" | "127.0.0.1" | "[::1]")
         && !forwarded
 }

@@ -16,6 +16,8 @@ use super::inside::{Inside, Orders};
 
 /// Where people, services and other programs keep what is theirs.
 const HIDDEN: [&str; 8] = ["/home", "/root", "/tmp", "/var/tmp", "/run", "/mnt", "/media", "/srv"];
+/// Bytes that fit into what stands in for such a place: they are memory, and go with the run.
+const STAND_IN_BYTES: &str = "536870912";
 const BWRAP: &str = "bwrap";
 
 /// How much of the network an agent has.
@@ -112,7 +114,7 @@ impl Sandbox {
         let hidden: Vec<&Path> = HIDDEN.iter().map(Path::new).chain(self.hidden.iter().map(PathBuf::as_path)).collect();
         let is_nested = |path: &Path| hidden.iter().any(|other| *other != path && path.starts_with(other));
         for path in hidden.iter().filter(|path| path.is_dir() && !is_nested(path)) {
-            args.extend(["--tmpfs".into(), path.into()]);
+            args.extend(["--size".into(), STAND_IN_BYTES.into(), "--tmpfs".into(), path.into()]);
         }
         let is_hidden = |path: &Path| hidden.iter().any(|hidden| path.starts_with(hidden));
         let mut bind = |how: &str, path: &Path| args.extend([how.into(), path.into(), path.into()]);

@@ -84,7 +84,8 @@ try 'another namespace' unshare --net true
 try 'own file' cat README.md
 try 'own history' git log -1
 try 'own home' touch $HOME/mine
-try 'temporary file' touch /tmp/mine"#;
+try 'temporary file' touch /tmp/mine
+try 'fill the memory' dd if=/dev/zero of=/tmp/mine bs=1M count=600"#;
     let (vm, directory) = vm_with(script, &[]).await;
     let program = directory.path().join("claude");
     let text = std::fs::read_to_string(&program).unwrap();

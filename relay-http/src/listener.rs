@@ -1,0 +1,113 @@
+//! The socket that this relay listens on, and how it is closed: without refusing anybody who was let in.
+//!
+//! A socket that is closed while connections wait to be accepted resets them, and a server that begins to end closes connections
+//! on which no request has come yet. A proxy in front can't send either elsewhere, because a request may have been read. So first
+//! all that wait are accepted, then the socket is closed, and only after a moment, in which their requests come, the server
+//! begins to end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Once it is to be closed, the socket is closed when nobody has come for so long.
+const QUIET: Duration = Duration::from_millis(10);
+/// Whoever was let in has sent a request by then.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// A socket that closes when it is told to.
+#[derive(Debug)]
+pub struct ClosingListener {
+    listener: Option<TcpListener>,
+    address: SocketAddr,
+    stopping: CancellationToken,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+impl ClosingListener {
+    /// Listen until `stopping` is cancelled.
+    pub fn new(listener: TcpListener, stopping: CancellationToken) -> io::Result<Self> {
+        Ok(Self { address: listener.local_addr()?, listener: Some(listener), stopping })
+    }
+}
+
+impl Listener for ClosingListener {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            let Some(listener) = &mut self.listener else { return std::future::pending().await };
+            tokio::select! {
+                biased;
+                accepted = Listener::accept(listener) => return accepted,
+                () = quiet(&self.stopping) => self.listener = None,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+async fn quiet(stopping: &CancellationToken) {
+    stopping.cancelled().await;
+    tokio::time::sleep(QUIET).await;
+}
+
+/// When the server may begin to end.
+pub async fn lingered(stopping: CancellationToken) {
+    stopping.cancelled().await;
+    tokio::time::sleep(LINGER).await;
+}
+
+impl Connected<IncomingStream<'_, ClosingListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, ClosingListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// One has connected and not been accepted, another has been and says nothing yet.
+    #[tokio::test]
+    async fn whoever_was_let_in_is_answered_and_others_are_refused() {
+        let stopping = CancellationToken::new();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(|| async { "hello" }));
+        let listener = ClosingListener::new(listener, stopping.clone()).unwrap();
+        let early = TcpStream::connect(address).await.unwrap();
+        let server = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>())
+            .with_graceful_shutdown(lingered(stopping.clone()));
+        stopping.cancel();
+        let server = tokio::spawn(server.into_future());
+        tokio::time::timeout(Duration::from_secs(5), async {
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::time::sleep(QUIET).await;
+            }
+        })
+        .await
+        .expect("the socket is closed");
+        let mut answer = String::new();
+        let mut early = early;
+        early.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        early.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
+        server.await.unwrap().unwrap();
+    }
+}
