@@ -212,12 +212,10 @@ impl App {
         alias: Option<&Address>,
         is_named: bool,
     ) -> Result<Option<ConversationId>, RequestError> {
-        let (store, secret) = (&*self.store, &self.config.relay_secret);
-        if is_named {
-            return Ok(Some(in_time(identity::of_named(store, secret, address, alias)).await?));
-        }
         let Some(twilio) = &self.config.twilio else { return Ok(None) };
-        Ok(in_time(identity::of_unnamed(store, secret, &twilio.allowed, alias)).await?)
+        let (store, secret) = (&*self.store, &self.config.relay_secret);
+        let found = identity::of_sender(store, secret, &twilio.allowed, (address, alias), is_named);
+        Ok(in_time(found).await?)
     }
 
     /// The service that carries messages of this kind, if it is configured.

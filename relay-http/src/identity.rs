@@ -43,8 +43,23 @@ pub async fn of_named(
     Ok(known.unwrap_or_else(|| named(secret, address)))
 }
 
+/// The conversation of whoever is called `address`, and `alias` as well; `None` when they may not write. `is_named` says that
+/// `allowed` names them.
+pub async fn of_sender(
+    store: &dyn Store,
+    secret: &SecretString,
+    allowed: &HashSet<String>,
+    (address, alias): (&Address, Option<&Address>),
+    is_named: bool,
+) -> Result<Option<ConversationId>, StoreError> {
+    match is_named {
+        true => of_named(store, secret, address, alias).await.map(Some),
+        false => of_unnamed(store, secret, allowed, alias).await,
+    }
+}
+
 /// The conversation of somebody who is not in `allowed`, if they have written before under a name that is.
-pub async fn of_unnamed(
+async fn of_unnamed(
     store: &dyn Store,
     secret: &SecretString,
     allowed: &HashSet<String>,

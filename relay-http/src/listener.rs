@@ -12,10 +12,13 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Once it is to be closed, the socket is closed when nobody has come for so long.
 const QUIET: Duration = Duration::from_millis(10);
+/// After so long it is closed as soon as nobody waits, however many come.
+const OPEN_MAX: Duration = Duration::from_millis(100);
 /// Whoever was let in has sent a request by then.
 const LINGER: Duration = Duration::from_millis(250);
 
@@ -25,6 +28,8 @@ pub struct ClosingListener {
     listener: Option<TcpListener>,
     address: SocketAddr,
     stopping: CancellationToken,
+    /// Once it is to be closed.
+    open_until: Option<Instant>,
 }
 
 /// Who is at the other end of a connection.
@@ -34,7 +39,7 @@ pub struct Peer(pub SocketAddr);
 impl ClosingListener {
     /// Listen until `stopping` is cancelled.
     pub fn new(listener: TcpListener, stopping: CancellationToken) -> io::Result<Self> {
-        Ok(Self { address: listener.local_addr()?, listener: Some(listener), stopping })
+        Ok(Self { address: listener.local_addr()?, listener: Some(listener), stopping, open_until: None })
     }
 }
 
@@ -48,7 +53,7 @@ impl Listener for ClosingListener {
             tokio::select! {
                 biased;
                 accepted = Listener::accept(listener) => return accepted,
-                () = quiet(&self.stopping) => self.listener = None,
+                () = quiet(&self.stopping, &mut self.open_until) => self.listener = None,
             }
         }
     }
@@ -58,9 +63,10 @@ impl Listener for ClosingListener {
     }
 }
 
-async fn quiet(stopping: &CancellationToken) {
+async fn quiet(stopping: &CancellationToken, open_until: &mut Option<Instant>) {
     stopping.cancelled().await;
-    tokio::time::sleep(QUIET).await;
+    let now = Instant::now();
+    tokio::time::sleep_until((now + QUIET).min(*open_until.get_or_insert(now + OPEN_MAX))).await;
 }
 
 /// When the server may begin to end.

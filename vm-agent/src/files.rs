@@ -1,9 +1,10 @@
 //! Files that are either as they were or as they should be, whatever is killed while they are written.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a file's name ends with until all of it is written.
 const UNFINISHED: &str = "new";
@@ -23,6 +24,14 @@ pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
 /// Whether this is what a write left that was cut short.
 pub fn is_unfinished(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == UNFINISHED)
+}
+
+/// Where a program is: its own path, or the first place in `search_path` that has it.
+pub fn program(name: &Path, search_path: &OsStr) -> Option<PathBuf> {
+    if name.components().count() > 1 {
+        return Some(name.to_owned());
+    }
+    std::env::split_paths(search_path).map(|directory| directory.join(name)).find(|path| path.is_file())
 }
 
 /// Make `path` and what is missing above it, open to its owner alone.

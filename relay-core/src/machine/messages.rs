@@ -12,8 +12,9 @@ use crate::time::Timestamp;
 impl Step<'_> {
     pub(super) fn message(&mut self, message: Message) {
         self.conversation.address = Some(message.from.clone());
-        // Not the one that the conversation is named after.
-        let is_another_name = !self.conversation.names.is_empty() & self.conversation.is_called(&message.from);
+        // The first is the one that the conversation is named after.
+        let is_first_name = self.conversation.names.is_empty();
+        let is_new_name = self.conversation.is_called(&message.from);
         self.conversation.heard = Some(message.id.clone());
         self.conversation.heard_at = self.now;
         if let Some(alias) = message.alias
@@ -24,7 +25,7 @@ impl Step<'_> {
             self.emit(Effect::Introduce { alias });
         }
         // Found by any of their names, also where a message has only one of them.
-        if is_another_name && self.conversation.alias.as_ref() != Some(&message.from) {
+        if is_new_name && !is_first_name && self.conversation.alias.as_ref() != Some(&message.from) {
             self.emit(Effect::Introduce { alias: message.from });
         }
         // Whoever writes can be written to.

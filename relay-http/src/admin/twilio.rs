@@ -72,11 +72,8 @@ pub(super) async fn reconcile(config: &AdminConfig, since: Duration) -> anyhow::
     let (mut known, mut taken) = (0, 0);
     for missed in messages {
         let from = &missed.message().from;
-        let conversation = match missed.is_named {
-            true => Some(identity::of_named(&*store, secret, from, Some(from)).await),
-            false => identity::of_unnamed(&*store, secret, &api.config.allowed, Some(from)).await.transpose(),
-        };
-        let Some(conversation) = conversation.transpose().map_err(explain)? else {
+        let found = identity::of_sender(&*store, secret, &api.config.allowed, (from, Some(from)), missed.is_named);
+        let Some(conversation) = found.await.map_err(explain)? else {
             strangers += 1;
             continue;
         };

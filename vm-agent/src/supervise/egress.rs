@@ -13,10 +13,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 
 use super::confinement::AgentUser;
-use super::socket::{PrivateSocket, caller};
+use super::socket::{PrivateSocket, next_call};
 
 /// Where packages come from, over https.
 const REGISTRIES: [&str; 14] = [
@@ -102,15 +101,13 @@ fn is_name(name: &str) -> bool {
 #[derive(Debug)]
 pub struct Egress {
     socket: PrivateSocket,
-    server: JoinHandle<()>,
 }
 
 impl Egress {
     /// Listen for `agent`, or this process's own user.
     pub fn start(allowed: AllowList, agent: Option<AgentUser>) -> io::Result<Self> {
-        let (socket, listener) = PrivateSocket::listen("egress.sock", agent)?;
-        let server = tokio::spawn(serve(listener, socket.uid(), Arc::new(allowed)));
-        Ok(Self { socket, server })
+        let server = |listener, uid| serve(listener, uid, Arc::new(allowed));
+        Ok(Self { socket: PrivateSocket::serve("egress.sock", agent, server)? })
     }
 
     /// Where it listens.
@@ -124,23 +121,13 @@ impl Egress {
     }
 }
 
-impl Drop for Egress {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
 async fn serve(listener: UnixListener, uid: u32, allowed: Arc<AllowList>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Ends what goes on when the proxy ends.
     let mut tunnels = tokio::task::JoinSet::new();
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        if caller(&stream) != Some(uid) {
-            tracing::warn!(uid = caller(&stream), "another user calls the egress proxy of a run");
-            continue;
-        }
+        let stream = next_call(&listener, uid).await;
         let allowed = Arc::clone(&allowed);
         tunnels.spawn(async move {
             let _place = place;

@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ pub const INSIDE: &str = "inside";
 pub const PROXY_PORT: u16 = 3128;
 /// Connections at the same time at most.
 const CONNECTIONS_MAX: usize = 128;
+const PAUSE: Duration = Duration::from_millis(100);
 const EXIT_USAGE: u8 = 64;
 
 /// What the first process does beside starting the program.
@@ -93,7 +95,11 @@ async fn carry_all(listener: TcpListener, socket: PathBuf) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            // The machine has run out of something; it is not asked for it without a pause.
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
         let socket = socket.clone();
         tokio::spawn(async move {
             let _place = place;

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use super::AgentCommand;
 use super::confinement::AgentUser;
 use super::inside::{Inside, Orders};
+use crate::files;
 
 /// Where people, services and other programs keep what is theirs.
 const HIDDEN: [&str; 8] = ["/home", "/root", "/tmp", "/var/tmp", "/run", "/mnt", "/media", "/srv"];
@@ -118,9 +119,11 @@ impl Sandbox {
         }
         let is_hidden = |path: &Path| hidden.iter().any(|hidden| path.starts_with(hidden));
         let mut bind = |how: &str, path: &Path| args.extend([how.into(), path.into(), path.into()]);
-        let programs = search_path(agent);
+        let search_path = search_path(agent);
+        let programs = std::env::split_paths(&search_path);
         // Where programs lie that are led to by links.
-        let real = found(agent).and_then(|program| Some(program.canonicalize().ok()?.parent()?.to_owned()));
+        let real = files::program(&agent.program, &search_path);
+        let real = real.and_then(|program| Some(program.canonicalize().ok()?.parent()?.to_owned()));
         for directory in programs.chain(agent.program.parent().map(Path::to_owned)).chain(real) {
             // What its user can't reach anyway would be no directory to bubblewrap, but a mistake.
             if directory.is_absolute() && is_hidden(&directory) && self.is_reachable(&directory) {
@@ -150,15 +153,6 @@ impl Sandbox {
     }
 }
 
-fn search_path(agent: &AgentCommand) -> impl Iterator<Item = PathBuf> + use<> {
-    let path = agent.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone()).unwrap_or_default();
-    std::env::split_paths(&path).collect::<Vec<_>>().into_iter()
-}
-
-/// Where the agent's program is.
-fn found(agent: &AgentCommand) -> Option<PathBuf> {
-    if agent.program.components().count() > 1 {
-        return Some(agent.program.clone());
-    }
-    search_path(agent).map(|directory| directory.join(&agent.program)).find(|program| program.is_file())
+fn search_path(agent: &AgentCommand) -> OsString {
+    agent.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone()).unwrap_or_default()
 }

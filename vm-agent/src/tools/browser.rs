@@ -1,6 +1,6 @@
 //! A look at a page, by Chromium without a window: started for each look and gone after it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use chromiumoxide::browser::{Browser, BrowserConfig};
@@ -14,6 +14,7 @@ use rmcp::schemars;
 use serde::Deserialize;
 use url::Url;
 
+use crate::files;
 use crate::images::ImageKind;
 
 /// From the start of the browser to the picture.
@@ -97,8 +98,9 @@ pub enum ShotError {
 /// Take the picture, with the browser at `chromium`; pages that are not of this machine are fetched by `proxy`.
 pub async fn take(chromium: &Path, proxy: Option<&str>, shot: &Shot) -> Result<(ImageKind, Vec<u8>), ShotError> {
     check(shot)?;
-    let chromium =
-        found(chromium).ok_or_else(|| ShotError::NoBrowser(format!("there is no {}", chromium.display())))?;
+    let search_path = std::env::var_os("PATH").unwrap_or_default();
+    let there_is_none = || ShotError::NoBrowser(format!("there is no {}", chromium.display()));
+    let chromium = files::program(chromium, &search_path).ok_or_else(there_is_none)?;
     let profile = tempfile::tempdir().map_err(|error| ShotError::NoBrowser(error.to_string()))?;
     let config = config(&chromium, proxy, shot, profile.path()).map_err(ShotError::NoBrowser)?;
     let (mut browser, mut handler) =
@@ -109,15 +111,6 @@ pub async fn take(chromium: &Path, proxy: Option<&str>, shot: &Shot) -> Result<(
     let _ = browser.kill().await;
     listening.abort();
     picture
-}
-
-/// Where the program is: its path, or where the search path leads.
-fn found(program: &Path) -> Option<PathBuf> {
-    if program.components().count() > 1 {
-        return Some(program.to_owned());
-    }
-    let search_path = std::env::var_os("PATH")?;
-    std::env::split_paths(&search_path).map(|directory| directory.join(program)).find(|path| path.is_file())
 }
 
 fn check(shot: &Shot) -> Result<(), ShotError> {

@@ -10,12 +10,11 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::driver::AgentEvent;
 use crate::images::ImageKind;
 use crate::supervise::confinement::AgentUser;
-use crate::supervise::socket::{PrivateSocket, caller};
+use crate::supervise::socket::{PrivateSocket, next_call};
 use crate::text::clip;
 
 /// Pictures of one run at most: each is a message, which costs money.
@@ -37,15 +36,13 @@ struct Head {
 #[derive(Debug)]
 pub struct Pictures {
     socket: PrivateSocket,
-    server: JoinHandle<()>,
 }
 
 impl Pictures {
     /// Take pictures from `agent`, or this process's own user, and tell `events` of them.
     pub fn start(agent: Option<AgentUser>, events: mpsc::Sender<AgentEvent>) -> io::Result<Self> {
-        let (socket, listener) = PrivateSocket::listen("pictures.sock", agent)?;
-        let server = tokio::spawn(serve(listener, socket.uid(), events));
-        Ok(Self { socket, server })
+        let server = |listener, uid| serve(listener, uid, events);
+        Ok(Self { socket: PrivateSocket::serve("pictures.sock", agent, server)? })
     }
 
     /// Where it listens.
@@ -59,20 +56,11 @@ impl Pictures {
     }
 }
 
-impl Drop for Pictures {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
 /// One at a time: nobody needs more.
 async fn serve(listener: UnixListener, uid: u32, events: mpsc::Sender<AgentEvent>) {
     let mut count = 0;
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        if caller(&stream) != Some(uid) {
-            continue;
-        }
+        let stream = next_call(&listener, uid).await;
         let taken = tokio::time::timeout(TIMEOUT, take(stream, count, &events)).await;
         count += usize::from(matches!(taken, Ok(Ok(true))));
     }

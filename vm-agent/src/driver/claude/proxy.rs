@@ -21,7 +21,6 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use tokio::net::UnixListener;
-use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::supervise::confinement::AgentUser;
@@ -44,7 +43,6 @@ const RETURNED: [&str; 5] = ["content-type", "request-id", "retry-after", "retry
 pub struct Proxy {
     socket: PrivateSocket,
     token: String,
-    server: JoinHandle<()>,
 }
 
 struct Upstream {
@@ -71,20 +69,20 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 impl Proxy {
     /// Listen on a new socket that only `agent`, or this process's own user, can reach; calls go to `address` with `key`.
     pub fn start(key: SecretString, address: Url, agent: Option<AgentUser>) -> anyhow::Result<Self> {
-        let (socket, listener) = PrivateSocket::listen("api.sock", agent)?;
         let token = format!("run-{}", BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; TOKEN_BYTES]>()));
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(UPSTREAM_SILENCE_MAX)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        let app = router(Upstream { uid: socket.uid(), token: token.clone(), key, address, client });
-        let server = tokio::spawn(async move {
+        let presented = token.clone();
+        let socket = PrivateSocket::serve("api.sock", agent, |listener, uid| async move {
+            let app = router(Upstream { uid, token: presented, key, address, client });
             if let Err(error) = axum::serve(listener, app.into_make_service_with_connect_info::<Peer>()).await {
                 tracing::error!(%error, "the API proxy ended");
             }
-        });
-        Ok(Self { socket, token, server })
+        })?;
+        Ok(Self { socket, token })
     }
 
     /// Where it listens.
@@ -100,12 +98,6 @@ impl Proxy {
     /// What the agent must present as its bearer token.
     pub fn token(&self) -> &str {
         &self.token
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.server.abort();
     }
 }
 
