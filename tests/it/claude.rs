@@ -19,7 +19,7 @@ const RUN: Duration = Duration::from_secs(90);
 /// Looks like a real key, so that it can be looked for wherever it must not be.
 const KEY: &str = "sk-ant-api03-only-the-proxy-may-know-this";
 
-fn with_claude(api: &FakeAnthropic) -> Plan {
+pub(crate) fn with_claude(api: &FakeAnthropic) -> Plan {
     Plan::default()
         .vm("AGENT_DRIVER", "claude")
         .vm("CLAUDE_PATH", claude_path().display().to_string())

@@ -2,11 +2,13 @@
 
 mod bad_input;
 mod browser_loop;
+mod cancels;
 mod chaos;
 mod claude;
 mod common;
 mod conversation;
 mod fakes;
+mod kill_matrix;
 mod kills;
 mod phone;
 mod pull_request;

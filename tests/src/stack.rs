@@ -120,7 +120,7 @@ impl Stack {
             ("VM_SECRET", SECRET.to_owned()),
         ];
         vars.extend(self.plan.relay.iter().map(|(name, value)| (name.as_str(), value.clone())));
-        let mut relay = start(&binary("relay"), &vars);
+        let mut relay = start(&binary("relay"), &[], &vars);
         relay.wait_for_line("listening on", START_TIMEOUT).await;
         self.relay = Some(relay);
     }
@@ -130,6 +130,40 @@ impl Stack {
     /// # Panics
     /// When it does not start.
     pub async fn start_vm(&mut self) {
+        let mut vm = start(&binary("vm-agent"), &[], &self.vm_vars());
+        vm.wait_for_line("listening on", START_TIMEOUT).await;
+        self.vm = Some(vm);
+    }
+
+    /// Start the VM agent so that SIGKILL ends it when it enters the system call `call` for the `nth` time. Its calls until then
+    /// are written, line by line, to the file that comes back. It may be dead before it serves.
+    pub fn start_vm_that_dies_at(&mut self, call: &str, nth: usize) -> PathBuf {
+        let trace = self.folder.path().join("trace");
+        // Traced by a grandchild, so that the VM agent is this process's child; what it starts is let go.
+        let args = [
+            "-D",
+            "-f",
+            "--seccomp-bpf",
+            "-b",
+            "execve",
+            "-qq",
+            "-y",
+            "-o",
+            &trace.display().to_string(),
+            "-e",
+            &format!("trace={call}"),
+            "-e",
+            &format!("inject={call}:signal=SIGKILL:when={nth}"),
+            &binary("vm-agent").display().to_string(),
+        ];
+        let mut vars = self.vm_vars();
+        // Calls are counted for each thread.
+        vars.push(("TOKIO_WORKER_THREADS", "1".to_owned()));
+        self.vm = Some(start(Path::new("/usr/bin/strace"), &args, &vars));
+        trace
+    }
+
+    fn vm_vars(&self) -> Vec<(&str, String)> {
         let repo_url = self.plan.repo_url.clone().unwrap_or_else(|| self.origin().display().to_string());
         let mut vars = vec![
             ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
@@ -142,9 +176,7 @@ impl Stack {
             ("AGENT_DRIVER", "demo".to_owned()),
         ];
         vars.extend(self.plan.vm.iter().map(|(name, value)| (name.as_str(), value.clone())));
-        let mut vm = start(&binary("vm-agent"), &vars);
-        vm.wait_for_line("listening on", START_TIMEOUT).await;
-        self.vm = Some(vm);
+        vars
     }
 
     /// kill -9 the relay.
@@ -217,9 +249,9 @@ impl Stack {
     }
 }
 
-fn start(program: &Path, vars: &[(&str, String)]) -> Process {
+fn start(program: &Path, args: &[&str], vars: &[(&str, String)]) -> Process {
     let vars: Vec<(&str, &str)> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    Process::start(program, &[], &vars)
+    Process::start(program, args, &vars)
 }
 
 /// Below the ports that Linux gives to outgoing connections (`ip_local_port_range` begins at 32768), so that no connection
