@@ -1,4 +1,5 @@
 //! A hundred runs of the real Claude Code CLI cancelled at random moments, several at once on a machine that is busy with them.
+#![expect(clippy::print_stdout, reason = "what was measured is for people")]
 
 use std::time::{Duration, Instant};
 

@@ -4,6 +4,7 @@
 //! `strace` delivers the signal when the process enters the Nth call that makes something last: a file that is about to take
 //! another's place or has just taken it, a report that was just appended. N grows until the way is gone to its end without
 //! a kill, so that no step is left out, also of those that are added later.
+#![expect(clippy::print_stdout, reason = "the matrix is for people")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -215,8 +216,7 @@ fn told_before(way: Way, text: &str) -> bool {
 /// The file at which the process died, and what it was about to do with it: `fsync …/run.new`.
 fn last_step(trace: &Path, folder: &Path) -> String {
     let trace = fs::read_to_string(trace).expect("strace wrote what it saw");
-    let calls = trace.lines().filter(|line| line.contains('('));
-    let line = calls.last().unwrap_or_default();
+    let line = trace.lines().rfind(|line| line.contains('(')).unwrap_or_default();
     let (call, rest) =
         line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').split_once('(').unwrap_or_default();
     let path = rest.rsplit(['<', '"']).find(|part| part.contains('/')).unwrap_or_default();

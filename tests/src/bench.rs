@@ -19,6 +19,7 @@ mod redis;
 mod servers;
 mod takeover;
 mod turnstile;
+pub mod vm;
 mod webhooks;
 
 use figures::Figures;

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::Router;
@@ -35,6 +35,8 @@ pub struct Received {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// When all of it was there.
+    pub at: Instant,
 }
 
 impl Received {
@@ -131,6 +133,7 @@ async fn read(request: Request) -> Option<Received> {
         query: head.uri.query().unwrap_or_default().to_owned(),
         headers: head.headers,
         body: to_bytes(body, BODY_MAX).await.ok()?,
+        at: Instant::now(),
     })
 }
 

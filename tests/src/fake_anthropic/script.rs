@@ -8,6 +8,7 @@
 //!   own; all carry the argument in the environment variable [`MARK_VARIABLE`].
 //! - `slow`: speaks for a long time and does nothing.
 //! - `look`: writes a page, serves it, looks at it with the tool `screenshot`, and sends the argument, a file, with `send_image`.
+//! - `looks`: the same page, as many times as the argument says, and sends nothing.
 //! - `ask`: asks the person a question with two answers.
 //! - `err529`, `err401`: the API refuses, every time.
 //! - anything else, or none: one line of text.
@@ -16,6 +17,11 @@ use serde_json::{Value, json};
 
 /// The environment variable by which the processes of the `sleep` scenario are known from outside.
 pub const MARK_VARIABLE: &str = "TEXTSLASH_TEST_MARK";
+
+/// Writes a page and serves it until the run is over.
+const SERVE_PAGE: &str = "printf '<h1>Hello</h1><p id=ready>of the page' > page.html; \
+                          setsid python3 -m http.server 8123 --bind 127.0.0.1 > /dev/null 2>&1 & \
+                          until (exec 3<>/dev/tcp/127.0.0.1/8123) 2> /dev/null; do sleep 0.1; done";
 
 /// What the API answers to one request.
 #[derive(Debug)]
@@ -125,17 +131,18 @@ fn steps(place: &Place, directory: &str) -> Vec<Vec<Value>> {
             vec![vec![text("Sleeping."), bash(&command)], vec![text("Slept.")]]
         }
         "look" => {
-            let serve = "printf '<h1>Hello</h1><p id=ready>of the page' > page.html; \
-                         setsid python3 -m http.server 8123 --bind 127.0.0.1 > /dev/null 2>&1 & \
-                         until (exec 3<>/dev/tcp/127.0.0.1/8123) 2> /dev/null; do sleep 0.1; done; \
-                         printf '\\211PNG\\r\\n\\032\\n0000' > drawing.png";
-            let page = json!({"url": "http://127.0.0.1:8123/page.html", "wait_for": "#ready", "caption": "My page"});
+            let draw = "printf '\\211PNG\\r\\n\\032\\n0000' > drawing.png";
             vec![
-                vec![bash(serve)],
-                vec![tool("mcp__vm__screenshot", page)],
+                vec![bash(&format!("{SERVE_PAGE}; {draw}"))],
+                vec![screenshot()],
                 vec![tool("mcp__vm__send_image", json!({"path": argument, "caption": "My drawing"}))],
                 vec![text("That is how it looks.")],
             ]
+        }
+        "looks" => {
+            let pictures = std::iter::repeat_n(vec![screenshot()], argument.parse().unwrap_or_default());
+            let serve = vec![bash(SERVE_PAGE)];
+            std::iter::once(serve).chain(pictures).chain([vec![text("That is how it looks.")]]).collect()
         }
         "ask" => {
             let options = json!([{"label": "Red", "description": "warm"}, {"label": "Blue", "description": "cold"}]);
@@ -160,6 +167,11 @@ fn text(text: &str) -> Value {
 
 fn tool(name: &str, input: Value) -> Value {
     json!({"type": "tool_use", "name": name, "input": input})
+}
+
+fn screenshot() -> Value {
+    let page = json!({"url": "http://127.0.0.1:8123/page.html", "wait_for": "#ready", "caption": "My page"});
+    tool("mcp__vm__screenshot", page)
 }
 
 fn bash(command: &str) -> Value {

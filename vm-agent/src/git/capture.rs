@@ -87,7 +87,9 @@ async fn remember(memory: &Git, found: &BTreeMap<PathBuf, Found>) -> Result<BTre
     };
     let known = index_entries(memory).await?;
     let gone = path_list(known.keys().filter(|path| !wanted(path)));
-    memory.call("update-index").args(["--force-remove", "-z", "--stdin"]).stdin(gone).output().await?;
+    if !gone.is_empty() {
+        memory.call("update-index").args(["--force-remove", "-z", "--stdin"]).stdin(gone).output().await?;
+    }
     let present = path_list(found.keys().filter(|path| wanted(path)));
     let add = memory.call("update-index").args(["--add", "-z", "--stdin"]).stdin(present);
     add.timeout(WORKTREE_TIMEOUT).output().await?;

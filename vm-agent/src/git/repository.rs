@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use tokio::sync::Mutex;
@@ -24,6 +25,11 @@ use crate::supervise::confinement::AgentUser;
 
 /// Characters of a session's name at most.
 const SESSION_BYTES_MAX: u64 = 1024;
+
+/// Origin is not asked again for so long: messages that follow one another need no fetch each.
+const FETCH_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a run waits for origin.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Digits of a commit's name in the name of a branch that is made for it.
 const DETACHED_DIGITS: usize = 7;
@@ -56,6 +62,7 @@ struct Inner {
     github: Option<GitHub>,
     agent: Option<AgentUser>,
     turn: Mutex<()>,
+    asked_at: std::sync::Mutex<Option<Instant>>,
 }
 
 /// The branches that can be checked out.
@@ -86,7 +93,8 @@ impl Repository {
         let failed = |source| GitError::Io { what: format!("The repository {name} could not be opened"), source };
         fs::create_dir_all(git.git_dir().join("info")).map_err(failed)?;
         fs::write(git.git_dir().join("info/attributes"), ATTRIBUTES).map_err(failed)?;
-        Ok(Self { inner: Arc::new(Inner { name, root, git, github, agent, turn: Mutex::new(()) }) })
+        let (turn, asked_at) = (Mutex::new(()), std::sync::Mutex::new(None));
+        Ok(Self { inner: Arc::new(Inner { name, root, git, github, agent, turn, asked_at }) })
     }
 
     /// Its name, as `repos` lists it.
@@ -152,9 +160,34 @@ impl Repository {
         Ok(reach(self.git().call(what), &origin, self.inner.github.as_ref()))
     }
 
+    /// Be where origin is on the current branch, as far as that loses nothing. Origin is asked when that was long ago, and not
+    /// waited for long: a run can do without.
+    pub(crate) async fn catch_up(&self) -> Result<(), GitError> {
+        if !self.is_time_to_ask() {
+            return Ok(());
+        }
+        self.fetch_within(FETCH_TIMEOUT).await?;
+        let _turn = self.turn().await;
+        self.follow_origin().await
+    }
+
+    fn is_time_to_ask(&self) -> bool {
+        let mut asked_at = self.inner.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = asked_at.is_none_or(|asked_at| asked_at.elapsed() > FETCH_INTERVAL);
+        if is_time {
+            *asked_at = Some(Instant::now());
+        }
+        is_time
+    }
+
     /// Learn what is new at origin. Changes no local branch and no file.
     pub(crate) async fn fetch(&self) -> Result<(), GitError> {
+        self.fetch_within(NETWORK_TIMEOUT).await
+    }
+
+    async fn fetch_within(&self, timeout: Duration) -> Result<(), GitError> {
         let (call, url) = self.call_origin("fetch").await?;
+        let call = call.timeout(timeout);
         let call = call.args(["--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--", &url]);
         call.arg("+refs/heads/*:refs/remotes/origin/*").output().await?;
         Ok(())

@@ -63,9 +63,9 @@ impl Repository {
         let _turn = self.turn().await;
         self.prune_when_many().await?;
         let manifest = self.capture().await?;
-        let root = self.keep(&manifest).await?;
-        let base = self.resolve("HEAD^{commit}").await?;
-        Ok(Snapshot { base, branch: self.branch().await?, root, taken_at: clock::now() })
+        let (root, base, branch) =
+            tokio::try_join!(self.keep(&manifest), self.resolve("HEAD^{commit}"), self.branch())?;
+        Ok(Snapshot { base, branch, root, taken_at: clock::now() })
     }
 
     /// What changed since `before`; none when nothing did that a commit would take.
@@ -76,10 +76,11 @@ impl Repository {
     /// run made inside this one are files like all others; its `.git` is not.
     pub async fn changes(&self, before: &Snapshot) -> Result<Option<Changes>, GitError> {
         let _turn = self.turn().await;
-        let was = self.manifest_of(before).await?;
-        let now = self.capture().await?;
-        let base_tree = self.base_tree(before).await?;
+        let (was, now, base_tree) = tokio::try_join!(self.manifest_of(before), self.capture(), self.base_tree(before))?;
         let changed = changed_paths(&was, &now);
+        if changed.is_empty() {
+            return Ok(None);
+        }
         let taken = self.without_ignored(changed, &now, &base_tree).await?;
         let edits = taken.into_iter().map(|path| (path, now.0.get(path).and_then(Entry::recorded))).collect();
         let tree = self.edit_tree(&base_tree, &edits).await?;
@@ -168,9 +169,8 @@ impl Repository {
 
     async fn keep(&self, manifest: &Manifest) -> Result<ObjectId, GitError> {
         let git = self.git();
-        let files = git.with_index(self.snapshot_index()).call("write-tree").object().await?;
+        let memory = git.with_index(self.snapshot_index());
         let listing = git.call("hash-object").args(["-w", "--no-filters", "--stdin"]).stdin(manifest.encode());
-        let listing = listing.object().await?;
         // Contents that the index cannot hold are kept by this tree of numbered files.
         let aside: String = manifest
             .0
@@ -182,7 +182,9 @@ impl Repository {
             .enumerate()
             .map(|(number, blob)| format!("100644 blob {blob}\t{number}\n"))
             .collect();
-        let aside = git.call("mktree").stdin(aside).object().await?;
+        let aside = git.call("mktree").stdin(aside);
+        let (files, listing, aside) =
+            tokio::try_join!(memory.call("write-tree").object(), listing.object(), aside.object())?;
         let root = format!("040000 tree {aside}\taside\n040000 tree {files}\tfiles\n100644 blob {listing}\tmanifest\n");
         let root = git.call("mktree").stdin(root).object().await?;
         git.call("update-ref").args([NEWEST, root.as_str()]).output().await?;

@@ -44,6 +44,24 @@ async fn a_second_clone_of_the_same_takes_up_what_is_new_and_loses_nothing() -> 
 }
 
 #[tokio::test]
+async fn a_run_begins_where_origin_is_and_origin_is_not_asked_for_each() -> anyhow::Result<()> {
+    let (volume, repository) = Volume::with_clone().await?;
+    volume.commit_at_origin("main", "src/main.rs", "fn main() { new() }\n")?;
+    repository.catch_up().await?;
+    assert_eq!(fs::read_to_string(repository.worktree().join("src/main.rs"))?, "fn main() { new() }\n");
+    volume.commit_at_origin("main", "src/main.rs", "fn main() { newer() }\n")?;
+    repository.catch_up().await?;
+    assert_eq!(fs::read_to_string(repository.worktree().join("src/main.rs"))?, "fn main() { new() }\n", "a moment ago");
+
+    fs::rename(volume.path("origin.git"), volume.path("gone.git"))?;
+    let restarted = Repositories::new(volume.path("data"), None, None);
+    let repository = restarted.current().await?.expect("it is there");
+    assert!(matches!(repository.catch_up().await, Err(GitError::Failed { .. })));
+    assert_eq!(fs::read_to_string(repository.worktree().join("src/main.rs"))?, "fn main() { new() }\n");
+    Ok(())
+}
+
+#[tokio::test]
 async fn repositories_of_one_name_lie_side_by_side() -> anyhow::Result<()> {
     let (volume, _first) = Volume::with_clone().await?;
     git(&volume.path(""), &["clone", "-q", "--bare", "origin.git", "bob/origin.git"])?;

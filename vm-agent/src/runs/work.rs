@@ -86,6 +86,10 @@ impl Runs {
             repository = self.current_repository() => repository?,
             () = stop.cancelled() => return Ok(Ending::Stopped),
         };
+        tokio::select! {
+            () = self.catch_up(run, &repository) => {}
+            () = stop.cancelled() => return Ok(Ending::Stopped),
+        }
         self.begin(run, &repository).await?;
         if stop.is_cancelled() {
             return Ok(Ending::Stopped);
@@ -110,6 +114,15 @@ impl Runs {
             Err(error) => Err(format!("A file that you sent cannot be read: {error}")),
         };
         files.iter().map(path).collect()
+    }
+
+    /// Take up what origin has new. Without it the run works on what is here: the person is told.
+    async fn catch_up(&self, run: &RunId, repository: &Repository) {
+        if let Err(error) = repository.catch_up().await {
+            tracing::warn!(%error, %run, "origin could not be asked for what is new");
+            let text = format!("⚠️ Origin could not be asked for what is new, so I work on what is here. {error}");
+            self.tell(run, VmEvent::Progress { text: clip(&text, PROGRESS_CHARS_MAX) });
+        }
     }
 
     /// Keep the worktree as it is, and write down that from now on it is the run's.

@@ -121,6 +121,56 @@ async fn parked_work_can_be_brought_back_under_a_new_run() {
     assert!(matches!(vm.relay.outcome(&nothing).await, RunOutcome::Failed { .. }));
 }
 
+/// Two pieces of work lie side by side on their branches: the one that comes back is neither mixed with the other nor in its way.
+#[tokio::test]
+async fn of_two_parked_runs_the_one_that_is_resumed_is_approved_as_it_was() {
+    let vm = Vm::demo().await;
+    let mut parked = Vec::new();
+    for (number, text) in [(1, "write hello.txt the first way"), (2, "write hello.txt the second way")] {
+        let (run, tree) = vm.prompt_for_changes(number, text).await;
+        vm.decide(&run, &tree, Decision::Park).await;
+        assert!(matches!(vm.relay.event(&run, 0, decided).await, DecisionResult::Parked { .. }));
+        parked.push((run, tree));
+    }
+    let [(first, tree), (second, other)] = &parked[..] else { panic!("two are parked") };
+    assert_ne!(tree, other);
+    let resumed = vm.begin(3, Task::Resume { parked: first.clone() }).await;
+    let outcome = vm.relay.outcome(&resumed).await;
+    assert!(matches!(&outcome, RunOutcome::Changes { tree: shown, .. } if shown == tree), "{outcome:?}");
+    vm.decide(&resumed, tree, Decision::Approve).await;
+    assert!(matches!(vm.relay.event(&resumed, 0, decided).await, DecisionResult::Pushed { .. }));
+    assert_eq!(git(&vm.origin(), &["rev-parse", &format!("textslash/{resumed}^{{tree}}")]), tree.as_str());
+    // And the other one is still where it was.
+    let resumed = vm.begin(4, Task::Resume { parked: second.clone() }).await;
+    let outcome = vm.relay.outcome(&resumed).await;
+    assert!(matches!(&outcome, RunOutcome::Changes { tree: shown, .. } if shown == other), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_run_begins_with_what_is_new_at_origin_and_works_without_it() {
+    let mut vm = Vm::demo().await;
+    let source = vm.root.path().join("source");
+    std::fs::write(source.join("news.txt"), "new at origin\n").unwrap();
+    git(&source, &["add", "."]);
+    git(&source, &["commit", "--quiet", "-m", "News"]);
+    git(&source, &["push", "--quiet", &vm.origin().display().to_string(), "HEAD"]);
+    let (run, tree) = vm.prompt_for_changes(1, "write hello.txt").await;
+    assert!(vm.worktree().join("news.txt").exists());
+    vm.decide(&run, &tree, Decision::Reject).await;
+    assert_eq!(vm.relay.event(&run, 0, decided).await, DecisionResult::RolledBack);
+    assert!(vm.worktree().join("news.txt").exists(), "not of the run");
+
+    std::fs::rename(vm.origin(), vm.root.path().join("gone.git")).unwrap();
+    vm.kill().await;
+    vm.restart().await;
+    let (run, _) = vm.prompt_for_changes(2, "write hello.txt").await;
+    let told = vm.relay.event(&run, 0, |event| match event {
+        VmEvent::Progress { text } if text.contains("Origin could not be asked") => Some(text),
+        _ => None,
+    });
+    told.await;
+}
+
 #[tokio::test]
 async fn another_tree_than_the_shown_one_is_never_decided_on() {
     let vm = Vm::demo().await;
