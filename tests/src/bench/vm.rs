@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use serde_json::Value;
 
 use super::figures::{Figures, Spread};
 use crate::fake_anthropic::FakeAnthropic;
@@ -115,7 +116,7 @@ async fn screenshot(api: &FakeAnthropic, machine: &mut Machine, figures: &mut Fi
     // Each picture is asked for by the answer to one request and comes back with the next.
     let pictures: Vec<Duration> = requests
         .windows(2)
-        .filter(|pair| pair[1].json()["messages"].as_array().and_then(|all| all.last()).is_some_and(has_picture))
+        .filter(|pair| last_result_is_a_picture(&pair[1].json()))
         .map(|pair| pair[1].at - pair[0].at)
         .collect();
     ensure!(pictures.len() == SCREENSHOTS, "{} pictures came back of {SCREENSHOTS}", pictures.len());
@@ -129,6 +130,9 @@ async fn screenshot(api: &FakeAnthropic, machine: &mut Machine, figures: &mut Fi
     Ok(())
 }
 
-fn has_picture(message: &serde_json::Value) -> bool {
-    message.to_string().contains("image/png")
+/// The program may say something to the model after what the person, or a tool, said.
+fn last_result_is_a_picture(request: &Value) -> bool {
+    let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let last = messages.iter().rfind(|message| message["role"] == "user");
+    last.is_some_and(|message| message.to_string().contains("image/png"))
 }

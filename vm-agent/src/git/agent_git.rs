@@ -16,9 +16,8 @@ use crate::supervise::confinement::AgentUser;
 impl Repository {
     /// Give the agent a fresh `.git`: the checked-out branch at its commit, what is known of origin, no hooks, no
     /// credentials; contents are read from the trusted store, new ones stay in its own. Also hands the worktree to the
-    /// agent's user, if it has one. To be called after the snapshot and before the agent starts.
+    /// agent's user, if it has one. To be called before the agent starts; a snapshot may be taken meanwhile.
     pub async fn prepare_for_agent(&self) -> Result<(), GitError> {
-        let _turn = self.turn().await;
         let fresh = self.scratch("agent.git");
         let failed = || GitError::io("The agent's git directory could not be made");
         remove_any(fresh.clone()).await?;

@@ -90,11 +90,11 @@ impl Runs {
             () = self.catch_up(run, &repository) => {}
             () = stop.cancelled() => return Ok(Ending::Stopped),
         }
-        self.begin(run, &repository).await?;
+        let prepared = async { repository.prepare_for_agent().await.map_err(|error| error.to_string()) };
+        tokio::try_join!(self.begin(run, &repository), prepared)?;
         if stop.is_cancelled() {
             return Ok(Ending::Stopped);
         }
-        repository.prepare_for_agent().await.map_err(|error| error.to_string())?;
         let session = session_of(&repository).map(|session| session.id);
         let lock = self.with_log(run, |log| Ok(log.lock())).map_err(|error| error.to_string())?;
         let mut readable = vec![repository.objects()];

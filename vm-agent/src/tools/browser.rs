@@ -1,17 +1,25 @@
-//! A look at a page, by Chromium without a window: started for each look and gone after it.
+//! Looks at pages, by Chromium without a window. It stays for a while after a look, because an agent that looks once looks again
+//! soon; each look is of a browser that knows nothing of the one before.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chromiumoxide::browser::{Browser, BrowserConfig};
+use chromiumoxide::cdp::browser_protocol::browser::BrowserContextId;
+use chromiumoxide::cdp::browser_protocol::emulation::{SetDeviceMetricsOverrideParams, SetTouchEmulationEnabledParams};
 use chromiumoxide::cdp::browser_protocol::page::{CaptureScreenshotFormat, GetLayoutMetricsParams};
+use chromiumoxide::cdp::browser_protocol::target::{CreateBrowserContextParams, CreateTargetParams};
 use chromiumoxide::error::CdpError;
-use chromiumoxide::handler::viewport::Viewport;
 use chromiumoxide::page::{Page, ScreenshotParams};
 use futures::StreamExt;
 use relay_core::protocol::IMAGE_BYTES_MAX;
 use rmcp::schemars;
 use serde::Deserialize;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::files;
@@ -19,6 +27,8 @@ use crate::images::ImageKind;
 
 /// From the start of the browser to the picture.
 const TIMEOUT: Duration = Duration::from_secs(45);
+/// After its last look the browser stays for so long.
+const STAY: Duration = Duration::from_secs(60);
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(20);
 /// What has to be there first is waited for so long.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -95,22 +105,93 @@ pub enum ShotError {
     Browser(#[from] CdpError),
 }
 
-/// Take the picture, with the browser at `chromium`; pages that are not of this machine are fetched by `proxy`.
-pub async fn take(chromium: &Path, proxy: Option<&str>, shot: &Shot) -> Result<(ImageKind, Vec<u8>), ShotError> {
-    check(shot)?;
-    let search_path = std::env::var_os("PATH").unwrap_or_default();
-    let there_is_none = || ShotError::NoBrowser(format!("there is no {}", chromium.display()));
-    let chromium = files::program(chromium, &search_path).ok_or_else(there_is_none)?;
-    let profile = tempfile::tempdir().map_err(|error| ShotError::NoBrowser(error.to_string()))?;
-    let config = config(&chromium, proxy, shot, profile.path()).map_err(ShotError::NoBrowser)?;
-    let (mut browser, mut handler) =
-        Browser::launch(config).await.map_err(|error| ShotError::NoBrowser(error.to_string()))?;
-    // What it says has to be listened to for as long as it is there.
-    let listening = tokio::spawn(async move { while handler.next().await.is_some() {} });
-    let picture = tokio::time::timeout(TIMEOUT, look(&browser, shot)).await.unwrap_or(Err(ShotError::TooLong));
-    let _ = browser.kill().await;
-    listening.abort();
-    picture
+/// The browser of a run. Browsers are large: there is one, and it looks at one page at a time.
+#[derive(Clone, Debug)]
+pub struct Eyes(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    chromium: PathBuf,
+    proxy: Option<String>,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    browser: Browser,
+    /// What it says has to be listened to for as long as it is there.
+    listening: JoinHandle<()>,
+    last_look_at: Instant,
+    _profile: TempDir,
+}
+
+impl Eyes {
+    /// With the browser at `chromium`; pages that are not of this machine are fetched by `proxy`.
+    pub fn new(chromium: PathBuf, proxy: Option<String>) -> Self {
+        Self(Arc::new(Inner { chromium, proxy, running: Mutex::new(None) }))
+    }
+
+    /// Take the picture.
+    pub async fn take(&self, shot: &Shot) -> Result<(ImageKind, Vec<u8>), ShotError> {
+        check(shot)?;
+        let mut place = self.0.running.lock().await;
+        let mut running = match place.take() {
+            Some(running) if !running.listening.is_finished() => running,
+            _ => {
+                self.close_later();
+                self.launch().await?
+            }
+        };
+        let picture =
+            tokio::time::timeout(TIMEOUT, look(&running.browser, shot)).await.unwrap_or(Err(ShotError::TooLong));
+        running.last_look_at = Instant::now();
+        match &picture {
+            // One that failed may be in any state.
+            Err(ShotError::TooLong | ShotError::Browser(_)) => running.end().await,
+            _ => *place = Some(running),
+        }
+        picture
+    }
+
+    async fn launch(&self) -> Result<Running, ShotError> {
+        let search_path = std::env::var_os("PATH").unwrap_or_default();
+        let there_is_none = || ShotError::NoBrowser(format!("there is no {}", self.0.chromium.display()));
+        let chromium = files::program(&self.0.chromium, &search_path).ok_or_else(there_is_none)?;
+        let profile = tempfile::tempdir().map_err(|error| ShotError::NoBrowser(error.to_string()))?;
+        let config = config(&chromium, self.0.proxy.as_deref(), profile.path()).map_err(ShotError::NoBrowser)?;
+        let (browser, mut handler) =
+            Browser::launch(config).await.map_err(|error| ShotError::NoBrowser(error.to_string()))?;
+        let listening = tokio::spawn(async move { while handler.next().await.is_some() {} });
+        Ok(Running { browser, listening, last_look_at: Instant::now(), _profile: profile })
+    }
+
+    /// Close the browser that is about to be opened once nobody has looked for a while.
+    fn close_later(&self) {
+        let eyes = self.clone();
+        tokio::spawn(async move {
+            let mut close_at = Instant::now() + STAY;
+            loop {
+                tokio::time::sleep_until(close_at).await;
+                let mut place = eyes.0.running.lock().await;
+                match place.take() {
+                    Some(running) if running.last_look_at + STAY > Instant::now() => {
+                        close_at = running.last_look_at + STAY;
+                        *place = Some(running);
+                    }
+                    Some(running) => return running.end().await,
+                    None => return,
+                }
+            }
+        });
+    }
+}
+
+impl Running {
+    async fn end(mut self) {
+        // Its end is awaited; that it has ended before is as good.
+        let _ = self.browser.kill().await;
+        self.listening.abort();
+    }
 }
 
 fn check(shot: &Shot) -> Result<(), ShotError> {
@@ -124,15 +205,7 @@ fn check(shot: &Shot) -> Result<(), ShotError> {
     }
 }
 
-fn config(chromium: &Path, proxy: Option<&str>, shot: &Shot, profile: &Path) -> Result<BrowserConfig, String> {
-    let viewport = Viewport {
-        width: shot.width,
-        height: shot.height,
-        device_scale_factor: Some(if shot.is_mobile { MOBILE_SCALE } else { 1.0 }),
-        emulating_mobile: shot.is_mobile,
-        is_landscape: shot.width > shot.height,
-        has_touch: shot.is_mobile,
-    };
+fn config(chromium: &Path, proxy: Option<&str>, profile: &Path) -> Result<BrowserConfig, String> {
     let config = BrowserConfig::builder()
         .chrome_executable(chromium)
         .user_data_dir(profile)
@@ -141,8 +214,8 @@ fn config(chromium: &Path, proxy: Option<&str>, shot: &Shot, profile: &Path) -> 
         .no_sandbox()
         .launch_timeout(LAUNCH_TIMEOUT)
         .request_timeout(TIMEOUT)
-        .window_size(shot.width, shot.height)
-        .viewport(viewport)
+        // Each look says how large its screen is.
+        .viewport(None)
         .args(["disable-gpu", "disable-dev-shm-usage", "disable-component-update"]);
     match proxy {
         Some(proxy) => config.arg(("proxy-server", proxy)).build(),
@@ -151,7 +224,22 @@ fn config(chromium: &Path, proxy: Option<&str>, shot: &Shot, profile: &Path) -> 
 }
 
 async fn look(browser: &Browser, shot: &Shot) -> Result<(ImageKind, Vec<u8>), ShotError> {
-    let page = browser.new_page("about:blank").await?;
+    let context = browser.create_browser_context(CreateBrowserContextParams::default()).await?;
+    let picture = look_in(browser, &context, shot).await;
+    browser.dispose_browser_context(context).await?;
+    picture
+}
+
+async fn look_in(
+    browser: &Browser,
+    context: &BrowserContextId,
+    shot: &Shot,
+) -> Result<(ImageKind, Vec<u8>), ShotError> {
+    let target = CreateTargetParams::builder().url("about:blank").browser_context_id(context.clone()).build();
+    let page = browser.new_page(target.map_err(CdpError::msg)?).await?;
+    let scale = if shot.is_mobile { MOBILE_SCALE } else { 1.0 };
+    page.execute(SetDeviceMetricsOverrideParams::new(shot.width, shot.height, scale, shot.is_mobile)).await?;
+    page.execute(SetTouchEmulationEnabledParams::new(shot.is_mobile)).await?;
     page.goto(shot.url.as_str()).await.map_err(|error| ShotError::NotLoaded(error.to_string()))?;
     if let Some(selector) = &shot.wait_for {
         let found = tokio::time::timeout(WAIT_TIMEOUT, async {

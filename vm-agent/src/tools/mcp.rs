@@ -10,10 +10,9 @@ use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{CallToolResult, ContentBlock};
 use rmcp::{ServerHandler, schemars, tool, tool_handler, tool_router};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
 use super::Orders;
-use super::browser::{self, Device, Shot};
+use super::browser::{Device, Eyes, Shot};
 use super::pictures;
 use crate::images::ImageKind;
 
@@ -21,8 +20,7 @@ use crate::images::ImageKind;
 #[derive(Clone)]
 pub(super) struct Tools {
     orders: Arc<Orders>,
-    /// Browsers are large: one at a time.
-    browsing: Arc<Mutex<()>>,
+    eyes: Eyes,
 }
 
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
@@ -58,7 +56,8 @@ struct SendImageParams {
 #[tool_router]
 impl Tools {
     pub(super) fn new(orders: Orders) -> Self {
-        Self { orders: Arc::new(orders), browsing: Arc::default() }
+        let eyes = Eyes::new(orders.chromium.clone(), orders.proxy.clone());
+        Self { orders: Arc::new(orders), eyes }
     }
 
     /// Also what the model sees, so that it can judge its work by it.
@@ -75,8 +74,7 @@ impl Tools {
             full_page: asked.full_page,
             wait_for: asked.wait_for,
         };
-        let _one_at_a_time = self.browsing.lock().await;
-        match browser::take(&self.orders.chromium, self.orders.proxy.as_deref(), &shot).await {
+        match self.eyes.take(&shot).await {
             Ok((kind, bytes)) => self.deliver(kind, bytes, &asked.caption).await,
             Err(error) => failed(&error.to_string()),
         }
