@@ -18,7 +18,13 @@ use crate::images::ImageKind;
 
 pub mod claude;
 pub mod demo;
+mod inquirer;
 pub mod lines;
+mod process;
+pub mod proxy;
+
+/// What people read when the session to go on with is not there any more.
+const SESSION_GONE: &str = "The agent's earlier session is gone from this VM; starting a new one.";
 
 /// One piece of work for an agent.
 #[derive(Clone, Debug)]
@@ -39,6 +45,17 @@ pub struct Job {
     pub desk: Arc<Desk>,
     /// The file that the agent's supervisor keeps locked.
     pub lock: PathBuf,
+}
+
+impl Job {
+    /// The person's words, and where the files are that came with them.
+    fn said(&self) -> String {
+        if self.files.is_empty() {
+            return self.prompt.clone();
+        }
+        let list: Vec<String> = self.files.iter().map(|file| format!("- {}", file.display())).collect();
+        format!("{}\n\nFiles that came with this message:\n{}", self.prompt, list.join("\n")).trim_start().to_owned()
+    }
 }
 
 /// What a driver tells while it works.
@@ -100,7 +117,7 @@ pub enum AgentEnd {
 /// A coding agent.
 #[async_trait]
 pub trait AgentDriver: Send + Sync {
-    /// What people know it by: `claude`, `demo`.
+    /// What people know it by: `claude`, `acp`, `demo`.
     fn name(&self) -> &'static str;
 
     /// The version of its program, if it has one and tells.

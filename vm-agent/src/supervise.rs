@@ -67,6 +67,8 @@ pub struct AgentCommand {
     pub readable: Vec<PathBuf>,
     /// The tools that it is given.
     pub tools: Option<tools::Orders>,
+    /// The socket of the way to the API, for an agent that knows no sockets: it finds a port in [`inside::API_VARIABLE`].
+    pub api: Option<PathBuf>,
     /// The file that its supervisor keeps locked while it lives.
     pub lock: PathBuf,
 }
@@ -142,7 +144,8 @@ impl Supervision {
     fn surrounded(&self, mut agent: AgentCommand) -> io::Result<(AgentCommand, Option<Egress>)> {
         let has_network = self.sandbox.as_ref().is_none_or(|sandbox| sandbox.network() == Network::Open);
         let egress = if has_network { None } else { Some(Egress::start(self.allowed.clone(), self.confinement.user)?) };
-        let mut orders = Orders { egress: egress.as_ref().map(Egress::socket), tools: agent.tools.take() };
+        let (egress_socket, tools, api) = (egress.as_ref().map(Egress::socket), agent.tools.take(), agent.api.take());
+        let mut orders = Orders { egress: egress_socket, tools, api };
         if let Some(egress) = &egress {
             let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
             agent.writable.push(egress.directory().to_owned());
@@ -159,7 +162,7 @@ impl Supervision {
         let first = self.inside.command(&orders)?;
         let agent = match &self.sandbox {
             Some(sandbox) => sandbox.wrap(agent, first),
-            None if orders.tools.is_none() => agent,
+            None if orders.tools.is_none() && orders.api.is_none() => agent,
             None => {
                 let [program, rest @ ..] = first;
                 let args = rest.into_iter().chain([agent.program.into()]).chain(agent.args).collect();

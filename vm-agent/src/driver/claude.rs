@@ -4,7 +4,7 @@
 //!
 //! What the repository says about Claude Code's settings, hooks and servers is not heeded (`--setting-sources user
 //! --strict-mcp-config`): it could run commands or send the API key elsewhere. Its `CLAUDE.md` is only text, and is given
-//! to the agent. The key stays in [`proxy`]; the environment holds a token for this run.
+//! to the agent. The key stays in [`super::proxy`]; the environment holds a token for this run.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,19 +13,17 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use relay_core::time::humane;
 use secrecy::SecretString;
-use tokio::process::{ChildStderr, Command};
+use tokio::process::Command;
 use tokio::sync::{OnceCell, mpsc};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::lines;
-use super::{AgentDriver, AgentEnd, AgentEvent, Job};
-use crate::git::agent_git::hand_over;
+use super::process::{self, Complaints};
+use super::proxy::Proxy;
+use super::{AgentDriver, AgentEnd, AgentEvent, Job, SESSION_GONE};
 use crate::supervise::supervisor::EXIT_NOT_STARTED;
-use crate::supervise::{AgentCommand, Supervised, Supervision};
+use crate::supervise::{AgentCommand, Supervision};
 use crate::text::clip;
 use crate::tools;
 use crate::tools::pictures::Pictures;
@@ -33,17 +31,11 @@ use crate::tools::pictures::Pictures;
 mod dialogue;
 mod inquiry;
 pub mod progress;
-pub mod proxy;
 pub mod stream;
 
 use dialogue::{Dialogue, Talk};
-use proxy::Proxy;
 use stream::Verdict;
 
-/// Bytes kept of what the program complains about.
-const STDERR_BYTES_MAX: usize = 2_000;
-/// How long the program may take to end once its turn is over and its input closed.
-const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the program may take to tell its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 const VERSION_CHARS_MAX: usize = 40;
@@ -109,11 +101,6 @@ impl Claude {
         version.filter(|_| output.status.success()).ok_or_else(|| io::Error::other("it tells no version"))
     }
 
-    fn make_home(&self) -> io::Result<()> {
-        crate::files::private_directory(&self.settings.home)?;
-        self.supervision.confinement().user.map_or(Ok(()), |user| hand_over(&self.settings.home, user))
-    }
-
     async fn attempt(
         &self,
         job: &Job,
@@ -132,7 +119,7 @@ impl Claude {
         let command = self.command(job, session, &proxy, &pictures);
         let mut agent =
             self.supervision.start(command).map_err(|error| format!("The agent could not be started: {error}"))?;
-        let stderr = agent.stderr.take().map(read_complaints);
+        let complaints = Complaints::read(&mut agent);
         let talk = match agent.stdout.take() {
             Some(stdout) => {
                 let Settings { silence_timeout, inquiry_timeout, .. } = self.settings;
@@ -140,12 +127,9 @@ impl Claude {
             }
             None => Talk::Silent,
         };
-        let status = end(&mut agent, &talk).await.ok();
-        let complaints = match stderr {
-            Some(reading) => reading.await.unwrap_or_default(),
-            None => String::new(),
-        };
-        Ok(self.judge(talk, status, &complaints))
+        let may_end_itself = matches!(talk, Talk::Verdict(_) | Talk::Silent);
+        let status = process::end(&mut agent, may_end_itself).await.ok();
+        Ok(self.judge(talk, status, &complaints.told().await))
     }
 
     fn judge(&self, talk: Talk, status: Option<ExitStatus>, complaints: &str) -> Attempt {
@@ -156,10 +140,7 @@ impl Claude {
             Talk::Verdict(Verdict::UnknownSession) => Attempt::UnknownSession,
             Talk::KeyRefused => failed(stream::KEY_REFUSED.to_owned()),
             Talk::Stopped => Attempt::Over(AgentEnd::Stopped),
-            Talk::Hung => failed(format!(
-                "The agent said nothing for {} while no tool of its was at work, and was stopped. Send the task again.",
-                humane(self.settings.silence_timeout)
-            )),
+            Talk::Hung => failed(process::hung(self.settings.silence_timeout)),
             Talk::Silent if status.and_then(|status| status.code()) == Some(EXIT_NOT_STARTED.into()) => {
                 failed(format!(
                     "Claude Code could not be started ({}). Install it on the VM, or set CLAUDE_PATH to where it is.",
@@ -188,6 +169,7 @@ impl Claude {
             writable: vec![self.settings.home.clone(), proxy.directory().to_owned(), pictures.directory().to_owned()],
             readable: job.readable.clone(),
             tools: Some(tools),
+            api: None,
             lock: job.lock.clone(),
         }
     }
@@ -252,13 +234,14 @@ impl AgentDriver for Claude {
     }
 
     async fn run(&self, job: &Job, events: mpsc::Sender<AgentEvent>, stop: CancellationToken) -> AgentEnd {
-        if let Err(error) = self.make_home() {
-            return AgentEnd::Failed { reason: format!("The agent's home cannot be made: {error}") };
+        if let Err(reason) = process::make_home(&self.settings.home, self.supervision.confinement().user) {
+            return AgentEnd::Failed { reason };
         }
-        let mut attempt = self.attempt(job, job.session.as_deref(), &events, &stop).await;
-        if matches!(attempt, Ok(Attempt::UnknownSession)) && job.session.is_some() {
-            let note = "The agent's earlier session is gone from this VM; starting a new one.".to_owned();
-            let _ = events.send(AgentEvent::Progress(note)).await;
+        // One of another driver's is nothing for a command line.
+        let session = job.session.as_deref().filter(|id| stream::is_uuid(id));
+        let mut attempt = self.attempt(job, session, &events, &stop).await;
+        if matches!(attempt, Ok(Attempt::UnknownSession)) && session.is_some() {
+            let _ = events.send(AgentEvent::Progress(SESSION_GONE.to_owned())).await;
             attempt = self.attempt(job, None, &events, &stop).await;
         }
         match attempt {
@@ -267,17 +250,4 @@ impl AgentDriver for Claude {
             Err(reason) => AgentEnd::Failed { reason },
         }
     }
-}
-
-async fn end(agent: &mut Supervised, talk: &Talk) -> io::Result<ExitStatus> {
-    if matches!(talk, Talk::Verdict(_) | Talk::Silent)
-        && let Ok(status) = tokio::time::timeout(EXIT_TIMEOUT, agent.wait()).await
-    {
-        return status;
-    }
-    agent.stop().await
-}
-
-fn read_complaints(stderr: ChildStderr) -> JoinHandle<String> {
-    tokio::spawn(lines::tail(stderr, STDERR_BYTES_MAX))
 }

@@ -74,6 +74,7 @@ impl Demo {
             writable: Vec::new(),
             readable: job.readable.clone(),
             tools: None,
+            api: None,
             lock: job.lock.clone(),
         }
     }

@@ -1,10 +1,10 @@
 //! The first process of an agent, in its sandbox if it has one: `vm-agent inside ORDERS PROGRAM [ARGUMENT…]` starts the program, serves
-//! its tools, and carries what comes to a port of the sandbox's own network to the egress proxy.
+//! its tools, and carries what comes to ports of its own to the sockets of the egress proxy and of the way to the API.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,6 +24,8 @@ use crate::tools;
 pub const INSIDE: &str = "inside";
 /// Where programs in the sandbox find the proxy: the port that proxies usually have.
 pub const PROXY_PORT: u16 = 3128;
+/// Tells the program where the API is: at a free port of this machine, or of the sandbox's own network if it has one.
+pub const API_VARIABLE: &str = "ANTHROPIC_BASE_URL";
 /// Connections at the same time at most.
 const CONNECTIONS_MAX: usize = 128;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -36,6 +38,8 @@ pub struct Orders {
     pub egress: Option<PathBuf>,
     /// The tools that it serves.
     pub tools: Option<tools::Orders>,
+    /// Where the way to the API begins, for a program that knows no sockets.
+    pub api: Option<PathBuf>,
 }
 
 /// This program, for those who can't find it from inside, or may not: open, and passed on to every child.
@@ -84,11 +88,26 @@ async fn run(orders: Orders, program: PathBuf, args: Vec<OsString>) -> ExitCode 
     {
         return failed(EXIT_NOT_STARTED, &format!("the agent's tools can't be served: {error}"));
     }
-    let mut agent = match Command::new(&program).args(args).spawn() {
+    let mut command = Command::new(&program);
+    command.args(args);
+    if let Some(socket) = orders.api {
+        match carry_from_free_port(socket).await {
+            Ok(address) => drop(command.env(API_VARIABLE, format!("http://{address}"))),
+            Err(error) => return failed(EXIT_NOT_STARTED, &format!("there is no way to the API: {error}")),
+        }
+    }
+    let mut agent = match command.spawn() {
         Ok(agent) => agent,
         Err(error) => return failed(EXIT_NOT_STARTED, &format!("cannot start {}: {error}", program.display())),
     };
     ExitCode::from(exit_code(agent.wait().await.ok()))
+}
+
+async fn carry_from_free_port(socket: PathBuf) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(carry_all(listener, socket));
+    Ok(address)
 }
 
 async fn carry_all(listener: TcpListener, socket: PathBuf) {

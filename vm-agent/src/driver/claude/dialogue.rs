@@ -10,9 +10,9 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::inquiry::Inquirer;
 use super::progress::Progress;
 use super::stream::{self, Block, Line, Verdict};
+use crate::driver::inquirer::Inquirer;
 use crate::driver::lines::{self, Lines};
 use crate::driver::{AgentEvent, Job};
 use crate::supervise::Supervised;
@@ -77,7 +77,7 @@ impl Dialogue<'_> {
         lines: &mut Lines<ChildStdout>,
         gone: &CancellationToken,
     ) -> Talk {
-        let content = json!([{"type": "text", "text": said(self.job)}]);
+        let content = json!([{"type": "text", "text": self.job.said()}]);
         say(stdin, &json!({"type": "user", "message": {"role": "user", "content": content}})).await;
         let mut progress = Progress::new(&self.job.worktree);
         let (mut started, mut at_work) = (false, HashSet::new());
@@ -134,15 +134,6 @@ impl Dialogue<'_> {
     async fn tell(&self, event: AgentEvent) {
         let _ = self.events.send(event).await;
     }
-}
-
-/// The person's words, and where the files are that came with them.
-fn said(job: &Job) -> String {
-    if job.files.is_empty() {
-        return job.prompt.clone();
-    }
-    let list: Vec<String> = job.files.iter().map(|file| format!("- {}", file.display())).collect();
-    format!("{}\n\nFiles that came with this message:\n{}", job.prompt, list.join("\n")).trim_start().to_owned()
 }
 
 /// Ask the agent to end its turn, and wait until it has.

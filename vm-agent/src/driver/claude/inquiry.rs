@@ -1,16 +1,11 @@
 //! What Claude Code asks before it goes on (its control protocol, `can_use_tool`): questions of the agent's to the person, and
 //! whether a tool may be used. Each becomes an inquiry; without a reply the answer is no.
 
-use std::time::Duration;
-
 use relay_core::protocol::{InquiryOption, OPTIONS_MAX};
-use relay_core::time::humane;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
 
-use crate::desk::Desk;
-use crate::driver::AgentEvent;
+use crate::driver::inquirer::Inquirer;
 use crate::text::clip;
 
 /// The tool that asks the person.
@@ -19,8 +14,6 @@ const ASK: &str = "AskUserQuestion";
 const QUESTIONS_MAX: usize = 4;
 const LABEL_CHARS_MAX: usize = 100;
 const DESCRIPTION_CHARS_MAX: usize = 300;
-/// Of one run: each is a message, which costs money and a person's time.
-const INQUIRIES_MAX: u32 = 20;
 /// Of what a tool is to be used with.
 const INPUT_CHARS_MAX: usize = 500;
 const YES: &str = "Yes";
@@ -45,13 +38,6 @@ struct AskedOption {
     label: String,
     #[serde(default)]
     description: String,
-}
-
-/// Where inquiries go, and how long a reply is waited for.
-pub(super) struct Inquirer<'a> {
-    pub(super) desk: &'a Desk,
-    pub(super) events: &'a mpsc::Sender<AgentEvent>,
-    pub(super) timeout: Duration,
 }
 
 impl Inquirer<'_> {
@@ -92,26 +78,6 @@ impl Inquirer<'_> {
             None => denied(&self.unanswered()),
         }
     }
-
-    /// What the person says; nothing when they say nothing in time.
-    async fn ask(&self, text: String, options: Vec<InquiryOption>, several: bool) -> Option<String> {
-        let (number, reply) = self.desk.open();
-        if number > INQUIRIES_MAX {
-            return None;
-        }
-        let timeout = self.timeout;
-        // Whoever started the job may have stopped listening; then nobody replies.
-        let _ = self.events.send(AgentEvent::Inquiry { number, text, options, several, timeout }).await;
-        let reply = tokio::time::timeout(timeout, reply).await.ok().and_then(Result::ok);
-        if reply.is_none() {
-            let _ = self.events.send(AgentEvent::InquiryOver(number)).await;
-        }
-        reply
-    }
-
-    fn unanswered(&self) -> String {
-        format!("The person did not answer within {}. Go on as you think best.", humane(self.timeout))
-    }
 }
 
 fn denied(message: &str) -> Value {
@@ -120,8 +86,13 @@ fn denied(message: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+
     use super::*;
-    use crate::desk::Replied;
+    use crate::desk::{Desk, Replied};
+    use crate::driver::AgentEvent;
 
     /// What is decided when the person replies so to every inquiry, and what they are asked.
     async fn decided(tool: &str, input: Value, replies: &[Option<&str>]) -> (Value, Vec<String>) {

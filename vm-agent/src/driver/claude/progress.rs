@@ -9,7 +9,7 @@ use super::stream::Block;
 use crate::text::{clip, first_line};
 
 /// Characters of a command, a path or a pattern in one line.
-const DETAIL_CHARS_MAX: usize = 120;
+pub(in crate::driver) const DETAIL_CHARS_MAX: usize = 120;
 
 /// Turns blocks into lines for the chat. The newest words are held back until something follows them, because the last
 /// ones come again as the run's result.
@@ -49,7 +49,7 @@ impl<'a> Progress<'a> {
             "Edit" | "MultiEdit" => format!("✏️ Editing {}", self.path(field("file_path"))),
             "NotebookEdit" => format!("✏️ Editing {}", self.path(field("notebook_path"))),
             "Read" => format!("📖 Reading {}", self.path(field("file_path"))),
-            "Bash" => format!("▶️ {}", self.relative(&detail("command"))),
+            "Bash" => format!("▶️ {}", command_from(self.worktree, field("command"))),
             "Grep" | "Glob" => format!("🔎 Searching {}", detail("pattern")),
             "WebFetch" => format!("🌐 {}", detail("url")),
             "WebSearch" => format!("🌐 {}", detail("query")),
@@ -62,14 +62,19 @@ impl<'a> Progress<'a> {
     }
 
     fn path(&self, path: &str) -> String {
-        let shown = Path::new(path).strip_prefix(self.worktree).unwrap_or(Path::new(path));
-        clip(&shown.to_string_lossy(), DETAIL_CHARS_MAX)
+        path_from(self.worktree, Path::new(path))
     }
+}
 
-    fn relative(&self, command: &str) -> String {
-        let worktree = self.worktree.to_string_lossy();
-        command.replace(&format!("{worktree}/"), "").replace(&*worktree, ".")
-    }
+/// A path as people see it from the worktree.
+pub(in crate::driver) fn path_from(worktree: &Path, path: &Path) -> String {
+    clip(&path.strip_prefix(worktree).unwrap_or(path).to_string_lossy(), DETAIL_CHARS_MAX)
+}
+
+/// The first line of a command as people see it from the worktree.
+pub(in crate::driver) fn command_from(worktree: &Path, command: &str) -> String {
+    let worktree = worktree.to_string_lossy();
+    first_line(command, DETAIL_CHARS_MAX).replace(&format!("{worktree}/"), "").replace(&*worktree, ".")
 }
 
 #[cfg(test)]

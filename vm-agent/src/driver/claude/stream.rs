@@ -136,7 +136,7 @@ fn request(value: &Value) -> Option<Line> {
 
 /// Whether `text` is a UUID as RFC 9562 writes it. The id of a session becomes an argument of the program, and a line of
 /// output may be anyone's: whatever the agent started can write to it.
-fn is_uuid(text: &str) -> bool {
+pub(super) fn is_uuid(text: &str) -> bool {
     let is_hex = |group: &str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
     let groups: Vec<&str> = text.split('-').collect();
     groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(|group| is_hex(group))

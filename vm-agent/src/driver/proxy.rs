@@ -2,7 +2,7 @@
 //!
 //! The agent knows a token that is good for this run only, and the socket is its user's alone. The proxy lets through the two calls that an agent needs, with
 //! that token, and replaces it by the real key on the way to the API. The key is never in the agent's environment, its
-//! files, or an answer.
+//! files, or an answer. An agent that knows no sockets reaches it by a port ([`crate::supervise::inside`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::serve::IncomingStream;
@@ -32,6 +32,10 @@ const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 const UPSTREAM_SILENCE_MAX: Duration = Duration::from_secs(600);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TOKEN_BYTES: usize = 32;
+
+/// Of the API, and what its calls' paths begin with.
+const VERSION: &str = "/v1";
+const API_KEY: &str = "x-api-key";
 
 /// What the agent may say to the API about itself; everything else stays here.
 const FORWARDED: [&str; 5] = ["content-type", "anthropic-version", "anthropic-beta", "user-agent", "x-app"];
@@ -95,18 +99,16 @@ impl Proxy {
         self.socket.directory()
     }
 
-    /// What the agent must present as its bearer token.
+    /// What the agent must present, as its bearer token or its API key.
     pub fn token(&self) -> &str {
         &self.token
     }
 }
 
+/// Some agents hold the version for a part of the address that they are given, and leave it out.
 fn router(upstream: Upstream) -> Router {
-    Router::new()
-        .route("/v1/messages", post(forward))
-        .route("/v1/messages/count_tokens", post(forward))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(Arc::new(upstream))
+    let calls = Router::new().route("/messages", post(forward)).route("/messages/count_tokens", post(forward));
+    calls.clone().nest(VERSION, calls).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(Arc::new(upstream))
 }
 
 async fn forward(
@@ -135,15 +137,17 @@ async fn forward(
 
 impl Upstream {
     fn knows(&self, headers: &HeaderMap) -> bool {
-        let presented = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        presented.is_some_and(|presented| presented.ct_eq(self.token.as_bytes()).into())
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let key = headers.get(API_KEY).map(HeaderValue::as_bytes);
+        [bearer, key].into_iter().flatten().any(|presented| presented.ct_eq(self.token.as_bytes()).into())
     }
 
     async fn call(&self, uri: &Uri, headers: &HeaderMap, body: Bytes) -> Result<Response, reqwest::Error> {
         let mut address = self.address.clone();
-        address.set_path(&format!("{}{}", self.address.path().trim_end_matches('/'), uri.path()));
+        let call = uri.path().strip_prefix(VERSION).unwrap_or(uri.path());
+        address.set_path(&format!("{}{VERSION}{call}", self.address.path().trim_end_matches('/')));
         address.set_query(uri.query());
-        let request = self.client.post(address).header("x-api-key", self.key.expose_secret()).body(body);
+        let request = self.client.post(address).header(API_KEY, self.key.expose_secret()).body(body);
         let answer = request.headers(only(headers, &FORWARDED)).send().await?;
         let (status, headers) = (answer.status(), only(answer.headers(), &RETURNED));
         Ok((status, headers, Body::from_stream(answer.bytes_stream())).into_response())

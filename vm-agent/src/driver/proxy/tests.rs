@@ -16,10 +16,15 @@ async fn echoing_api() -> Url {
 }
 
 async fn ask(proxy: &Proxy, method_and_path: &str, token: &str) -> String {
+    let begin = format!("{method_and_path} HTTP/1.1\r\nauthorization: Bearer {token}\r\nx-api-key: mine");
+    say(proxy, &begin).await
+}
+
+async fn say(proxy: &Proxy, begin: &str) -> String {
     let mut socket = UnixStream::connect(proxy.socket()).await.unwrap();
     let request = format!(
-        "{method_and_path} HTTP/1.1\r\nhost: vm-agent.invalid\r\nauthorization: Bearer {token}\r\nx-api-key: mine\r\n\
-         anthropic-version: 2023-06-01\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}"
+        "{begin}\r\nhost: vm-agent.invalid\r\nanthropic-version: 2023-06-01\r\nconnection: close\r\n\
+         content-length: 2\r\n\r\n{{}}"
     );
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -35,6 +40,18 @@ async fn the_token_is_replaced_by_the_key_and_the_answer_comes_back() {
     assert!(answer.contains("/base/v1/messages?beta=true"), "{answer}");
     assert!(answer.contains("\"x-api-key\": \"sk-real\"") && answer.contains("anthropic-version"), "{answer}");
     assert!(!answer.contains(proxy.token()) && !answer.contains("mine"), "{answer}");
+}
+
+/// As agents do that are told of an API key and of an address alone.
+#[tokio::test]
+async fn the_token_may_be_presented_as_a_key_and_the_version_left_out() {
+    let proxy = Proxy::start("sk-real".into(), echoing_api().await, None).unwrap();
+    let call = format!("POST /messages HTTP/1.1\r\nx-api-key: {}", proxy.token());
+    let answer = say(&proxy, &call).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("/base/v1/messages\n"), "{answer}");
+    assert!(answer.contains("\"x-api-key\": \"sk-real\"") && !answer.contains(proxy.token()), "{answer}");
+    let answer = say(&proxy, "POST /messages HTTP/1.1\r\nx-api-key: run-guess").await;
+    assert!(answer.starts_with("HTTP/1.1 401") && !answer.contains("sk-real"), "{answer}");
 }
 
 #[tokio::test]
