@@ -12,6 +12,7 @@ use relay_core::store::redis::keys::{Keys, NAMESPACE};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::driver::acp::command_line::CommandLine;
 use crate::supervise::confinement::{AgentUser, Confinement, memory_share};
 use crate::supervise::egress::AllowList;
 use crate::supervise::sandbox::Network;
@@ -79,7 +80,7 @@ pub enum EventsConfig {
     },
 }
 
-/// Which agent works, and how. `AGENT_DRIVER`: `claude` or `demo`; `claude` when absent and `ANTHROPIC_API_KEY` is set.
+/// Which agent works, and how. `AGENT_DRIVER`: `claude`, `demo` or `acp:` and a command line; `claude` when absent and `ANTHROPIC_API_KEY` is set.
 #[derive(Debug)]
 pub enum DriverConfig {
     /// Claude Code.
@@ -98,6 +99,17 @@ pub enum DriverConfig {
         silence_timeout: Duration,
         /// The model. `MODEL`, the program's default when absent.
         model: Option<String>,
+    },
+    /// Whatever speaks the Agent Client Protocol.
+    Acp {
+        /// What starts it.
+        command: CommandLine,
+        /// The key for Anthropic's API. `ANTHROPIC_API_KEY`; without it the agent needs a login of its own.
+        api_key: Option<SecretString>,
+        /// The API. `ANTHROPIC_BASE_URL`, Anthropic's own when absent.
+        api_url: Url,
+        /// How long an agent may say nothing while no tool of its is at work. `AGENT_SILENCE_TIMEOUT_MS`.
+        silence_timeout: Duration,
     },
     /// The demo agent.
     Demo,
@@ -231,7 +243,13 @@ fn driver(reader: &mut Reader) -> Option<DriverConfig> {
             silence_timeout: silence_timeout?,
             model: reader.value("MODEL"),
         }),
-        Some(_) => reader.fault("AGENT_DRIVER", "is neither claude nor demo"),
+        Some(driver) => match driver.strip_prefix("acp:").map(CommandLine::parse) {
+            Some(Ok(command)) => {
+                Some(DriverConfig::Acp { command, api_key, api_url: api_url?, silence_timeout: silence_timeout? })
+            }
+            Some(Err(error)) => reader.fault("AGENT_DRIVER", error.to_string()),
+            None => reader.fault("AGENT_DRIVER", "is neither claude, demo nor acp: with a command line"),
+        },
     }
 }
 
@@ -377,6 +395,21 @@ mod tests {
         assert!(faults[0].problem.contains("ANTHROPIC_API_KEY") && faults[0].problem.contains("AGENT_DRIVER=demo"));
         environment.insert("ANTHROPIC_API_KEY", "sk-1");
         assert!(matches!(Config::read(&environment).unwrap().driver, DriverConfig::Claude { api_key: Some(_), .. }));
+    }
+
+    #[test]
+    fn another_agent_is_named_by_its_command_line() {
+        let mut environment = minimal();
+        environment.insert("AGENT_DRIVER", "acp:A=1 opencode acp");
+        match Config::read(&environment).unwrap().driver {
+            DriverConfig::Acp { command, api_key: None, .. } => assert_eq!(command.args, ["acp"]),
+            other => panic!("{other:?}"),
+        }
+        for (driver, problem) in [("acp:", "names no program"), ("acp:x 'y", "quote"), ("acp", "neither")] {
+            environment.insert("AGENT_DRIVER", driver);
+            let faults = Config::read(&environment).unwrap_err();
+            assert!(faults[0].name == "AGENT_DRIVER" && faults[0].problem.contains(problem), "{faults:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::desk::Desk;
 use crate::images::ImageKind;
 
+pub mod acp;
 pub mod claude;
 pub mod demo;
 mod inquirer;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DriverConfig, EventsConfig, GitHubConfig, SandboxConfig};
 use crate::driver::AgentDriver;
+use crate::driver::acp::{self, Acp};
 use crate::driver::claude::{Claude, Settings};
 use crate::driver::demo::Demo;
 use crate::fence::Fences;
@@ -165,6 +166,19 @@ fn driver(config: &Config, inside: Inside, sandbox: Option<Sandbox>) -> anyhow::
                 model: model.clone(),
             };
             Arc::new(Claude::new(settings, supervision))
+        }
+        DriverConfig::Acp { command, api_key, api_url, silence_timeout } => {
+            let settings = acp::Settings {
+                command: command.clone(),
+                api_key: api_key.clone(),
+                api_url: api_url.clone(),
+                home: config.data_dir.join("agent"),
+                chromium: config.chromium.clone(),
+                search_path,
+                silence_timeout: *silence_timeout,
+                inquiry_timeout: config.inquiry_timeout,
+            };
+            Arc::new(Acp::new(settings, supervision))
         }
     })
 }

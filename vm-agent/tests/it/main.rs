@@ -12,4 +12,5 @@ mod sandbox;
 mod secrets;
 mod supervision;
 mod support;
+mod with_acp;
 mod with_claude;
