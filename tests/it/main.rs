@@ -1,5 +1,6 @@
 //! System tests: real processes, really killed.
 
+mod acp;
 mod bad_input;
 mod browser_loop;
 mod cancels;

@@ -1,4 +1,4 @@
-//! A stand-in for the Messages API that the real Claude Code CLI works with: streaming, with tools, and no model. What
+//! A stand-in for the Messages API that the real Claude Code CLI and opencode work with: streaming, with tools, and no model. What
 //! the "model" does is chosen by the prompt, see [`script`]. It shows how the CLI and everything around it behave; it
 //! says nothing about how well a model works.
 
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::server::{self, Received, Server};
 
+mod opencode;
 pub mod script;
 
 use script::Turn;

@@ -27,6 +27,15 @@ pub fn claude_path() -> PathBuf {
     installed("node/node_modules/@anthropic-ai/claude-code-linux-x64/claude")
 }
 
+/// The real opencode, an agent that speaks the Agent Client Protocol; the build that needs no more of a processor than every
+/// x86-64 has.
+///
+/// # Panics
+/// When it is not installed.
+pub fn opencode_path() -> PathBuf {
+    installed("node/node_modules/opencode-linux-x64-baseline/bin/opencode")
+}
+
 /// The description of GitHub's REST API, as JSON, by GitHub itself.
 ///
 /// # Panics

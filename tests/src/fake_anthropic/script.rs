@@ -9,11 +9,14 @@
 //! - `slow`: speaks for a long time and does nothing.
 //! - `look`: writes a page, serves it, looks at it with the tool `screenshot`, and sends the argument, a file, with `send_image`.
 //! - `looks`: the same page, as many times as the argument says, and sends nothing.
+//! - `draw`: writes a picture and sends it with `send_image`.
 //! - `ask`: asks the person a question with two answers.
 //! - `err529`, `err401`: the API refuses, every time.
 //! - anything else, or none: one line of text.
 
 use serde_json::{Value, json};
+
+use super::opencode;
 
 /// The environment variable by which the processes of the `sleep` scenario are known from outside.
 pub const MARK_VARIABLE: &str = "TEXTSLASH_TEST_MARK";
@@ -42,14 +45,18 @@ pub(super) fn next(request: &Value) -> Turn {
         _ => {}
     }
     // A request beside the conversation, such as one for a title.
-    if !offers_tools && request["stream"] != true {
+    if !offers_tools {
         return say([text("A scripted conversation")]);
     }
     if place.scenario == "slow" {
         return Turn::Say { blocks: vec![text(&"tick ".repeat(600))], slowly: true };
     }
     let mut steps = steps(&place, &working_directory(request));
-    if place.step < steps.len() { say(steps.swap_remove(place.step)) } else { say([text("The scenario is over.")]) }
+    if place.step >= steps.len() {
+        return say([text("The scenario is over.")]);
+    }
+    let blocks = steps.swap_remove(place.step);
+    say(if opencode::asks(request) { blocks.into_iter().map(opencode::translated).collect() } else { blocks })
 }
 
 struct Place {
@@ -144,6 +151,11 @@ fn steps(place: &Place, directory: &str) -> Vec<Vec<Value>> {
             let serve = vec![bash(SERVE_PAGE)];
             std::iter::once(serve).chain(pictures).chain([vec![text("That is how it looks.")]]).collect()
         }
+        "draw" => vec![
+            vec![bash("printf '\\211PNG\\r\\n\\032\\n0000' > drawing.png")],
+            vec![tool("mcp__vm__send_image", json!({"path": "drawing.png", "caption": "My drawing"}))],
+            vec![text("That is my drawing.")],
+        ],
         "ask" => {
             let options = json!([{"label": "Red", "description": "warm"}, {"label": "Blue", "description": "cold"}]);
             let question =
