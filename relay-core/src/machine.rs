@@ -3,13 +3,14 @@
 //! Nothing here asks for the time, for chance, for the environment or for a socket, so everything that can happen to a
 //! conversation can be tested by the thousand. The states are in [`conversation`], the inputs in [`event`], the outputs
 //! in [`effect`], the sentences for people in [`text`]. The arms of [`step`] are spread over files by what came in:
-//! `messages`, `files`, `reports`, `inquiry`, `performed`, `timers`. Whether a diff was shown is in [`pending`]. How much of it the person hears is in `progress`, how it is cut into
+//! `messages`, `files`, `reports`, `drawings`, `inquiry`, `performed`, `timers`. Whether a diff was shown is in [`pending`]. How much of it the person hears is in `progress`, how it is cut into
 //! messages in `shape`, and how these reach the person in [`delivery`].
 
 use std::time::Duration;
 
 pub mod conversation;
 pub mod delivery;
+pub mod drawings;
 pub mod effect;
 pub mod event;
 mod files;
@@ -193,6 +194,7 @@ impl Step<'_> {
     /// The current run is over; the next task starts, if one waits.
     fn end(&mut self, ending: Ending) {
         self.leave_deciding();
+        self.forget_drawn();
         self.conversation.inquiry = None;
         if let Some(run) = self.conversation.run().cloned() {
             self.conversation.remember(run, ending);

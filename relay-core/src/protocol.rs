@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::id::{BlobId, ConversationId, Fence, RunId, TreeHash};
 use crate::time::Timestamp;
 
+pub mod changed;
 pub mod signature;
+
+pub use changed::{ChangedFiles, Drawing, fits_inline};
 
 /// Body of `POST /command`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -382,6 +385,12 @@ pub enum RunOutcome {
         diff: String,
         /// True when `diff` was cut.
         diff_cut: bool,
+        /// The same, file by file.
+        #[serde(default, skip_serializing_if = "ChangedFiles::is_empty")]
+        files: ChangedFiles,
+        /// Drawings of the diff, to be shown before it: of one that does not [fit inline](fits_inline), where the VM can draw.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        drawings: Vec<Drawing>,
     },
     /// The agent answered and changed no file; or a clone is done.
     Answered {

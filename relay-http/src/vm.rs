@@ -18,6 +18,9 @@ use url::Url;
 use crate::clock;
 use crate::http::{ReadError, read_up_to, under};
 
+/// The type of documents.
+pub const PDF: &str = "application/pdf";
+
 /// What became of a call.
 #[derive(Debug)]
 pub enum CallError {
@@ -119,7 +122,7 @@ impl VmClient {
         }
     }
 
-    /// `GET /images/{name}`: the picture's bytes, of a type that the bytes themselves show.
+    /// `GET /images/{name}`: the bytes of a picture or document, of a type that the bytes themselves show.
     pub async fn image(&self, name: &str) -> Result<(&'static str, Bytes), CallError> {
         let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
         let (_, bytes) = self.call(Method::GET, &format!("/images/{name}"), Bytes::new(), IMAGE_BYTES_MAX).await?;
@@ -201,12 +204,13 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
     })
 }
 
-/// The type that the first bytes show; `None` for anything but the pictures that chats take.
+/// The type that the first bytes show; `None` for anything but the pictures and documents that chats take.
 fn image_type(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
+        [b'%', b'P', b'D', b'F', b'-', ..] => Some(PDF),
         _ => None,
     }
 }
@@ -229,6 +233,7 @@ mod tests {
     #[test]
     fn pictures_are_known_by_their_bytes() {
         assert_eq!(image_type(b"\x89PNG\r\n"), Some("image/png"));
+        assert_eq!(image_type(b"%PDF-1.4\n"), Some("application/pdf"));
         assert_eq!(image_type(b"<svg onload="), None);
         assert_eq!(image_type(b""), None);
     }

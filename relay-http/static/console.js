@@ -212,11 +212,12 @@ function showPerson({ id, text }) {
   if (answer) closeChoice(answer);
 }
 
-function showRelay({ text, code, picture, choice }) {
+function showRelay({ text, code, picture, document: isDocument, choice }) {
   const className = code ? "message from-relay wide" : "message from-relay";
   const message = make("article", { className, ariaLabel: "Textslash" });
-  if (picture) message.append(pictureView(picture, text));
-  if (text) message.append(textView(text));
+  if (picture && isDocument) message.append(documentView(picture, text));
+  else if (picture) message.append(pictureView(picture, text));
+  if (text && !(picture && isDocument)) message.append(textView(text));
   if (code) message.append(code.startsWith("diff --git") ? diffView(code) : fileView(code));
   if (choice) message.append(choiceView(choice));
   place(message);
@@ -227,6 +228,11 @@ function pictureView(address, text) {
   const frame = make("a", { className: "frame", href: address, target: "_blank", rel: "noopener" }, image);
   image.onerror = () => frame.replaceWith(make("p", { className: "gone" }, "This picture is no longer kept."));
   return frame;
+}
+
+function documentView(address, text) {
+  const name = make("span", { className: "name" }, text || "Document from the agent");
+  return make("a", { className: "document", href: address, download: "diff.pdf" }, "📄 ", name, " (PDF)");
 }
 
 function choiceView({ approve, reject }) {

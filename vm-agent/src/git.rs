@@ -6,7 +6,7 @@
 //! Everything that needs git goes through [`Git::call`]; nothing else in this crate may start it.
 //!
 //! The modules below build on it: [`repository`] (one repository on the volume), [`capture`] and [`snapshot`] (what the
-//! worktree holds), [`restore`] (put it back), [`park`] (commits on local branches), [`agent_git`] (the agent's own
+//! worktree holds), `changed_files` (a diff file by file), [`patch`] (a diff line by line), [`restore`] (put it back), [`park`] (commits on local branches), [`agent_git`] (the agent's own
 //! `.git`), [`remote`] (addresses).
 
 use std::ffi::{OsStr, OsString};
@@ -22,10 +22,12 @@ use tokio::process::{Child, Command};
 
 pub mod agent_git;
 pub mod capture;
+mod changed_files;
 mod error;
 pub mod manifest;
 mod object_id;
 pub mod park;
+pub mod patch;
 pub mod remote;
 pub mod repository;
 pub mod restore;

@@ -1,4 +1,4 @@
-//! Pictures that runs have made, kept under names that nobody else chooses, until newer ones push them out.
+//! Pictures and documents that runs have made, kept under names that nobody else chooses, until newer ones push them out.
 
 use std::fs;
 use std::io::{self, Read};
@@ -21,13 +21,15 @@ const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Characters of a name at most: a run id, a number and an extension.
 const NAME_CHARS_MAX: usize = 140;
 
-/// A kind of picture that every channel can show.
+/// A kind of picture or document that every channel can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageKind {
     /// PNG.
     Png,
     /// JPEG.
     Jpeg,
+    /// PDF, which no agent makes.
+    Pdf,
 }
 
 /// The name of a stored picture: letters, digits and dashes, a dot, a known extension. Cannot leave its directory.
@@ -45,9 +47,9 @@ pub struct Images {
 }
 
 impl ImageKind {
-    const ALL: [Self; 2] = [Self::Png, Self::Jpeg];
+    const ALL: [Self; 3] = [Self::Png, Self::Jpeg, Self::Pdf];
 
-    /// What these bytes are, by the first of them.
+    /// What these bytes of a picture are, by the first of them.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Png),
@@ -56,18 +58,29 @@ impl ImageKind {
         }
     }
 
+    /// Whether these bytes are such, by the first of them.
+    pub fn is_of(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Pdf => bytes.starts_with(b"%PDF-"),
+            Self::Png | Self::Jpeg => Self::of(bytes) == Some(self),
+        }
+    }
+
     /// Its media type.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Png => "image/png",
             Self::Jpeg => "image/jpeg",
+            Self::Pdf => "application/pdf",
         }
     }
 
-    fn extension(self) -> &'static str {
+    /// What the names of such files end with.
+    pub fn extension(self) -> &'static str {
         match self {
             Self::Png => "png",
             Self::Jpeg => "jpg",
+            Self::Pdf => "pdf",
         }
     }
 }

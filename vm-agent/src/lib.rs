@@ -16,6 +16,7 @@ pub mod images;
 pub mod journal;
 pub mod publish;
 pub mod refusal;
+pub mod render;
 pub mod report;
 pub mod repositories;
 pub mod routes;

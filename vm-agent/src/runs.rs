@@ -2,7 +2,7 @@
 //! it is over; waiting for a decision is part of that.
 //!
 //! This file holds the state and answers requests, at once. What takes time happens in a task per step: `work` (the
-//! agent), `conclude` (how it ended), `decide` (what becomes of the diff), `recover` (after a restart). Every step
+//! agent), `conclude` (how it ended, with `drawings`), `decide` (what becomes of the diff), `recover` (after a restart). Every step
 //! writes the journal before it tells anyone. `questions` are answered without a run.
 
 use std::fmt;
@@ -28,12 +28,14 @@ use crate::github::GitHub;
 use crate::images::Images;
 use crate::journal::{Journal, Phase, RunLog, RunRecord};
 use crate::refusal::Refused;
+use crate::render::Renderer;
 use crate::repositories::Repositories;
 use crate::text::clip;
 use crate::uploads::Uploads;
 
 mod conclude;
 mod decide;
+mod drawings;
 mod questions;
 mod recover;
 mod work;
@@ -48,8 +50,10 @@ pub struct Surroundings {
     pub repo_url: Option<String>,
     /// Opens pull requests.
     pub github: Option<GitHub>,
-    /// Keeps pictures.
+    /// Keeps pictures and documents.
     pub images: Images,
+    /// Draws diffs.
+    pub renderer: Renderer,
     /// Keeps files that people sent.
     pub uploads: Uploads,
     /// A run that takes longer is stopped.

@@ -19,6 +19,7 @@ use crate::files;
 use crate::github::GitHub;
 use crate::images::Images;
 use crate::journal::Journal;
+use crate::render::Renderer;
 use crate::report::{Callback, Outlet, Published, Reporter};
 use crate::repositories::Repositories;
 use crate::routes::{App, LastRequest, router};
@@ -98,8 +99,13 @@ fn open_runs(config: &Config) -> anyhow::Result<(Runs, String)> {
         }
         None => None,
     };
+    // The program as it is running, also when its file was replaced meanwhile.
+    let supervision =
+        Supervision::new("/proc/self/exe".into(), config.confinement, inside, sandbox, config.sandbox.allowed.clone());
+    let supervision = supervision.context("cannot adopt what agents leave behind")?;
     let surroundings = Surroundings {
-        driver: driver(config, inside, sandbox)?,
+        renderer: Renderer::new(supervision.clone(), config.chromium.clone(), config.search_path.clone()),
+        driver: driver(config, supervision),
         repositories: Repositories::new(config.data_dir.clone(), github.clone(), agent),
         repo_url: config.repo_url.clone(),
         github,
@@ -143,13 +149,9 @@ fn outlet(config: &Config) -> anyhow::Result<Outlet> {
     })
 }
 
-fn driver(config: &Config, inside: Inside, sandbox: Option<Sandbox>) -> anyhow::Result<Arc<dyn AgentDriver>> {
-    // The program as it is running, also when its file was replaced meanwhile.
-    let supervision =
-        Supervision::new("/proc/self/exe".into(), config.confinement, inside, sandbox, config.sandbox.allowed.clone());
-    let supervision = supervision.context("cannot adopt what agents leave behind")?;
+fn driver(config: &Config, supervision: Supervision) -> Arc<dyn AgentDriver> {
     let search_path = config.search_path.clone();
-    Ok(match &config.driver {
+    match &config.driver {
         DriverConfig::Demo => Arc::new(Demo::new(supervision, search_path)),
         DriverConfig::Claude { program, api_key, api_url, turns_max, budget_usd, silence_timeout, model } => {
             let settings = Settings {
@@ -180,7 +182,7 @@ fn driver(config: &Config, inside: Inside, sandbox: Option<Sandbox>) -> anyhow::
             };
             Arc::new(Acp::new(settings, supervision))
         }
-    })
+    }
 }
 
 /// Returns when nothing has been going on for `timeout`.

@@ -21,6 +21,44 @@ pub fn head(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
+/// `bytes` as text in which every sign can be seen: what is no UTF-8, what controls a terminal, and what hides or turns around
+/// other signs is written out.
+pub fn visible(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\t' => text.push_str("\\t"),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                character if is_deceptive(character) => text.extend(character.escape_unicode()),
+                character => text.push(character),
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+/// Whether it is not seen, or makes others be read differently from what they are.
+pub fn is_deceptive(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}')
+        || matches!(character, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(character, '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0e}' | '\u{feff}' | '\u{ffa0}')
+        || matches!(character, '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// The end of `text`, after a `…` when something was cut off before it.
+pub fn clip_start(text: &str, chars_max: usize) -> String {
+    match text.chars().count().checked_sub(chars_max) {
+        None | Some(0) => text.to_owned(),
+        Some(surplus) => std::iter::once('…').chain(text.chars().skip(surplus + 1)).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +69,15 @@ mod tests {
         assert_eq!(clip("fünfe", 4), "fün…");
         assert_eq!(first_line("\n  one\ntwo", 10), "one");
         assert_eq!(first_line("", 10), "");
+    }
+
+    #[test]
+    fn every_sign_of_a_name_can_be_seen() {
+        assert_eq!(visible("ümläut 名前.txt".as_bytes()), "ümläut 名前.txt");
+        assert_eq!(visible(b"a\nb\x1b[31m\0"), "a\\nb\\u{1b}[31m\\u{0}");
+        assert_eq!(visible("x\u{202e}txt.exe\u{200b}".as_bytes()), "x\\u{202e}txt.exe\\u{200b}");
+        assert_eq!(visible(b"latin\xe9"), "latin\\xe9");
+        assert_eq!((clip_start("abcdef", 6), clip_start("abcdefg", 4)), ("abcdef".into(), "…efg".into()));
     }
 
     #[test]

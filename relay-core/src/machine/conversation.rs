@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Address, BlobId, ConversationId, EffectSeq, MessageId, RunId};
 use crate::machine::delivery::Delivery;
+use crate::machine::drawings::Drawn;
 use crate::machine::effect::Lane;
 use crate::machine::pending::Pending;
 use crate::machine::rules::Rules;
@@ -36,6 +37,9 @@ pub struct Conversation {
     /// What the agent of the current run asks the person.
     #[serde(default)]
     pub inquiry: Option<Inquiry>,
+    /// A diff of the current run that waits for its drawings.
+    #[serde(default)]
+    pub drawn: Option<Box<Drawn>>,
     /// How much the person wants to hear.
     #[serde(default)]
     pub verbosity: Verbosity,
@@ -295,6 +299,7 @@ impl Conversation {
             waking: None,
             progress: Progress::default(),
             inquiry: None,
+            drawn: None,
             verbosity: Verbosity::default(),
             delivery: Delivery::default(),
             alias: None,

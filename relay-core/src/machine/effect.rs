@@ -86,6 +86,9 @@ pub enum Effect {
         name: String,
         /// For the person; may be empty.
         caption: String,
+        /// True when it shows a diff, which waits for it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        drawing: bool,
     },
 }
 
@@ -100,6 +103,9 @@ pub struct Say {
     /// A picture shown above the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<BlobId>,
+    /// True when that is a document to be opened, and no picture.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub document: bool,
     /// Approve and reject, as buttons where the channel has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choice: Option<Choice>,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::id::{EffectSeq, RunId};
 use crate::machine::conversation::{Retry, Waking};
+use crate::machine::drawings::Fetched;
 use crate::machine::effect::{Choice, Effect, FIRST_TRY_TIMEOUT, Lane, Queued, Say};
 use crate::machine::event::{Failure, Outcome};
 use crate::machine::retry::{self, Next};
@@ -138,6 +139,7 @@ impl Step<'_> {
             // Another message of theirs brings it up again.
             Effect::Introduce { .. } => self.conversation.alias = None,
             Effect::Probe { run } => self.told_quiet(&text::unreachable(&run)),
+            Effect::KeepImage { drawing: true, .. } => self.fetched(seq, Fetched::Lost),
             Effect::KeepImage { .. } => self.say(text::PICTURE_LOST),
         }
     }
@@ -180,6 +182,10 @@ impl Step<'_> {
                 self.say(text::refused(&message));
             }
             (Effect::Probe { run }, Outcome::Probed { status }) => self.probed(&run, status),
+            (Effect::KeepImage { drawing: true, .. }, Outcome::ImageKept { blob }) => {
+                self.fetched(seq, Fetched::Kept { blob });
+            }
+            (Effect::KeepImage { drawing: true, .. }, Outcome::Refused { .. }) => self.fetched(seq, Fetched::Lost),
             (Effect::KeepImage { caption, .. }, Outcome::ImageKept { blob }) => {
                 self.conversation.keeps(blob.clone());
                 self.say_all(Say { text: caption, picture: Some(blob), ..Say::default() });

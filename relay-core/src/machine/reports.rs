@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use crate::id::RunId;
-use crate::machine::effect::{Choice, Effect, Say};
-use crate::machine::{Ending, Pending, Phase, Step, Timer, markup, text};
+use crate::machine::effect::Effect;
+use crate::machine::{Ending, Phase, Step, Timer, markup, text};
 use crate::protocol::{Decision, DecisionResult, RunOutcome, Spent, VmEvent};
-use crate::time::Timestamp;
 
 impl Step<'_> {
     pub(super) fn report(&mut self, run: &RunId, seq: u64, event: VmEvent) {
@@ -20,7 +19,7 @@ impl Step<'_> {
             VmEvent::Beat => {}
             VmEvent::Progress { text } => self.progress(text),
             VmEvent::Image { name, caption } => {
-                self.emit(Effect::KeepImage { run: run.clone(), name, caption });
+                self.emit(Effect::KeepImage { run: run.clone(), name, caption, drawing: false });
             }
             VmEvent::Inquiry { number, text, options, several, timeout_ms } => {
                 self.flush_due_progress();
@@ -72,33 +71,7 @@ impl Step<'_> {
             // Its rollback and the report of it are on the way.
             (RunOutcome::Changes { .. }, Phase::Cancelling { .. }) => {}
             (_, Phase::AwaitingApproval(_) | Phase::Deciding { .. }) => {}
-            (RunOutcome::Changes { summary, tree, stat, diff, diff_cut }, _) => {
-                let code = if diff_cut { format!("{diff}\n…") } else { diff };
-                let parts = self.say_all(Say {
-                    text: text::changes(
-                        run,
-                        &markup::from_markdown(&summary),
-                        &stat,
-                        spent,
-                        self.rules.approval_timeout,
-                    ),
-                    code: Some(code),
-                    choice: Some(Choice { run: run.clone(), tree: tree.clone() }),
-                    ..Say::default()
-                });
-                if !parts.is_empty() {
-                    self.await_approval(Pending {
-                        run: run.clone(),
-                        tree,
-                        untaken: parts.clone(),
-                        parts,
-                        shown: false,
-                        lost: false,
-                        shown_at: Timestamp::default(),
-                        parking_failed: false,
-                    });
-                }
-            }
+            (outcome @ RunOutcome::Changes { .. }, _) => self.changed(run, outcome, spent.copied()),
             (RunOutcome::Answered { text }, _) => {
                 self.note_late_cancel(run, cancelling);
                 self.say(text::answered(run, &markup::from_markdown(&text), spent));

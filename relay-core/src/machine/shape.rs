@@ -13,12 +13,12 @@ pub const LINK_UNITS_MAX: usize = 400;
 
 /// `say` as the messages that carry it: first its text, then its code, the choice with the last. `say` is never empty.
 pub(super) fn shape(say: Say, channel: &Capabilities) -> Vec<Say> {
-    let Say { picture, choice, passing, .. } = &say;
-    let (picture, choice, passing) = (picture.clone(), choice.clone(), *passing);
+    let Say { picture, document, choice, passing, .. } = &say;
+    let (picture, document, choice, passing) = (picture.clone(), *document, choice.clone(), *passing);
     let asks_apart = choice.is_some() && channel.choice_units_max.is_some_and(|units_max| length(&say) > units_max);
     let mut parts = body(say, channel);
     if let Some(first) = parts.first_mut() {
-        first.picture = picture;
+        (first.picture, first.document) = (picture, document);
     }
     if let (Some(choice), true) = (&choice, asks_apart) {
         parts.push(Say { text: text::choose(&choice.run), ..Say::default() });
@@ -32,14 +32,19 @@ pub(super) fn shape(say: Say, channel: &Capabilities) -> Vec<Say> {
     parts
 }
 
+/// Whether one message carries all of it, its choice aside.
+pub(super) fn fits(say: &Say, channel: &Capabilities) -> bool {
+    length(say) <= channel.text_units_max
+}
+
 fn length(say: &Say) -> usize {
     split::units(&say.text) + say.code.as_deref().map_or(0, |code| split::units(code) + FENCE_UNITS)
 }
 
 /// Text and code alone.
 fn body(say: Say, channel: &Capabilities) -> Vec<Say> {
-    if length(&say) <= channel.text_units_max {
-        return vec![Say { picture: None, choice: None, ..say }];
+    if fits(&say, channel) {
+        return vec![Say { picture: None, document: false, choice: None, ..say }];
     }
     let room = channel.text_units_max - NUMBER_UNITS;
     let mut parts = texts(&say.text, room, channel);

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::id::{Address, ChannelKind, ConversationId, MessageId, TreeHash};
-use crate::protocol::{Decision, DecisionResult, DiffStat, RunOutcome, VmEvent};
+use crate::protocol::{ChangedFiles, Decision, DecisionResult, DiffStat, RunOutcome, VmEvent};
 
 mod approval;
 mod chat;
 mod delivery;
+mod drawings;
 mod files;
 mod inquiry;
 mod long;
@@ -265,7 +266,8 @@ fn finished(outcome: RunOutcome) -> VmEvent {
 fn changes(hash: &str) -> VmEvent {
     let stat = DiffStat { files: 1, insertions: 2, deletions: 3 };
     let (summary, diff) = ("Fixed it.".into(), "-old\n+new".into());
-    finished(RunOutcome::Changes { summary, tree: tree(hash), stat, diff, diff_cut: false })
+    let (files, drawings) = (ChangedFiles::default(), Vec::new());
+    finished(RunOutcome::Changes { summary, tree: tree(hash), stat, diff, diff_cut: false, files, drawings })
 }
 
 fn answered(text: &str) -> VmEvent {

@@ -4,8 +4,14 @@ use std::time::Duration;
 
 use crate::id::RunId;
 use crate::machine::conversation::{Conversation, Ending, Phase, Verbosity};
-use crate::protocol::{Decision, DiffStat, InquiryOption, Spent, Task};
+use crate::machine::split;
+use crate::protocol::{ChangedFiles, Decision, DiffStat, InquiryOption, Spent, Task};
 use crate::time::{Timestamp, humane};
+
+/// Files that are named with a diff at most; *diff* names more.
+const FILES_TOLD_MAX: usize = 10;
+/// UTF-16 units of their names: a summary has to fit beside them.
+const FILES_TOLD_UNITS_MAX: usize = 700;
 
 /// `help`.
 pub const HELP: &str = "Write what you want done; I hand it to your coding agent and show you the diff.\n\
@@ -43,6 +49,8 @@ pub const ASK_LATER: &str = "Your VM can't be asked just now; I am still trying 
 pub const ASK_UNANSWERED: &str = "Your VM did not answer. Try again in a moment.";
 /// More code than the channel should carry.
 pub const CODE_CUT: &str = "…and more than fits here. *show FILE* shows one file. All of it:";
+/// A diff that is too long for messages, and that was drawn.
+pub const DRAWN: &str = "The diff is in the picture and the document above; *diff* and *show FILE* show it as text.";
 /// Stands before the end of a text whose middle was left out.
 pub const CONTINUED: &str = "…\n";
 /// An answer that was taken in long after it was sent.
@@ -234,14 +242,32 @@ pub(super) fn status(conversation: &Conversation, now: Timestamp) -> String {
     }
 }
 
-pub(super) fn changes(run: &RunId, summary: &str, stat: &DiffStat, spent: Option<&Spent>, timeout: Duration) -> String {
+pub(super) fn changes(
+    run: &RunId,
+    summary: &str,
+    stat: &DiffStat,
+    files: &ChangedFiles,
+    drawn: bool,
+    spent: Option<&Spent>,
+    timeout: Duration,
+) -> String {
+    let drawn = if drawn { format!("{DRAWN}\n") } else { String::new() };
     format!(
-        "✅ {summary}\n\n*{stat}* ({}{})\n*approve* opens a pull request with exactly this diff, *reject* rolls it back. \
+        "✅ {summary}\n\n*{stat}* ({}{})\n{}{drawn}*approve* opens a pull request with exactly this diff, *reject* rolls it back. \
          Without an answer it is parked in {}.",
         run_name(run),
         spent.map(|spent| format!(", {}", took(spent))).unwrap_or_default(),
+        file_lines(files),
         humane(timeout)
     )
+}
+
+/// As many files as fit beside a summary, each with its line's end.
+fn file_lines(files: &ChangedFiles) -> String {
+    let told =
+        |files_max: usize| files.lines(files_max).into_iter().map(|line| format!("{line}\n")).collect::<String>();
+    let fits = |lines: &String| split::units(lines) <= FILES_TOLD_UNITS_MAX;
+    (1..=FILES_TOLD_MAX).rev().map(told).find(fits).unwrap_or_default()
 }
 
 /// The agent's last words, where it changed nothing.

@@ -53,6 +53,10 @@ impl Step<'_> {
 
     /// Ask again what should have been reported by now. All of these are idempotent at the VM.
     fn silence(&mut self) {
+        if self.conversation.drawn.is_some() {
+            // Its drawings have had long enough.
+            self.show_drawn();
+        }
         let effect = match &self.conversation.phase {
             Phase::Working { run, .. } => Effect::Probe { run: run.clone() },
             Phase::Cancelling { run, unreachable: false } => Effect::CancelRun { run: run.clone() },

@@ -11,7 +11,8 @@ use relay_core::machine::{
     Timer, Transition, Verbosity, text,
 };
 use relay_core::protocol::{
-    Answer, Decision, DecisionResult, DiffStat, RefusalReason, RunOutcome, RunState, RunStatus, Task, VmEvent,
+    Answer, ChangedFiles, Decision, DecisionResult, DiffStat, RefusalReason, RunOutcome, RunState, RunStatus, Task,
+    VmEvent,
 };
 use relay_core::time::Timestamp;
 
@@ -430,6 +431,8 @@ fn changes(run: &RunId) -> VmEvent {
         stat: DiffStat::default(),
         diff: "+x".into(),
         diff_cut: false,
+        files: ChangedFiles::default(),
+        drawings: Vec::new(),
     };
     VmEvent::Finished { outcome, spent: None }
 }

@@ -36,6 +36,8 @@ enum Entry<'a> {
         code: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         picture: Option<String>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        document: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         choice: Option<Buttons>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -122,6 +124,7 @@ impl Channel for ConsoleChannel {
             code: say.code.as_deref(),
             // A path, not an address: the page is read under whatever name this relay has for its reader.
             picture: message.picture.as_ref().map(|url| url.path().to_owned()),
+            document: say.document,
             choice: say.choice.as_ref().map(Buttons::from),
             passing: say.passing,
         };

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use relay_core::id::{ConversationId, Fence, RunId, TreeHash};
 use relay_core::protocol::{
-    Accepted, Decision, DecisionResult, DiffStat, RefusalReason, Report, RunOutcome, RunState, RunStatus, Task, VmEvent,
+    Accepted, ChangedFiles, Decision, DecisionResult, DiffStat, RefusalReason, Report, RunOutcome, RunState, RunStatus,
+    Task, VmEvent,
 };
 use relay_core::time::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -381,7 +382,15 @@ fn changes(text: &str, tree: &TreeHash) -> RunOutcome {
     let diff =
         format!("diff --git a/work.txt b/work.txt\n--- a/work.txt\n+++ b/work.txt\n@@ -0,0 +1 @@\n+tree {tree}\n");
     let stat = DiffStat { files: 1, insertions: 1, deletions: 0 };
-    RunOutcome::Changes { summary: format!("Done: {text}"), tree: tree.clone(), stat, diff, diff_cut: false }
+    RunOutcome::Changes {
+        summary: format!("Done: {text}"),
+        tree: tree.clone(),
+        stat,
+        diff,
+        diff_cut: false,
+        files: ChangedFiles::default(),
+        drawings: Vec::new(),
+    }
 }
 
 fn decided(run: &RunId, decision: Decision) -> VmEvent {

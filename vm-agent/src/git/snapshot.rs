@@ -8,16 +8,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use relay_core::id::TreeHash;
-use relay_core::protocol::{DIFF_BYTES_MAX, DiffStat};
+use relay_core::protocol::changed::Beside;
+use relay_core::protocol::{ChangedFiles, DIFF_BYTES_MAX, DiffStat};
 use relay_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::capture::{path_list, split_once};
+use super::changed_files::beside;
 use super::manifest::{Entry, Manifest, Recorded, zero_terminated};
 use super::repository::Repository;
 use super::{Call, Git, GitError, ObjectId};
 use crate::clock;
 
+/// The mode that a tree has for a submodule.
+const SUBMODULE: &str = "160000";
 /// Where the newest snapshot is found, which keeps its contents from being pruned.
 const NEWEST: &str = "refs/textslash/snapshot";
 /// The file whose age tells when contents were pruned last.
@@ -28,6 +32,9 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 const LOOSE_OBJECTS_MANY: usize = 100;
 /// Age of the contents that pruning may take: far above the time that any decision is waited for.
 const PRUNE_EXPIRY: &str = "--expire=7.days.ago";
+
+/// A file that is larger is not looked through for lines: the diff says that it differs, and no more.
+pub(super) const DIFFED_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Everything about a worktree at one moment: the commit it was based on, and every file, link, mode and empty
 /// directory in it, ignored ones too (not the agent's own `.git`). The contents lie in git's store; this names them,
@@ -55,6 +62,8 @@ pub struct Changes {
     pub diff: String,
     /// True when `diff` was cut.
     pub diff_cut: bool,
+    /// The same, file by file, and what has changed beside it.
+    pub files: ChangedFiles,
 }
 
 impl Repository {
@@ -75,22 +84,32 @@ impl Repository {
     /// the insides of submodules, empty directories, modes other than *executable*. The files of a repository that the
     /// run made inside this one are files like all others; its `.git` is not.
     pub async fn changes(&self, before: &Snapshot) -> Result<Option<Changes>, GitError> {
+        Ok(self.changes_and_beside(before).await?.0)
+    }
+
+    /// The same, and what has changed beside that: of it nothing is told otherwise where a commit would take nothing.
+    pub async fn changes_and_beside(&self, before: &Snapshot) -> Result<(Option<Changes>, Vec<Beside>), GitError> {
         let _turn = self.turn().await;
         let (was, now, base_tree) = tokio::try_join!(self.manifest_of(before), self.capture(), self.base_tree(before))?;
-        let changed = changed_paths(&was, &now);
-        if changed.is_empty() {
-            return Ok(None);
+        if was == now {
+            return Ok((None, Vec::new()));
         }
-        let taken = self.without_ignored(changed, &now, &base_tree).await?;
+        let base = self.tree_entries(&base_tree).await?;
+        let is_submodule = |path: &Path| base.get(path).is_some_and(|(mode, _)| mode == SUBMODULE);
+        let beside = beside(&was, &now, is_submodule);
+        let changed = changed_paths(&was, &now);
+        let taken = self.without_ignored(changed, &now, &base).await?;
         let edits = taken.into_iter().map(|path| (path, now.0.get(path).and_then(Entry::recorded))).collect();
         let tree = self.edit_tree(&base_tree, &edits).await?;
         if tree == base_tree {
-            return Ok(None);
+            return Ok((None, beside));
         }
         let (diff, diff_cut) = self.diff(&base_tree, &tree).await?;
+        let mut files = self.changed_files(&base_tree, &tree, &diff, diff_cut).await?;
+        files.beside.clone_from(&beside);
         let stat = self.diff_stat(&base_tree, &tree).await?;
         let tree = TreeHash::parse(tree.as_str()).map_err(|_| unexpected("write-tree"))?;
-        Ok(Some(Changes { tree, stat, diff, diff_cut }))
+        Ok((Some(Changes { tree, stat, diff: text_of(&diff), diff_cut, files }), beside))
     }
 
     /// The entries that `snapshot` holds.
@@ -196,11 +215,10 @@ impl Repository {
         &self,
         mut changed: BTreeSet<&'a Path>,
         now: &Manifest,
-        base_tree: &ObjectId,
+        base: &BTreeMap<PathBuf, (String, ObjectId)>,
     ) -> Result<BTreeSet<&'a Path>, GitError> {
-        let base = self.tree_entries(base_tree).await?;
         let in_submodule = |path: &Path| {
-            path.ancestors().skip(1).any(|above| base.get(above).is_some_and(|(mode, _)| mode == "160000"))
+            path.ancestors().skip(1).any(|above| base.get(above).is_some_and(|(mode, _)| mode == SUBMODULE))
         };
         changed.retain(|path| !in_submodule(path));
         let new: Vec<PathBuf> = changed
@@ -222,24 +240,30 @@ impl Repository {
         Ok(changed)
     }
 
-    async fn diff(&self, base: &ObjectId, tree: &ObjectId) -> Result<(String, bool), GitError> {
-        let call = compare(self.git(), &["--patch", "--find-renames"], base.as_str(), tree.as_str());
+    /// The diff as git writes it, whole lines of it, and whether it was cut.
+    async fn diff(&self, base: &ObjectId, tree: &ObjectId) -> Result<(Vec<u8>, bool), GitError> {
+        let call = compare(self.git(), &["--patch"], base.as_str(), tree.as_str());
         let outcome = call.bytes_max(DIFF_BYTES_MAX).outcome().await?;
         if outcome.code != Some(0) && !outcome.cut {
             return Err(GitError::Failed { what: "diff-tree", complaint: outcome.complaint });
         }
+        let mut diff = outcome.stdout;
         // What stands for a byte that is no text is longer than the byte.
-        let mut text = String::from_utf8_lossy(&outcome.stdout).into_owned();
+        let text = String::from_utf8_lossy(&diff);
         let cut = outcome.cut || text.len() > DIFF_BYTES_MAX;
         if cut {
-            text.truncate(text.floor_char_boundary(DIFF_BYTES_MAX));
-            text.truncate(text.rfind('\n').map_or(text.len(), |end| end + 1));
+            let end = text.floor_char_boundary(DIFF_BYTES_MAX);
+            let lines = text[..end].matches('\n').count();
+            let ends = diff.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+            // A diff of a single line has no end to be cut at.
+            let end = ends.take(lines).last().unwrap_or_else(|| diff.len().min(DIFF_BYTES_MAX / 3));
+            diff.truncate(end);
         }
-        Ok((text, cut))
+        Ok((diff, cut))
     }
 
     async fn diff_stat(&self, base: &ObjectId, tree: &ObjectId) -> Result<DiffStat, GitError> {
-        let call = compare(self.git(), &["--shortstat", "--find-renames"], base.as_str(), tree.as_str());
+        let call = compare(self.git(), &["--shortstat"], base.as_str(), tree.as_str());
         let line = call.line().await?;
         let mut stat = DiffStat::default();
         for part in line.split(',') {
@@ -270,15 +294,23 @@ impl Repository {
     }
 }
 
-fn compare(git: &Git, how: &[&str], one: &str, other: &str) -> Call {
+pub(super) fn compare(git: &Git, how: &[&str], one: &str, other: &str) -> Call {
     git.call("diff-tree")
-        .args(["-r", "--no-color", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all"])
+        .env("GIT_CONFIG_COUNT", "1")
+        .env("GIT_CONFIG_KEY_0", "core.bigFileThreshold")
+        .env("GIT_CONFIG_VALUE_0", DIFFED_BYTES_MAX.to_string())
+        .args(["-r", "--no-color", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all", "--find-copies"])
         .args(how)
         .args(["--end-of-options", one, other])
 }
 
-fn unexpected(what: &'static str) -> GitError {
+pub(super) fn unexpected(what: &'static str) -> GitError {
     GitError::Unexpected { what, why: "a line is malformed" }
+}
+
+/// A diff as text: what is no UTF-8 in it becomes replacement characters.
+fn text_of(diff: &[u8]) -> String {
+    String::from_utf8_lossy(diff).into_owned()
 }
 
 /// The paths at which git would record something else than before.

@@ -15,6 +15,7 @@ use super::repository::Session;
 use super::testing::{Volume, contents, git, run, write};
 use crate::repositories::{Changes, Repository, Snapshot};
 
+mod changed_files;
 mod hostile;
 
 fn chmod(path: &Path, mode: u32) -> anyhow::Result<()> {

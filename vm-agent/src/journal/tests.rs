@@ -1,6 +1,6 @@
 //! The journal across restarts, torn writes included.
 
-use relay_core::protocol::DiffStat;
+use relay_core::protocol::{ChangedFiles, DiffStat};
 use tempfile::TempDir;
 
 use super::*;
@@ -33,7 +33,15 @@ fn progress(text: &str) -> VmEvent {
 
 fn changes() -> VmEvent {
     let (summary, diff) = ("done".to_owned(), "+x".to_owned());
-    let outcome = RunOutcome::Changes { summary, tree: tree(), stat: DiffStat::default(), diff, diff_cut: false };
+    let outcome = RunOutcome::Changes {
+        summary,
+        tree: tree(),
+        stat: DiffStat::default(),
+        diff,
+        diff_cut: false,
+        files: ChangedFiles::default(),
+        drawings: Vec::new(),
+    };
     VmEvent::Finished { outcome, spent: None }
 }
 

@@ -6,7 +6,9 @@ use std::io;
 use std::time::Duration;
 
 use relay_core::id::RunId;
-use relay_core::protocol::{ANSWER_CHARS_MAX, BODY_BYTES_MAX, RunOutcome, Spent, Task, VmEvent};
+use relay_core::protocol::changed::Beside;
+use relay_core::protocol::{ANSWER_CHARS_MAX, BODY_BYTES_MAX, ChangedFiles, RunOutcome, Spent, Task, VmEvent};
+use serde::Serialize;
 
 use super::Runs;
 use super::work::Ending;
@@ -22,7 +24,9 @@ use crate::text::{clip, head};
 const DISK_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Tries to put the worktree back.
 const RESTORE_TRIES: u32 = 3;
-/// Room in a report's body for everything but summary and diff.
+/// Places that are told where nothing else is.
+const BESIDE_TOLD_MAX: usize = 20;
+/// Room in a report's body for everything but summary, diff and files.
 const ENVELOPE_BYTES_MAX: usize = 4 * 1024;
 
 /// A run's files, as they are now and as they were.
@@ -36,6 +40,7 @@ impl Runs {
         let mut finished = false;
         if !is_cancelling() {
             let outcome = self.outcome(run, ending).await;
+            let outcome = self.with_drawings(run, outcome).await;
             let phase = match &outcome {
                 RunOutcome::Changes { tree, .. } => Phase::AwaitingApproval { tree: tree.clone() },
                 _ => Phase::Over { decided: None },
@@ -117,9 +122,9 @@ impl Runs {
         };
         match (ending, scene) {
             (Ending::Done(text), None) => answered(&text),
-            (Ending::Done(text), Some(scene)) => match scene.0.changes(&scene.1).await {
-                Ok(Some(changes)) => changed(&text, changes),
-                Ok(None) => answered(&text),
+            (Ending::Done(text), Some(scene)) => match scene.0.changes_and_beside(&scene.1).await {
+                Ok((Some(changes), _)) => changed(&text, changes),
+                Ok((None, beside)) => answered_beside(&text, beside),
                 Err(error) => {
                     let reason = format!("The agent is done, but its changes could not be read: {error}");
                     failed_at(run, reason, &scene).await
@@ -201,20 +206,27 @@ fn answered(text: &str) -> RunOutcome {
     RunOutcome::Answered { text: clip(text, ANSWER_CHARS_MAX) }
 }
 
+/// The agent's last words, where all that it changed is what no diff shows.
+fn answered_beside(text: &str, beside: Vec<Beside>) -> RunOutcome {
+    let beside = ChangedFiles { beside, ..ChangedFiles::default() }.lines(BESIDE_TOLD_MAX).join("\n");
+    let room = ANSWER_CHARS_MAX - beside.chars().count();
+    answered(&format!("{}\n\n{beside}", clip(text, room.saturating_sub(2))))
+}
+
 fn changed(summary: &str, changes: Changes) -> RunOutcome {
-    let Changes { tree, stat, mut diff, mut diff_cut } = changes;
+    let Changes { tree, stat, mut diff, mut diff_cut, files } = changes;
     let summary = clip(summary, ANSWER_CHARS_MAX);
-    let room = BODY_BYTES_MAX - ENVELOPE_BYTES_MAX - json_bytes(&summary);
+    let room = BODY_BYTES_MAX - ENVELOPE_BYTES_MAX - json_bytes(&summary) - json_bytes(&files);
     // Only a diff of control characters grows that much by being written as JSON.
     while json_bytes(&diff) > room {
         diff.truncate(head(&diff, diff.len() / 2).len());
         diff_cut = true;
     }
-    RunOutcome::Changes { summary, tree, stat, diff, diff_cut }
+    RunOutcome::Changes { summary, tree, stat, diff, diff_cut, files, drawings: Vec::new() }
 }
 
-fn json_bytes(text: &str) -> usize {
-    serde_json::to_string(text).map_or(usize::MAX, |json| json.len())
+fn json_bytes(value: &(impl Serialize + ?Sized)) -> usize {
+    serde_json::to_string(value).map_or(usize::MAX, |json| json.len())
 }
 
 fn kind(outcome: &RunOutcome) -> &'static str {
@@ -241,6 +253,7 @@ mod tests {
             stat: DiffStat::default(),
             diff: "\u{1}".repeat(DIFF_BYTES_MAX),
             diff_cut: false,
+            files: ChangedFiles::default(),
         };
         let outcome = changed(&"\u{1f600}".repeat(2 * ANSWER_CHARS_MAX), changes);
         assert!(serde_json::to_vec(&outcome).unwrap().len() < BODY_BYTES_MAX);

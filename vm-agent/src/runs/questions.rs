@@ -1,7 +1,7 @@
 //! What is answered at once, without a run, in words for the chat.
 
 use relay_core::machine::effect::TRY_TIMEOUT;
-use relay_core::protocol::{ANSWER_CHARS_MAX, Answer, DIFF_BYTES_MAX, Question, RunOutcome};
+use relay_core::protocol::{ANSWER_CHARS_MAX, Answer, ChangedFiles, DIFF_BYTES_MAX, Question, RunOutcome};
 use tokio::time::{Duration, timeout};
 
 use super::Runs;
@@ -49,15 +49,15 @@ impl Runs {
             && let Some((repository, before)) = self.scene(&run).await.map_err(Refused::not_found)?
         {
             return match repository.changes(&before).await.map_err(refused)? {
-                Some(Changes { stat, diff, diff_cut, .. }) => {
-                    Ok(diff_answer(&format!("{stat} so far"), diff, diff_cut))
+                Some(Changes { stat, diff, diff_cut, files, .. }) => {
+                    Ok(diff_answer(&format!("{stat} so far"), &files, &diff, diff_cut))
                 }
                 None => Ok(plain("The run has not changed any file yet.")),
             };
         }
         match self.newest_changes()? {
-            Some(RunOutcome::Changes { stat, diff, diff_cut, .. }) => {
-                Ok(diff_answer(&stat.to_string(), diff, diff_cut))
+            Some(RunOutcome::Changes { stat, diff, diff_cut, files, .. }) => {
+                Ok(diff_answer(&stat.to_string(), &files, &diff, diff_cut))
             }
             _ => Ok(plain("There is no diff yet. Send a task first.")),
         }
@@ -141,9 +141,10 @@ fn list(lines: impl Iterator<Item = String>) -> String {
     if more > 0 { format!("{shown}\n… and {more} more") } else { shown }
 }
 
-fn diff_answer(stat: &str, diff: String, cut: bool) -> Answer {
-    let text = if cut { format!("{stat} (the beginning)") } else { stat.to_owned() };
-    Answer { text, code: Some(head(&diff, DIFF_BYTES_MAX).to_owned()) }
+fn diff_answer(stat: &str, files: &ChangedFiles, diff: &str, cut: bool) -> Answer {
+    let stat = if cut { format!("*{stat}* (the beginning)") } else { format!("*{stat}*") };
+    let lines: Vec<String> = std::iter::once(stat).chain(files.lines(NAMES_MAX)).collect();
+    Answer { text: clip(&lines.join("\n"), ANSWER_CHARS_MAX), code: Some(head(diff, DIFF_BYTES_MAX).to_owned()) }
 }
 
 fn refused(error: GitError) -> Refused {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::id::BlobId;
-use crate::protocol::{Answer, Question, Spent};
+use crate::protocol::{Answer, ChangedFiles, Question, Spent};
 
 #[test]
 fn what_cannot_be_used_gets_a_clear_line() {
@@ -79,6 +79,8 @@ fn a_long_diff_comes_in_parts_with_its_choice_on_the_last_and_counts_as_shown_wi
         stat: DiffStat::default(),
         diff,
         diff_cut: false,
+        files: ChangedFiles::default(),
+        drawings: Vec::new(),
     };
     talk.report(finished(outcome));
     let says = talk.says();

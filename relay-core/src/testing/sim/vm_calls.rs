@@ -8,7 +8,7 @@ use super::vm::{Phase, VmWork, task};
 use super::world::{Happening, Origin, World};
 use crate::id::{RunId, TreeHash};
 use crate::machine::{Effect, Event, Outcome};
-use crate::protocol::{Decision, DecisionResult, DiffStat, RefusalReason, RunOutcome, VmEvent};
+use crate::protocol::{ChangedFiles, Decision, DecisionResult, DiffStat, Drawing, RefusalReason, RunOutcome, VmEvent};
 
 impl World {
     /// The VM's answer to a call; `None` when it gives none.
@@ -92,8 +92,15 @@ impl World {
                 stat: DiffStat { files: 1, insertions: 1, deletions: 0 },
                 diff: "+a line".into(),
                 diff_cut: false,
+                files: ChangedFiles::default(),
+                drawings: if self.percent(20) { Self::drawings() } else { Vec::new() },
             },
         }
+    }
+
+    fn drawings() -> Vec<Drawing> {
+        let drawing = |name: &str, document| Drawing { name: name.into(), caption: "1 file".into(), document };
+        vec![drawing("diff.png", false), drawing("diff.pdf", true)]
     }
 
     fn carry_out(&mut self, who: usize, run: &RunId, tree: TreeHash, decision: Decision) {

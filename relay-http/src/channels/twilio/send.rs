@@ -61,8 +61,12 @@ fn text_form(api: &Api, public_url: &str, message: &Outgoing<'_>) -> Form {
     form
 }
 
-/// Text and code as one body. Fences inside the code would end it early, so they are broken up.
+/// Text and code as one body; nothing with a document, for which WhatsApp has no caption (Twilio docs, "WhatsApp media
+/// messages"). Fences inside the code would end it early, so they are broken up.
 pub(super) fn body(message: &Outgoing<'_>) -> String {
+    if message.say.document {
+        return String::new();
+    }
     let fenced = message.say.code.as_deref().map(|code| format!("```\n{}\n```", code.trim_end().replace("```", "'''")));
     match (message.text(), fenced) {
         (text, Some(code)) if text.is_empty() => code,

@@ -1,0 +1,141 @@
+//! A diff that the VM has drawn. It is said once its drawings were fetched, or can't be, so that they come before the question
+//! about it, and an answer counts for nothing that the person cannot have seen.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{BlobId, EffectSeq, RunId};
+use crate::machine::effect::{Choice, Effect, Say};
+use crate::machine::{Pending, Phase, Step, markup, shape, text};
+use crate::protocol::{Drawing, RunOutcome, Spent};
+use crate::time::Timestamp;
+
+/// A reported diff that waits for its drawings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drawn {
+    /// The diff.
+    pub outcome: RunOutcome,
+    /// What the run took.
+    pub spent: Option<Spent>,
+    /// The drawings, in the order in which they are shown.
+    pub fetching: Vec<Fetching>,
+}
+
+/// A drawing on its way from the VM into the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetching {
+    /// The effect that fetches it.
+    pub effect: EffectSeq,
+    /// Which drawing.
+    pub drawing: Drawing,
+    /// What came of it; nothing yet.
+    pub fetched: Option<Fetched>,
+}
+
+/// What came of fetching a drawing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fetched", rename_all = "snake_case")]
+pub enum Fetched {
+    /// It is in the store.
+    Kept {
+        /// Where.
+        blob: BlobId,
+    },
+    /// It can't be had.
+    Lost,
+}
+
+impl Step<'_> {
+    /// A run ended with a diff: show it, with its drawings once they are here.
+    pub(super) fn changed(&mut self, run: &RunId, outcome: RunOutcome, spent: Option<Spent>) {
+        self.forget_drawn();
+        let drawings = match &outcome {
+            RunOutcome::Changes { drawings, .. } => drawings.clone(),
+            _ => Vec::new(),
+        };
+        let fetching: Vec<Fetching> = drawings
+            .into_iter()
+            .map(|drawing| {
+                let (name, caption) = (drawing.name.clone(), drawing.caption.clone());
+                let effect = self.emit(Effect::KeepImage { run: run.clone(), name, caption, drawing: true });
+                Fetching { effect, drawing, fetched: None }
+            })
+            .collect();
+        // The agent is done: nothing of what it did or asked is worth a message any more.
+        self.forget_progress();
+        self.conversation.inquiry = None;
+        self.conversation.drawn = Some(Box::new(Drawn { outcome, spent, fetching }));
+        self.show_when_fetched();
+    }
+
+    /// A drawing is in the store, or can't be had.
+    pub(super) fn fetched(&mut self, effect: EffectSeq, fetched: Fetched) {
+        if let Fetched::Kept { blob } = &fetched {
+            self.conversation.keeps(blob.clone());
+        }
+        let fetching = self.conversation.drawn.iter_mut().flat_map(|drawn| &mut drawn.fetching);
+        for fetching in fetching.filter(|fetching| fetching.effect == effect) {
+            fetching.fetched = Some(fetched.clone());
+        }
+        self.show_when_fetched();
+    }
+
+    fn show_when_fetched(&mut self) {
+        let waits = |drawn: &Drawn| drawn.fetching.iter().any(|fetching| fetching.fetched.is_none());
+        if self.conversation.drawn.as_ref().is_some_and(|drawn| !waits(drawn)) {
+            self.show_drawn();
+        }
+    }
+
+    /// Show the diff that waits, with those of its drawings that are here.
+    pub(super) fn show_drawn(&mut self) {
+        let drawn = self.conversation.drawn.clone();
+        self.forget_drawn();
+        let (Some(drawn), Phase::Working { run, .. }) = (drawn, &self.conversation.phase) else { return };
+        let run = run.clone();
+        let Drawn { outcome, spent, fetching } = *drawn;
+        let RunOutcome::Changes { summary, tree, stat, diff, diff_cut, files, .. } = outcome else { return };
+        let pictures: Vec<Say> = fetching.iter().filter_map(Fetching::say).collect();
+        let are_all_here = !pictures.is_empty() && pictures.len() == fetching.len();
+        let mut parts: Vec<EffectSeq> = pictures.into_iter().flat_map(|picture| self.say_all(picture)).collect();
+        let summary = markup::from_markdown(&summary);
+        let say = |drawn: bool| Say {
+            text: text::changes(&run, &summary, &stat, &files, drawn, spent.as_ref(), self.rules.approval_timeout),
+            code: (!drawn).then(|| if diff_cut { format!("{diff}\n…") } else { diff.clone() }),
+            choice: Some(Choice { run: run.clone(), tree: tree.clone() }),
+            ..Say::default()
+        };
+        let whole = say(false);
+        let fits = self.capabilities().is_none_or(|channel| shape::fits(&whole, channel));
+        let told = if are_all_here && !fits { say(true) } else { whole };
+        parts.extend(self.say_all(told));
+        if !parts.is_empty() {
+            self.await_approval(Pending {
+                run,
+                tree,
+                untaken: parts.clone(),
+                parts,
+                shown: false,
+                lost: false,
+                shown_at: Timestamp::default(),
+                parking_failed: false,
+            });
+        }
+    }
+
+    /// No diff waits for drawings any more.
+    pub(super) fn forget_drawn(&mut self) {
+        let Some(drawn) = self.conversation.drawn.take() else { return };
+        for fetching in drawn.fetching.iter().filter(|fetching| fetching.fetched.is_none()) {
+            self.withdraw(fetching.effect);
+        }
+    }
+}
+
+impl Fetching {
+    /// The message that shows it.
+    fn say(&self) -> Option<Say> {
+        let Some(Fetched::Kept { blob }) = &self.fetched else { return None };
+        let (text, document) = (self.drawing.caption.clone(), self.drawing.document);
+        Some(Say { text, picture: Some(blob.clone()), document, ..Say::default() })
+    }
+}
