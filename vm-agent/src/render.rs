@@ -4,8 +4,8 @@
 //! in the sandbox. It is never waited for long, and a run does without what it does not draw.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions, Permissions};
-use std::io::{self, Read};
+use std::fs::{OpenOptions, Permissions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -195,7 +195,6 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>) {
 /// A directory of the agent's user, where the page lies and the drawings come to.
 struct Studio {
     directory: TempDir,
-    user: Option<AgentUser>,
 }
 
 impl Studio {
@@ -205,7 +204,7 @@ impl Studio {
         if let Some(user) = user {
             user.own(directory.path())?;
         }
-        Ok(Self { directory, user })
+        Ok(Self { directory })
     }
 
     fn path(&self) -> &Path {
@@ -222,12 +221,10 @@ impl Studio {
 
     /// Put the page there. Whatever is in its place is not followed.
     fn put(&self, html: &str) -> io::Result<()> {
-        let unused = tempfile::NamedTempFile::new_in(self.path())?;
-        fs::write(unused.path(), html)?;
-        if let Some(user) = self.user {
-            user.own(unused.path())?;
-        }
-        unused.persist(self.page()).map_err(|error| error.error)?;
+        let readable = Permissions::from_mode(0o644);
+        let mut page = tempfile::Builder::new().permissions(readable).tempfile_in(self.path())?;
+        page.write_all(html.as_bytes())?;
+        page.persist(self.page()).map_err(|error| error.error)?;
         Ok(())
     }
 

@@ -33,8 +33,10 @@ pub struct ChangedFile {
     /// Its name for people: signs that cannot be seen, or that change how others are read, are written out.
     pub path: String,
     /// What became of it.
+    #[serde(flatten)]
     pub change: Change,
     /// What became of its content.
+    #[serde(flatten)]
     pub content: Content,
     /// What kind of file it has become, where that is not what it was, or not what a new file usually is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -314,6 +316,19 @@ mod tests {
         assert_eq!(changed.lines(1)[2..], [lines[13], "… and 1 more like that"]);
         let json = serde_json::to_string(&changed).unwrap();
         assert_eq!(serde_json::from_str::<ChangedFiles>(&json).unwrap(), changed);
+    }
+
+    #[test]
+    fn a_report_of_a_part_that_does_not_tell_files_is_understood_and_the_reverse() {
+        let known = |path: &str| file(path, Change::Renamed { from: "b".into() }, Content::Binary(sizes(1, None)));
+        let json = serde_json::to_value(known("a")).unwrap();
+        let expected = serde_json::json!(
+            { "path": "a", "change": "renamed", "from": "b", "content": "binary", "before": 1, "after": null }
+        );
+        assert_eq!(json, expected);
+        let old = r#"{"outcome":"changes","summary":"","tree":"aa","stat":{"files":1,"insertions":1,"deletions":0},"diff":"","diff_cut":false}"#;
+        let outcome: crate::protocol::RunOutcome = serde_json::from_str(old).unwrap();
+        assert_eq!(serde_json::to_string(&outcome).unwrap(), old, "what is not known is not said either");
     }
 
     #[test]
