@@ -386,7 +386,7 @@ pub enum RunOutcome {
         /// True when `diff` was cut.
         diff_cut: bool,
         /// The same, file by file.
-        #[serde(default, skip_serializing_if = "ChangedFiles::is_empty")]
+        #[serde(default, deserialize_with = "changed::as_known", skip_serializing_if = "ChangedFiles::is_empty")]
         files: ChangedFiles,
         /// Drawings of the diff, to be shown before it: of one that does not [fit inline](fits_inline), where the VM can draw.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

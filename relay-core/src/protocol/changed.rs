@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Files of a diff that are told at most.
 pub const CHANGED_FILES_MAX: usize = 50;
@@ -142,6 +142,12 @@ pub struct Drawing {
     pub document: bool,
 }
 
+/// A report from a newer VM may tell of changes that are not known here; its diff is worth more than its list of files.
+pub(super) fn as_known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ChangedFiles, D::Error> {
+    let told = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(told).unwrap_or_default())
+}
+
 /// Whether a diff is read in a chat as it is; any other is worth a drawing.
 pub fn fits_inline(diff: &str) -> bool {
     let rows = |line: &str| line.chars().count().div_ceil(PHONE_COLUMNS).max(1);
@@ -258,6 +264,7 @@ fn quoted(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::RunOutcome;
 
     fn file(path: &str, change: Change, content: Content) -> ChangedFile {
         ChangedFile { path: path.into(), change, content, became: None, cut: false }
@@ -327,8 +334,11 @@ mod tests {
         );
         assert_eq!(json, expected);
         let old = r#"{"outcome":"changes","summary":"","tree":"aa","stat":{"files":1,"insertions":1,"deletions":0},"diff":"","diff_cut":false}"#;
-        let outcome: crate::protocol::RunOutcome = serde_json::from_str(old).unwrap();
+        let outcome: RunOutcome = serde_json::from_str(old).unwrap();
         assert_eq!(serde_json::to_string(&outcome).unwrap(), old, "what is not known is not said either");
+        let newer = old.trim_end_matches('}').to_owned()
+            + r#","files":{"shown":[{"path":"a","change":"split","content":"text"}],"more":0}}"#;
+        assert_eq!(serde_json::from_str::<RunOutcome>(&newer).unwrap(), outcome, "nor does it lose the diff");
     }
 
     #[test]
