@@ -26,7 +26,7 @@ async fn messages_of_an_outage_are_processed_once() {
     fleet.twilio.set_receipts(Receipts::Silent);
     fleet.twilio.fail_delivery(&people[0], 30008);
     assert_eq!(fleet.write(&people[0], "SM1x", "resume 77").await, Some(200));
-    fleet.reads(&people[0], "77", BOUND).await;
+    fleet.reads(&people[0], "run 77", BOUND).await;
     // The next answer shows that this one counts as sent, and is in no doubt.
     assert_eq!(fleet.write(&people[0], "SM1y", "status").await, Some(200));
     fleet.reads(&people[0], "Nothing is running", BOUND).await;
@@ -73,7 +73,7 @@ async fn messages_of_an_outage_are_processed_once() {
     }
     wait_until("what did not arrive to be sent again", BOUND, async || {
         let sent = fleet.twilio.sent();
-        sent.iter().filter(|sent| sent.to == people[0] && sent.body.contains("77")).count() == 2
+        sent.iter().filter(|sent| sent.to == people[0] && sent.body.contains("run 77")).count() == 2
     })
     .await;
     assert!(fleet.twilio.sent().iter().all(|sent| sent.to != "whatsapp:+19995550000"));
