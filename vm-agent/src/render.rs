@@ -180,6 +180,7 @@ impl Scene<'_> {
             writable: Vec::new(),
             readable: Vec::new(),
             tools: None,
+            api: None,
             lock: self.lock.to_owned(),
         }
     }
