@@ -275,6 +275,9 @@ pub struct Health {
     pub last_delivered_at: Option<Timestamp>,
     /// Free bytes on the volume.
     pub free_bytes: u64,
+    /// What is wrong with the volume, in words, if anything is.
+    #[serde(default)]
+    pub volume_trouble: Option<String>,
 }
 
 /// Body of `POST /callback/{run}`: one report of a VM. Answered 204 once it is durable.

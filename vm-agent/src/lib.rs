@@ -26,3 +26,5 @@ pub mod supervise;
 pub mod text;
 pub mod tools;
 pub mod uploads;
+pub mod volume;
+pub mod waiting;

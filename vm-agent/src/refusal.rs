@@ -8,6 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use relay_core::protocol::{Refusal, RefusalReason};
 
+use crate::volume::Trouble;
+
 /// A request that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -51,10 +53,12 @@ impl Refused {
     /// The VM's disk does not do what it should. Logged here, where the cause is still known.
     pub fn disk(error: &io::Error) -> Self {
         tracing::error!(%error, "the volume cannot be written or read");
-        Self::new(
-            RefusalReason::Unavailable,
-            "The VM's disk does not take any more. Check its free space, then try again.",
-        )
+        Self::volume(Trouble::of(error))
+    }
+
+    /// Nothing can be done without a volume in order.
+    pub fn volume(trouble: Trouble) -> Self {
+        Self::new(RefusalReason::Unavailable, trouble.to_string())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Every route of the VM. All requests are signed, but for a bare `/health` from something that only wants to know whether
 //! the process is up. Nothing here takes longer than a moment: what takes time is a run, and is reported.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +27,7 @@ use crate::fence::Fences;
 use crate::images::ImageName;
 use crate::refusal::Refused;
 use crate::runs::Runs;
+use crate::volume::Volume;
 
 /// How long a request may take, its body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,8 +43,8 @@ pub struct App {
     pub fences: Fences,
     /// Signs requests both ways.
     pub secret: SecretString,
-    /// The volume, for its free space.
-    pub data_dir: PathBuf,
+    /// The volume.
+    pub volume: Volume,
     /// What the agent is confined by, in words.
     pub isolation: String,
     /// When the last signed request came.
@@ -110,16 +110,27 @@ async fn only_signed(State(app): State<Arc<App>>, request: Request, next: Next) 
 
 impl App {
     fn verify(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<(), Refused> {
-        let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
-        let signed = headers.get(signature::HEADER).and_then(|value| value.to_str().ok());
-        let secret = self.secret.expose_secret().as_bytes();
-        signature::verify(secret, clock::now(), method.as_str(), path, body, signed).map_err(|error| {
-            tracing::warn!(%error, %method, "request refused");
-            Refused::new(RefusalReason::Signature, format!("{error}. Check that relay and VM share one secret."))
-        })?;
+        verify(&self.secret, method, uri, headers, body)?;
         self.last_request.renew();
         Ok(())
     }
+}
+
+/// Whether a request is signed with `secret`.
+pub fn verify(
+    secret: &SecretString,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<(), Refused> {
+    let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
+    let signed = headers.get(signature::HEADER).and_then(|value| value.to_str().ok());
+    let secret = secret.expose_secret().as_bytes();
+    signature::verify(secret, clock::now(), method.as_str(), path, body, signed).map_err(|error| {
+        tracing::warn!(%error, %method, "request refused");
+        Refused::new(RefusalReason::Signature, format!("{error}. Check that relay and VM share one secret."))
+    })
 }
 
 async fn command(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Refused> {
@@ -190,10 +201,10 @@ async fn health(
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     if !headers.contains_key(signature::HEADER) {
-        return Ok(Json(serde_json::json!({"status": "ok"})).into_response());
+        return Ok(is_up());
     }
     app.verify(&method, &uri, &headers, b"")?;
-    let space = rustix::fs::statvfs(&app.data_dir).map_err(|error| Refused::disk(&error.into()))?;
+    let volume_trouble = app.volume.trouble();
     let health = Health {
         driver: app.runs.driver().to_owned(),
         driver_version: app.runs.driver_version().await,
@@ -202,9 +213,15 @@ async fn health(
         repository: app.runs.repository().await,
         unreported_events: app.unreported(),
         last_delivered_at: app.runs.last_delivered_at(),
-        free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
+        free_bytes: app.volume.free_bytes().unwrap_or_default(),
+        volume_trouble: volume_trouble.map(|trouble| trouble.to_string()),
     };
     Ok(Json(health).into_response())
+}
+
+/// For whoever only wants to know whether the process is up.
+pub fn is_up() -> Response {
+    Json(serde_json::json!({"status": "ok"})).into_response()
 }
 
 /// The signature was right, so a body that cannot be read comes from a relay of another version.

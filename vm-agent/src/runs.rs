@@ -32,6 +32,7 @@ use crate::render::Renderer;
 use crate::repositories::Repositories;
 use crate::text::clip;
 use crate::uploads::Uploads;
+use crate::volume::{Trouble, Volume};
 
 mod conclude;
 mod decide;
@@ -44,6 +45,8 @@ mod work;
 pub struct Surroundings {
     /// Who works.
     pub driver: Arc<dyn AgentDriver>,
+    /// Where everything lies that outlives this process.
+    pub volume: Volume,
     /// The repositories on the volume.
     pub repositories: Repositories,
     /// Cloned when no repository is there.
@@ -126,6 +129,12 @@ impl Runs {
             return Err(self.park_forgotten(forgotten, tree));
         }
         state.free()?;
+        let volume = &self.0.surroundings.volume;
+        if let Some(trouble) = volume.trouble() {
+            tracing::error!(?trouble, %run, "a run is refused, because the volume is not in order");
+            return Err(Refused::volume(trouble));
+        }
+        volume.take_reserve();
         let record = new_record(conversation.clone(), run.clone(), Some(task), Phase::Accepted);
         state.journal.create(record).map_err(|error| Refused::disk(&error))?;
         let stop = self.hold(&mut state, &run);
@@ -349,9 +358,15 @@ impl Runs {
 
     /// Add an event to a run's reports.
     fn report(&self, run: &RunId, event: VmEvent) -> io::Result<()> {
-        self.with_log(run, |log| log.append(event))?;
+        let append = || self.with_log(run, |log| log.append(event.clone()));
+        append().or_else(|error| if self.made_room(&error) { append() } else { Err(error) })?;
         self.0.appended.notify_one();
         Ok(())
+    }
+
+    /// Whether a write that failed so may be tried again, because there is room now.
+    fn made_room(&self, error: &io::Error) -> bool {
+        Trouble::of(error) == Trouble::Full && self.0.surroundings.volume.give_up_reserve()
     }
 
     /// Report again how a run ended, or the diff that waits, unless that is still to be reported for the first time.

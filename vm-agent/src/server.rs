@@ -28,6 +28,8 @@ use crate::supervise::Supervision;
 use crate::supervise::inside::Inside;
 use crate::supervise::sandbox::{Network, Sandbox};
 use crate::uploads::Uploads;
+use crate::volume::Volume;
+use crate::waiting;
 
 /// How often an idle process looks at the time.
 const IDLE_POLL: Duration = Duration::from_millis(250);
@@ -40,7 +42,15 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind(config.bind).await.with_context(|| format!("cannot listen on {}", config.bind))?;
-    let (runs, isolation) = open_runs(&config)?;
+    let volume = Volume::new(config.data_dir.clone());
+    let listener = listener.into_std()?;
+    tokio::select! {
+        waited = waiting::until_usable(&volume, &listener, &config.secret) => waited?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    }
+    let listener = TcpListener::from_std(listener)?;
+    let (runs, isolation) = open_runs(&config, volume.clone())?;
     let reporter = Reporter::new(runs.clone(), outlet(&config)?);
     let fences = Fences::open(config.data_dir.join("fences.json")).context("cannot read the fences")?;
     let last_request = LastRequest::now();
@@ -49,7 +59,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         untaken: reporter.untaken(),
         fences,
         secret: config.secret,
-        data_dir: config.data_dir,
+        volume,
         isolation,
         last_request,
     });
@@ -78,8 +88,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// The runs, and how their agents are isolated, in words.
-fn open_runs(config: &Config) -> anyhow::Result<(Runs, String)> {
-    files::private_directory(&config.data_dir).context("cannot make DATA_DIR")?;
+fn open_runs(config: &Config, volume: Volume) -> anyhow::Result<(Runs, String)> {
     let agent = config.confinement.user;
     match agent {
         Some(_) => files::let_pass(&config.data_dir).context("cannot let the agent pass through DATA_DIR")?,
@@ -106,6 +115,7 @@ fn open_runs(config: &Config) -> anyhow::Result<(Runs, String)> {
     let surroundings = Surroundings {
         renderer: Renderer::new(supervision.clone(), config.chromium.clone(), config.search_path.clone()),
         driver: driver(config, supervision),
+        volume,
         repositories: Repositories::new(config.data_dir.clone(), github.clone(), agent),
         repo_url: config.repo_url.clone(),
         github,

@@ -41,6 +41,7 @@ impl Runs {
         if !is_cancelling() {
             let outcome = self.outcome(run, ending).await;
             let outcome = self.with_drawings(run, outcome).await;
+            self.tell_trouble(run);
             let phase = match &outcome {
                 RunOutcome::Changes { tree, .. } => Phase::AwaitingApproval { tree: tree.clone() },
                 _ => Phase::Over { decided: None },
@@ -59,6 +60,7 @@ impl Runs {
             Ok(()) => RunOutcome::Cancelled,
             Err(error) => failed(format!("The run is stopped, but its files could not be put back: {error}"), None),
         };
+        self.tell_trouble(run);
         let over = Phase::Over { decided: None };
         if !self.end_phase(run, VmEvent::Finished { outcome, spent: None }, over).await {
             return;
@@ -66,6 +68,15 @@ impl Runs {
         self.0.appended.notify_one();
         self.state().release(run);
         tracing::info!(%run, "run cancelled");
+    }
+
+    /// A run may have filled the disk, and the person can do something about that. Told last: what was held back for reports must not
+    /// go to anything else.
+    fn tell_trouble(&self, run: &RunId) {
+        if let Some(trouble) = self.0.surroundings.volume.trouble() {
+            tracing::error!(?trouble, %run, "the volume is not in order at the end of a run");
+            self.tell(run, VmEvent::Progress { text: format!("⚠️ {trouble}") });
+        }
     }
 
     /// Write an outcome down, unless a request to cancel came first; false when it is not, or not wholly, written down.
@@ -103,6 +114,7 @@ impl Runs {
         loop {
             match self.with_log(run, &write) {
                 Ok(done) => return Some(done),
+                Err(error) if self.made_room(&error) => continue,
                 Err(error) => tracing::error!(%error, %run, "the journal cannot be written; trying again"),
             }
             tokio::select! {

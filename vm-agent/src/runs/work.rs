@@ -220,7 +220,7 @@ impl Runs {
     }
 
     /// Report something that the run can do without.
-    fn tell(&self, run: &RunId, event: VmEvent) {
+    pub(super) fn tell(&self, run: &RunId, event: VmEvent) {
         if let Err(error) = self.report(run, event) {
             tracing::warn!(%error, %run, "a report cannot be written down; leaving it out");
         }

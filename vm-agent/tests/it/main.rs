@@ -13,5 +13,6 @@ mod sandbox;
 mod secrets;
 mod supervision;
 mod support;
+mod volume;
 mod with_acp;
 mod with_claude;

@@ -27,6 +27,8 @@ pub(crate) struct Vm {
     pub(crate) relay: FakeRelay,
     pub(crate) root: TempDir,
     environment: Vec<(String, String)>,
+    /// What the process is started by: other words before its own.
+    wrapper: Vec<String>,
     process: Child,
     url: String,
     log: Log,
@@ -58,8 +60,14 @@ impl Vm {
         .to_vec();
         environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let log = Log::default();
-        let (process, url) = launch(&environment, &log).await;
-        Self { relay, root, environment, process, url, log }
+        let (process, url) = launch(&[], &environment, &log).await;
+        Self { relay, root, environment, wrapper: Vec::new(), process, url, log }
+    }
+
+    /// Start it again, by way of another program.
+    pub(crate) async fn restart_by(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        self.restart().await;
     }
 
     /// SIGKILL.
@@ -68,7 +76,7 @@ impl Vm {
     }
 
     pub(crate) async fn restart(&mut self) {
-        (self.process, self.url) = launch(&self.environment, &self.log).await;
+        (self.process, self.url) = launch(&self.wrapper, &self.environment, &self.log).await;
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
@@ -185,8 +193,10 @@ fn make_origin(root: &Path) {
     git(root, &["clone", "--quiet", "--bare", "source", "origin.git"]);
 }
 
-async fn launch(environment: &[(String, String)], log: &Log) -> (Child, String) {
-    let mut process = tokio::process::Command::new(PROGRAM)
+async fn launch(wrapper: &[String], environment: &[(String, String)], log: &Log) -> (Child, String) {
+    let mut words = wrapper.iter().map(String::as_str).chain([PROGRAM]);
+    let mut process = tokio::process::Command::new(words.next().unwrap())
+        .args(words)
         .env_clear()
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stderr(Stdio::piped())
@@ -204,8 +214,8 @@ async fn launch(environment: &[(String, String)], log: &Log) -> (Child, String) 
         loop {
             let line = lines.next_line().await.unwrap().expect("the process ended before it listened");
             note(&line);
-            if let Some((_, address)) = line.split_once("listening on ") {
-                return address.to_owned();
+            if let Some((_, rest)) = line.split_once("listening on ") {
+                return rest.split(' ').next().unwrap().to_owned();
             }
         }
     });
