@@ -33,7 +33,7 @@ pub mod words;
 mod tests;
 
 pub use conversation::{Conversation, Ending, Phase, Timer, Verbosity};
-pub use effect::{Choice, Effect, Lane, Queued, Say};
+pub use effect::{Asked, Choice, Effect, Lane, Queued, Say};
 pub use event::{Attachment, Content, Event, Failure, Message, Outcome, Receipt};
 pub use pending::Pending;
 pub use rules::{Capabilities, Rules};
@@ -106,11 +106,12 @@ impl Step<'_> {
         self.conversation.retries.retain(|_, retry| retry.effect != effect);
     }
 
-    /// Try a dead letter again. One that shows all of the waiting diff shows it from its new place.
+    /// Try a dead letter again. One that shows all of the waiting diff, or asks all of the open inquiry, does so from its new
+    /// place.
     fn redriven(&mut self, effect: Effect) {
-        let choice = match &effect {
-            Effect::Say(say) => say.choice.clone(),
-            _ => None,
+        let (choice, asked) = match &effect {
+            Effect::Say(say) => (say.choice.clone(), say.asked.clone()),
+            _ => (None, None),
         };
         let seq = match effect {
             Effect::Say(say) => self.emit_say(say),
@@ -122,6 +123,9 @@ impl Step<'_> {
             && pending.parts.len() == 1
         {
             pending.shown_by(vec![seq]);
+        }
+        if let Some(asked) = asked {
+            self.asked_again(&asked, seq);
         }
     }
 

@@ -151,8 +151,12 @@ impl Turn {
 
     /// Take in what came of the effect that was to be carried out.
     pub fn performed(&mut self, effect: Queued, outcome: Outcome, now: Timestamp) {
-        let is_last =
-            matches!(&self.conversation.phase, Phase::AwaitingApproval(pending) if pending.untaken == [effect.seq]);
+        let untaken = match (&self.conversation.phase, &self.conversation.inquiry) {
+            (Phase::AwaitingApproval(pending), _) => pending.untaken.as_slice(),
+            (_, Some(inquiry)) => inquiry.untaken.as_slice(),
+            _ => &[],
+        };
+        let is_last = untaken == [effect.seq];
         match (&effect.effect, &outcome) {
             (Effect::Say(say), Outcome::Done | Outcome::Sent { .. }) if say.choice.is_some() || is_last => {
                 self.shown = Some(Shown { effect, outcome, looked: false });

@@ -85,6 +85,12 @@ pub struct Inquiry {
     pub labels: Vec<String>,
     /// Whether several can be.
     pub several: bool,
+    /// The messages that ask it, in order; its buttons come with the last.
+    #[serde(default)]
+    pub parts: Vec<EffectSeq>,
+    /// Those of them that were not handed over yet, have to be again, or never will be.
+    #[serde(default)]
+    pub untaken: Vec<EffectSeq>,
 }
 
 /// What is going on in a conversation.

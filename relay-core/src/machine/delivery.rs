@@ -265,6 +265,7 @@ impl Step<'_> {
         if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase {
             pending.undelivered(effect);
         }
+        self.inquiry_misses(effect);
         match failure {
             Failure::Closed | Failure::UsedUp => {
                 self.closed_by(&failure);
@@ -292,6 +293,7 @@ impl Step<'_> {
         if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase {
             pending.lost(seq);
         }
+        self.inquiry_misses(seq);
     }
 
     /// A message will not arrive: an operator finds it among the dead letters, and the person is told if that can be.

@@ -109,6 +109,9 @@ pub struct Say {
     /// Approve and reject, as buttons where the channel has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choice: Option<Choice>,
+    /// The inquiry that it asks, with its options as buttons where the channel has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// True for a line that only says what is going on; a channel may show it smaller.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub passing: bool,
@@ -120,7 +123,8 @@ pub struct Say {
 impl Say {
     /// Whether it is text and nothing else.
     pub fn is_plain(&self) -> bool {
-        self.code.is_none() && self.picture.is_none() && self.choice.is_none() && self.page.is_none()
+        let decides = self.choice.is_some() || self.asked.is_some();
+        self.code.is_none() && self.picture.is_none() && self.page.is_none() && !decides
     }
 
     /// This text and the next as one message, if they fit.
@@ -146,6 +150,25 @@ impl Choice {
     /// The payload of the button for `word`: names the run and the diff, so that an old button is known as old.
     pub fn payload(&self, word: &str) -> String {
         format!("{word}:{}:{}", self.run, self.tree)
+    }
+}
+
+/// What the buttons of an inquiry reply to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Whose agent asks.
+    pub run: RunId,
+    /// The number of the inquiry in the run.
+    pub number: u32,
+    /// What one button each can stand for; empty where one's own words are asked for, or several options.
+    pub labels: Vec<String>,
+}
+
+impl Asked {
+    /// The payload of the button for the `option`th label, from 1: names the run and the inquiry, so that an old button replies
+    /// to nothing that was asked later.
+    pub fn payload(&self, option: usize) -> String {
+        format!("reply:{}:{}:{option}", self.run, self.number)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::id::{EffectSeq, RunId};
 use crate::machine::conversation::Inquiry;
-use crate::machine::effect::Effect;
+use crate::machine::effect::{Asked, Effect, Say};
 use crate::machine::words::Word;
 use crate::machine::{Phase, Step, text};
 use crate::protocol::{InquiryOption, REPLY_CHARS_MAX};
@@ -11,16 +12,23 @@ use crate::protocol::{InquiryOption, REPLY_CHARS_MAX};
 /// What a text says to an inquiry.
 #[derive(Debug, PartialEq, Eq)]
 enum Reply {
-    /// This.
+    /// One option or several.
+    Chooses(String),
+    /// The person's own words.
     Says(String),
     /// A number that stands for nothing.
     NoSuchOption,
 }
 
 impl Inquiry {
+    /// Whether all of it has reached the person: what they wrote before cannot mean it.
+    fn is_shown(&self) -> bool {
+        self.untaken.is_empty()
+    }
+
     /// Whether these words are one of its options, and not a word of the chat that happens to be said alike. *cancel* always
     /// cancels.
-    pub(super) fn has_option(&self, text: &str) -> bool {
+    fn has_option(&self, text: &str) -> bool {
         Word::parse(text) != Some(Word::Cancel) && self.label(text).is_some()
     }
 
@@ -40,7 +48,7 @@ impl Inquiry {
             return own_words();
         }
         if let Some(label) = self.label(text) {
-            return Reply::Says(label.to_owned());
+            return Reply::Chooses(label.to_owned());
         }
         let parts: Vec<&str> = if self.several {
             text.split([',', ';', ' ', '\n']).filter(|part| !part.is_empty()).collect()
@@ -50,7 +58,7 @@ impl Inquiry {
         match parts.into_iter().map(|part| self.numbered(part)).collect::<Option<Vec<_>>>() {
             None => own_words(),
             Some(chosen) => match chosen.into_iter().collect::<Result<Vec<_>, ()>>() {
-                Ok(labels) => Reply::Says(labels.join(", ")),
+                Ok(labels) => Reply::Chooses(labels.join(", ")),
                 Err(()) => Reply::NoSuchOption,
             },
         }
@@ -61,6 +69,7 @@ impl Step<'_> {
     /// The agent asks. Also a person who wants to hear little hears this: nothing goes on before they have replied.
     pub(super) fn inquire(
         &mut self,
+        run: &RunId,
         number: u32,
         question: &str,
         options: &[InquiryOption],
@@ -70,9 +79,14 @@ impl Step<'_> {
         if !matches!(self.conversation.phase, Phase::Working { .. }) {
             return;
         }
-        let labels = options.iter().map(|option| option.label.clone()).collect();
-        self.conversation.inquiry = Some(Inquiry { number, labels, several });
-        self.say(text::inquiry(question, options, several, timeout));
+        let labels: Vec<String> = options.iter().map(|option| option.label.clone()).collect();
+        let buttons = if several { Vec::new() } else { labels.clone() };
+        let parts = self.say_all(Say {
+            text: text::inquiry(question, options, several, timeout),
+            asked: Some(Asked { run: run.clone(), number, labels: buttons }),
+            ..Say::default()
+        });
+        self.conversation.inquiry = Some(Inquiry { number, labels, several, untaken: parts.clone(), parts });
     }
 
     /// The agent goes on without.
@@ -82,15 +96,64 @@ impl Step<'_> {
         }
     }
 
-    /// The person says something while the agent waits for it.
-    pub(super) fn reply(&mut self, inquiry: &Inquiry, said: &str) {
+    /// Take a text for a reply, if the agent waits for one; whether it was. Words of the chat are none, but for its options.
+    /// What came late, or before all of the inquiry did, was not written to it: who means an option there is told so, and any
+    /// other words are what they would be without an inquiry.
+    pub(super) fn take_as_reply(&mut self, text: &str, is_late: bool) -> bool {
+        let (Phase::Working { .. }, Some(inquiry)) = (&self.conversation.phase, &self.conversation.inquiry) else {
+            return false;
+        };
+        if Word::parse(text).is_some() && !inquiry.has_option(text) {
+            return false;
+        }
+        let (count, is_shown) = (inquiry.labels.len(), inquiry.is_shown());
+        match inquiry.read(text) {
+            Reply::Says(_) if is_late || !is_shown => return false,
+            Reply::Chooses(_) | Reply::NoSuchOption if is_late => self.say(text::REPLY_TOO_LATE),
+            Reply::Chooses(_) | Reply::NoSuchOption if !is_shown => self.say(text::INQUIRY_NOT_SHOWN),
+            Reply::NoSuchOption => self.say(text::no_such_option(count)),
+            Reply::Chooses(reply) | Reply::Says(reply) => self.reply(reply),
+        }
+        true
+    }
+
+    /// A button means the inquiry that it came with.
+    pub(super) fn pressed_reply(&mut self, run: &RunId, number: u32, option: usize) {
+        let is_of_run = self.conversation.run() == Some(run);
+        let open = self.conversation.inquiry.as_ref().filter(|inquiry| is_of_run && inquiry.number == number);
+        match open.and_then(|inquiry| inquiry.labels.get(option.checked_sub(1)?)).cloned() {
+            Some(label) => self.reply(label),
+            None => self.say(text::OLD_INQUIRY),
+        }
+    }
+
+    /// Hand the reply to the open inquiry to the agent. It is the only one: whatever comes next is for nobody or for another.
+    fn reply(&mut self, reply: String) {
         let Some(run) = self.conversation.run().cloned() else { return };
-        match inquiry.read(said) {
-            Reply::NoSuchOption => self.say(text::no_such_option(inquiry.labels.len())),
-            Reply::Says(reply) => {
-                self.conversation.inquiry = None;
-                self.emit(Effect::Reply { run, number: inquiry.number, reply });
-            }
+        if let Some(Inquiry { number, .. }) = self.conversation.inquiry.take() {
+            self.emit(Effect::Reply { run, number, reply });
+        }
+    }
+
+    /// A message did not arrive. If it is one of those that ask, no text is a reply before it has.
+    pub(super) fn inquiry_misses(&mut self, part: EffectSeq) {
+        if let Some(inquiry) = &mut self.conversation.inquiry
+            && inquiry.parts.contains(&part)
+            && !inquiry.untaken.contains(&part)
+        {
+            inquiry.untaken.push(part);
+        }
+    }
+
+    /// An inquiry that had not arrived is asked anew, by the message in this place.
+    pub(super) fn asked_again(&mut self, asked: &Asked, seq: EffectSeq) {
+        let is_of_run = self.conversation.run() == Some(&asked.run);
+        if let Some(inquiry) = &mut self.conversation.inquiry
+            && is_of_run
+            && inquiry.number == asked.number
+            && inquiry.parts.len() == 1
+        {
+            (inquiry.parts, inquiry.untaken) = (vec![seq], vec![seq]);
         }
     }
 }
@@ -99,28 +162,32 @@ impl Step<'_> {
 mod tests {
     use super::*;
 
+    fn inquiry(several: bool, labels: &[&str]) -> Inquiry {
+        let labels = labels.iter().map(|&label| label.to_owned()).collect();
+        Inquiry { number: 1, labels, several, parts: Vec::new(), untaken: Vec::new() }
+    }
+
     #[test]
     fn a_reply_is_a_number_a_label_or_ones_own_words() {
-        let inquiry = |several| Inquiry { number: 1, labels: vec!["Red".into(), "Dark blue".into()], several };
-        let says = |text: &str| Reply::Says(text.to_owned());
+        let colours = |several| inquiry(several, &["Red", "Dark blue"]);
+        let (chooses, says) = (|text: &str| Reply::Chooses(text.to_owned()), |text: &str| Reply::Says(text.to_owned()));
         for (text, one, more) in [
-            ("1", says("Red"), says("Red")),
-            (" 2. ", says("Dark blue"), says("Dark blue")),
-            ("dark BLUE", says("Dark blue"), says("Dark blue")),
-            ("1, 2", says("1, 2"), says("Red, Dark blue")),
+            ("1", chooses("Red"), chooses("Red")),
+            (" 2. ", chooses("Dark blue"), chooses("Dark blue")),
+            ("dark BLUE", chooses("Dark blue"), chooses("Dark blue")),
+            ("1, 2", says("1, 2"), chooses("Red, Dark blue")),
             ("3", Reply::NoSuchOption, Reply::NoSuchOption),
             ("0", Reply::NoSuchOption, Reply::NoSuchOption),
             ("neither of them", says("neither of them"), says("neither of them")),
         ] {
-            assert_eq!((inquiry(false).read(text), inquiry(true).read(text)), (one, more), "{text:?}");
+            assert_eq!((colours(false).read(text), colours(true).read(text)), (one, more), "{text:?}");
         }
-        let open = Inquiry { number: 1, labels: Vec::new(), several: false };
-        assert_eq!(open.read("42"), says("42"));
+        assert_eq!(inquiry(false, &[]).read("42"), says("42"));
     }
 
     #[test]
     fn a_word_of_the_chat_may_be_an_option_but_for_cancel() {
-        let inquiry = Inquiry { number: 1, labels: vec!["Reject".into(), "Cancel".into()], several: false };
-        assert!(inquiry.has_option("reject") && !inquiry.has_option("cancel") && !inquiry.has_option("status"));
+        let words = inquiry(false, &["Reject", "Cancel"]);
+        assert!(words.has_option("reject") && !words.has_option("cancel") && !words.has_option("status"));
     }
 }

@@ -1,7 +1,6 @@
 //! What a person wrote.
 
 use crate::id::{MessageId, RunId, TreeHash};
-use crate::machine::conversation::Inquiry;
 use crate::machine::effect::{Effect, Lane};
 use crate::machine::event::{Content, Message};
 use crate::machine::words::{Pressed, Word};
@@ -33,12 +32,7 @@ impl Step<'_> {
         self.stir();
         match message.content {
             Content::Text { text } if text.trim().is_empty() => self.say(text::EMPTY),
-            // What comes late was not written to it.
-            Content::Text { text } if message.sent_at.is_none() && self.is_reply(&text) => {
-                if let Some(inquiry) = self.conversation.inquiry.clone() {
-                    self.reply(&inquiry, &text);
-                }
-            }
+            Content::Text { text } if self.take_as_reply(&text, message.sent_at.is_some()) => {}
             Content::Text { text } => match Word::parse(&text) {
                 Some(Word::Approve | Word::Reject) if self.is_for_another_diff(message.sent_at) => {
                     self.say(text::ANSWER_TOO_LATE);
@@ -50,6 +44,7 @@ impl Step<'_> {
             Content::Button { payload } => match Pressed::parse(&payload) {
                 Some(Pressed::Word(word)) => self.word(word, message.id),
                 Some(Pressed::Decision { decision, run, tree }) => self.pressed(decision, &run, &tree),
+                Some(Pressed::Reply { run, number, option }) => self.pressed_reply(&run, number, option),
                 None => self.say(text::UNKNOWN_BUTTON),
             },
             Content::Unsupported { what } => self.say(text::unsupported(&what)),
@@ -71,13 +66,6 @@ impl Step<'_> {
             }
             _ => {}
         }
-    }
-
-    /// Whether a text is for the agent, which waits for it: all but words of the chat that are none of its options.
-    fn is_reply(&self, text: &str) -> bool {
-        let is_for = |inquiry: &Inquiry| inquiry.has_option(text) || Word::parse(text).is_none();
-        matches!(self.conversation.phase, Phase::Working { .. })
-            && self.conversation.inquiry.as_ref().is_some_and(is_for)
     }
 
     /// Whether an answer may be for another diff than the one that waits. Of a message that is taken in late it is not known

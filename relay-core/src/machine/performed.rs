@@ -236,8 +236,12 @@ impl Step<'_> {
         }
     }
 
-    /// A message is handed over. Once all that show the diff are, an answer can mean it, and its time starts.
+    /// A message is handed over. Once all that ask an inquiry are, a reply can mean it. Once all that show the diff are, an
+    /// answer can mean that, and its time starts.
     pub(super) fn shown(&mut self, seq: EffectSeq) {
+        if let Some(inquiry) = &mut self.conversation.inquiry {
+            inquiry.untaken.retain(|untaken| *untaken != seq);
+        }
         if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase
             && pending.taken(seq)
         {

@@ -23,13 +23,8 @@ impl Step<'_> {
             }
             VmEvent::Inquiry { number, text, options, several, timeout_ms } => {
                 self.flush_due_progress();
-                self.inquire(
-                    number,
-                    &markup::from_markdown(&text),
-                    &options,
-                    several,
-                    Duration::from_millis(timeout_ms),
-                );
+                let timeout = Duration::from_millis(timeout_ms);
+                self.inquire(run, number, &markup::from_markdown(&text), &options, several, timeout);
             }
             VmEvent::InquiryOver { number } => self.inquiry_over(number),
             VmEvent::Finished { outcome, spent } => {

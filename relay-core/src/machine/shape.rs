@@ -11,10 +11,11 @@ const NUMBER_UNITS: usize = 10;
 /// Room for the address of a page; a deployment's own address is far shorter.
 pub const LINK_UNITS_MAX: usize = 400;
 
-/// `say` as the messages that carry it: first its text, then its code, the choice with the last. `say` is never empty.
+/// `say` as the messages that carry it: first its text, then its code, the buttons with the last. `say` is never empty.
 pub(super) fn shape(say: Say, channel: &Capabilities) -> Vec<Say> {
-    let Say { picture, document, choice, passing, .. } = &say;
-    let (picture, document, choice, passing) = (picture.clone(), *document, choice.clone(), *passing);
+    let Say { picture, document, choice, asked, passing, .. } = &say;
+    let (picture, document, choice, asked, passing) =
+        (picture.clone(), *document, choice.clone(), asked.clone(), *passing);
     let asks_apart = choice.is_some() && channel.choice_units_max.is_some_and(|units_max| length(&say) > units_max);
     let mut parts = body(say, channel);
     if let Some(first) = parts.first_mut() {
@@ -24,7 +25,7 @@ pub(super) fn shape(say: Say, channel: &Capabilities) -> Vec<Say> {
         parts.push(Say { text: text::choose(&choice.run), ..Say::default() });
     }
     if let Some(last) = parts.last_mut() {
-        last.choice = choice;
+        (last.choice, last.asked) = (choice, asked);
     }
     for part in &mut parts {
         part.passing = passing;
@@ -44,7 +45,7 @@ fn length(say: &Say) -> usize {
 /// Text and code alone.
 fn body(say: Say, channel: &Capabilities) -> Vec<Say> {
     if fits(&say, channel) {
-        return vec![Say { picture: None, document: false, choice: None, ..say }];
+        return vec![Say { picture: None, document: false, choice: None, asked: None, ..say }];
     }
     let room = channel.text_units_max - NUMBER_UNITS;
     let mut parts = texts(&say.text, room, channel);

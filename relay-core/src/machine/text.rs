@@ -64,6 +64,13 @@ pub const NO_TRANSCRIPTION: &str = "I can't listen to voice notes here. Please w
 pub const VOICE_AS_FILE: &str = "I can't listen to voice notes here; your agent is given it as a file.";
 /// Nobody has replied to the agent in time.
 pub const INQUIRY_OVER: &str = "Without an answer from you the agent goes on as it thinks best.";
+/// A reply to an inquiry of which a message is still missing.
+pub const INQUIRY_NOT_SHOWN: &str = "The agent's question has not reached you yet. Read it first, then answer.";
+/// A reply that was taken in long after it was sent.
+pub const REPLY_TOO_LATE: &str =
+    "Your answer reached me late, so I can't be sure which question it is for. Please answer the open one again.";
+/// A button of an inquiry that has its reply, or no longer waits for one.
+pub const OLD_INQUIRY: &str = "That button is old; the agent no longer waits for an answer to that question.";
 /// A reply to the agent that did not reach it.
 pub const REPLY_LOST: &str = "Your answer did not reach the agent: your VM does not answer.";
 /// A voice note that could not be written down.

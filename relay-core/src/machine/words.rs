@@ -93,6 +93,15 @@ pub enum Pressed {
         /// Which diff.
         tree: TreeHash,
     },
+    /// A reply to one exact inquiry.
+    Reply {
+        /// Whose agent has asked.
+        run: RunId,
+        /// Which inquiry.
+        number: u32,
+        /// Which of its options, from 1.
+        option: usize,
+    },
     /// A button that stands for a word.
     Word(Word),
 }
@@ -105,18 +114,24 @@ impl Pressed {
         let Some(run) = fields.next() else {
             return Word::parse(payload).map(Self::Word);
         };
+        let (run, rest) = (RunId::parse(run).ok()?, fields.next()?);
         let decision = match word {
             "approve" => Decision::Approve,
             "reject" => Decision::Reject,
+            "reply" => {
+                let (number, option) = rest.split_once(':')?;
+                return Some(Self::Reply { run, number: number.parse().ok()?, option: option.parse().ok()? });
+            }
             _ => return None,
         };
-        Some(Self::Decision { decision, run: RunId::parse(run).ok()?, tree: TreeHash::parse(fields.next()?).ok()? })
+        Some(Self::Decision { decision, run, tree: TreeHash::parse(rest).ok()? })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::effect::Asked;
 
     #[test]
     fn words_count_only_as_the_whole_message() {
@@ -160,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_button_names_its_diff() {
+    fn a_button_names_its_diff_or_its_inquiry() {
         let pressed = Pressed::parse("approve:abc-3:00ff").unwrap();
         assert_eq!(
             pressed,
@@ -171,9 +186,21 @@ mod tests {
             }
         );
         assert_eq!(Pressed::parse("cancel"), Some(Pressed::Word(Word::Cancel)));
-        for payload in
-            ["", "approve:abc-3", "delete:abc-3:00ff", "approve:../x:00ff", "approve:abc-3:zz", "hello there"]
-        {
+        let asked = Asked { run: RunId::parse("abc-3").unwrap(), number: 2, labels: vec!["Red".into()] };
+        let reply = Pressed::Reply { run: asked.run.clone(), number: 2, option: 1 };
+        assert_eq!(Pressed::parse(&asked.payload(1)), Some(reply));
+        for payload in [
+            "",
+            "approve:abc-3",
+            "delete:abc-3:00ff",
+            "approve:../x:00ff",
+            "approve:abc-3:zz",
+            "hello there",
+            "reply:abc-3:2",
+            "reply:abc-3:2:",
+            "reply:abc-3:-1:1",
+            "reply:abc-3:2:1:1",
+        ] {
             assert_eq!(Pressed::parse(payload), None, "{payload:?}");
         }
     }
