@@ -67,7 +67,7 @@ pub enum Admin {
         #[arg(long, value_parser = twilio::parse_span)]
         since: Duration,
     },
-    /// Make the template with the buttons at Twilio, and print its name for TWILIO_APPROVAL_CONTENT_SID.
+    /// Make the templates with the buttons at Twilio, but for those that are set, and print the settings that name them.
     TwilioTemplate,
     /// Erase a person: their conversation, its files, pictures and dead letters. What their VM has is left alone.
     Forget {
@@ -143,7 +143,7 @@ pub async fn run(command: Admin, config: &AdminConfig) -> anyhow::Result<Report>
         }
         Admin::Redrive(Redrive { letter, .. }) => letters::redrive(&*open(config).await?, letter).await,
         Admin::Reconcile { since } => twilio::reconcile(config, since).await,
-        Admin::TwilioTemplate => twilio::template(config).await,
+        Admin::TwilioTemplate => twilio::templates(config).await,
         Admin::Forget { user, twilio } => forget::forget(config, &user, twilio).await,
         Admin::Check => Ok(check::report(&check::findings(config).await)),
         Admin::VmAcl { name, users } => {

@@ -165,7 +165,7 @@ const seen = new Set(); // cursors: a stream that had to be opened anew replays 
 const own = new Map(); // id -> message written here, until its echo comes
 let following = true; // the newest entry is kept in view
 let scrolledTo = 0; // by the last scroll event
-let openChoice = null; // the pair of buttons that still decides something
+let openChoice = null; // the buttons that still decide something
 let replayed; // timer
 
 const atEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 32;
@@ -208,18 +208,31 @@ function showPerson({ id, text }) {
   mark(bubble, null);
   bubble.classList.remove("pending");
   place(bubble);
-  const answer = ["approve", "reject", "cancel"].find((word) => [word, word[0]].includes(text.trim().toLowerCase()));
-  if (answer) closeChoice(answer);
+  const said = text.trim().toLowerCase();
+  const word = SHORT_WORDS[said] ?? said;
+  const chosen = buttons().find(({ value, textContent }) => value === word || textContent.toLowerCase() === said);
+  if (chosen || word === "cancel") closeChoice(chosen);
 }
 
-function showRelay({ text, code, picture, document: isDocument, choice }) {
+const SHORT_WORDS = { a: "approve", r: "reject", c: "cancel" };
+const buttons = () => [...openChoice?.children ?? []];
+
+/** What one would type instead of pressing a button: a word, or the number of an option. */
+const spoken = (payload) => payload.split(":").at(payload.startsWith("reply:") ? -1 : 0);
+
+function showRelay({ text, code, picture, document: isDocument, choice, options }) {
   const className = code ? "message from-relay wide" : "message from-relay";
   const message = make("article", { className, ariaLabel: "Textslash" });
   if (picture && isDocument) message.append(documentView(picture, text));
   else if (picture) message.append(pictureView(picture, text));
   if (text && !(picture && isDocument)) message.append(textView(text));
   if (code) message.append(code.startsWith("diff --git") ? diffView(code) : fileView(code));
-  if (choice) message.append(choiceView(choice));
+  if (choice) {
+    message.append(choiceView([["approve", "Approve", choice.approve], ["reject", "Reject", choice.reject]]));
+  }
+  if (options) {
+    message.append(choiceView(options.map(({ label, payload }) => ["option", label, payload])));
+  }
   place(message);
 }
 
@@ -235,23 +248,22 @@ function documentView(address, text) {
   return make("a", { className: "document", href: address, download: "diff.pdf" }, "📄 ", name, " (PDF)");
 }
 
-function choiceView({ approve, reject }) {
+/** Buttons to answer with, each with its class, its label and its payload. */
+function choiceView(answers) {
   closeChoice(null);
   openChoice = make("div", { className: "choice", role: "group", ariaLabel: "Your answer" });
-  for (const [word, label, payload] of [["approve", "Approve", approve], ["reject", "Reject", reject]]) {
-    const button = make("button", { type: "button", className: word }, label);
-    button.onclick = () => { closeChoice(word); send({ button: payload }); };
+  for (const [className, label, payload] of answers) {
+    const button = make("button", { type: "button", className, value: spoken(payload) }, label);
+    button.onclick = () => { closeChoice(button); send({ button: payload }); };
     openChoice.append(button);
   }
   return openChoice;
 }
 
-/** From now on the last pair of buttons only shows what was answered, if anything. */
-function closeChoice(word) {
-  for (const button of openChoice?.children ?? []) {
-    button.disabled = true;
-    if (button.className === word) button.classList.add("chosen");
-  }
+/** From now on the last buttons only show what was answered, if anything. */
+function closeChoice(chosen) {
+  for (const button of buttons()) button.disabled = true;
+  chosen?.classList.add("chosen");
   openChoice = null;
 }
 
@@ -283,7 +295,7 @@ let wake = () => {}; // ends the wait for the next try
 function send(content) {
   const random = crypto.getRandomValues(new Uint8Array(8));
   const id = `web-${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-  const message = { body: { id, ...content }, bubble: personBubble(content.text ?? content.button.split(":")[0]) };
+  const message = { body: { id, ...content }, bubble: personBubble(content.text ?? spoken(content.button)) };
   own.set(id, message);
   enqueue(message);
 }

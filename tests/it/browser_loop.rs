@@ -2,9 +2,11 @@
 
 use fantoccini::{Locator, elements::Element};
 use system_tests::browser::Browser;
+use system_tests::fake_anthropic::FakeAnthropic;
 use system_tests::stack::{BOUND, Plan, Stack};
 use system_tests::wait::{wait_for, wait_until};
 
+use crate::claude::with_claude;
 use crate::common::{contents, no_process_left, processes_of_runs, pushed, shown_tree};
 
 async fn open(stack: &Stack) -> Browser {
@@ -115,4 +117,35 @@ async fn a_cancelled_run_leaves_no_process_and_no_change() {
     assert_eq!(alive, Vec::<String>::new(), "confirmed only when nothing is left");
     no_process_left(&stack).await;
     assert_eq!(contents(&worktree), before);
+}
+
+/// Without a mouse: the buttons are reached from the composer, and pressed with Enter.
+#[tokio::test]
+async fn what_the_agent_asks_has_buttons_and_the_keyboard_reaches_them() {
+    let api = FakeAnthropic::start().await;
+    let stack = Stack::start(with_claude(&api)).await;
+    let browser = open(&stack).await;
+    write(&browser, "SCENARIO:ask please").await;
+    find(&browser, ".choice button.option").await;
+    browser.screenshot("console-question-360").await;
+    let composer = find(&browser, "#composer").await;
+    let focused = async || browser.client().active_element().await.expect("something has the focus");
+    composer.click().await.expect("one can write");
+    let mut reached = false;
+    for _ in 0..30 {
+        focused().await.send_keys("\u{e008}\u{e004}").await.expect("one can press Shift and Tab");
+        reached = focused().await.text().await.is_ok_and(|text| text == "Blue");
+        if reached {
+            break;
+        }
+    }
+    assert!(reached, "the keyboard does not get to the button");
+    focused().await.send_keys("\u{e007}").await.expect("one can press Enter");
+    reads(&browser, "Thank you for the answer.").await;
+    let last = api.messages().pop().expect("the API was asked");
+    assert!(last.mentions("answered: \\\"Which colour?\\\"=\\\"Blue\\\""), "{}", String::from_utf8_lossy(&last.body));
+    let chosen = find(&browser, ".choice button.chosen").await;
+    assert_eq!(chosen.text().await.expect("a label"), "Blue");
+    assert_eq!(chosen.attr("disabled").await.expect("an answer").as_deref(), Some("true"));
+    browser.screenshot("console-question-answered-360").await;
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::json;
 use system_tests::fake_anthropic::FakeAnthropic;
 use system_tests::fake_anthropic::script::MARK_VARIABLE;
 use system_tests::peers::{claude_path, target_dir};
@@ -19,6 +20,7 @@ const RUN: Duration = Duration::from_secs(90);
 /// Looks like a real key, so that it can be looked for wherever it must not be.
 const KEY: &str = "sk-ant-api03-only-the-proxy-may-know-this";
 
+/// A stack whose agent is the real CLI, at this API.
 pub(crate) fn with_claude(api: &FakeAnthropic) -> Plan {
     Plan::default()
         .vm("AGENT_DRIVER", "claude")
@@ -257,6 +259,7 @@ async fn claude_asks_the_person_and_goes_on_with_what_they_say() {
     console.send("SCENARIO:ask please", RUN).await;
     let asked = console.wait_for("❓ Which colour?", RUN).await;
     assert!(asked["text"].as_str().is_some_and(|text| text.contains("2. *Blue*: cold")), "{asked}");
+    assert_eq!((&asked["options"][0]["label"], &asked["options"][1]["label"]), (&json!("Red"), &json!("Blue")));
     console.send("2", RUN).await;
     console.wait_for("Thank you for the answer.", RUN).await;
     let last = api.messages().pop().expect("the API was asked");

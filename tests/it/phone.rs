@@ -41,23 +41,12 @@ impl Phone {
         Self::over(twilio, settings).await
     }
 
-    /// With the template that `relay admin twilio-template` makes.
+    /// With the templates that `relay admin twilio-template` makes.
     pub(crate) async fn with_template() -> Self {
         let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
-        let output = Command::new(binary("relay"))
-            .args(["admin", "twilio-template"])
-            .env_clear()
-            .env("TWILIO_ACCOUNT_SID", ACCOUNT)
-            .env("TWILIO_AUTH_TOKEN", TOKEN)
-            .env("TWILIO_FROM", SENDER)
-            .env("TWILIO_CONTENT_URL", twilio.url())
-            .env("ALLOWED_PHONE_NUMBERS", "+15551230000")
-            .output()
-            .await
-            .expect("the relay's program starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let sid = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        Self::over(twilio, |plan| plan.relay("TWILIO_APPROVAL_CONTENT_SID", sid)).await
+        let templates = twilio.make_templates(SENDER).await;
+        let set = |plan: Plan, (name, value): (String, String)| plan.relay(&name, value);
+        Self::over(twilio, |plan| templates.into_iter().fold(plan, set)).await
     }
 
     /// With this fake.

@@ -9,6 +9,7 @@ mod credentials;
 mod delivery;
 mod files;
 mod identity;
+mod inquiries;
 mod long_answers;
 mod missed;
 mod peers;

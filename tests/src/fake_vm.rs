@@ -4,7 +4,7 @@
 //! Each conversation has a worktree of its own here, as if each had a VM of its own behind one address. What a run does is
 //! chosen by its text: with `question` in it the agent answers and changes nothing, with `long` it works until it is
 //! stopped, with `chatty` it has much to tell for a minute, with `essay` it answers
-//! at length; any other text becomes a diff. The tree of the diff is named in the diff's text.
+//! at length, with `choose` it first asks the person twice; any other text becomes a diff. The tree of the diff is named in the diff's text.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::http::Method;
 use axum::response::Response;
 use relay_core::protocol::signature::{self, HEADER};
-use relay_core::protocol::{ApproveRequest, CancelRequest, Command, CommandRequest, RefusalReason};
+use relay_core::protocol::{ApproveRequest, CancelRequest, Command, CommandRequest, RefusalReason, ReplyRequest};
 use relay_core::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::server::{self, Received, Server};
 
+mod inquiries;
 mod reports;
 mod runs;
 
@@ -118,6 +119,11 @@ fn route(runs: &Arc<Runs>, request: &Received, now: Timestamp) -> Result<(u16, V
             let CancelRequest { conversation, fence, run } = parse(request)?;
             runs.pass(&conversation, fence)?;
             runs.cancel(conversation, fence, &run).map(|accepted| (202, value(&accepted)))
+        }
+        (&Method::POST, "/reply") => {
+            let ReplyRequest { conversation, fence, run, number, reply } = parse(request)?;
+            runs.pass(&conversation, fence)?;
+            runs.reply(&run, number, reply).map(|accepted| (202, value(&accepted)))
         }
         (&Method::GET, path) => {
             let status = path.strip_prefix("/runs/").and_then(|run| runs.status(run));

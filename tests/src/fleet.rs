@@ -53,6 +53,8 @@ pub struct FleetPlan {
     pub published: bool,
     /// Who does the work.
     pub vm: VmKind,
+    /// Whether there are the templates that `relay admin twilio-template` makes.
+    pub templates: bool,
     /// How the edge spreads requests.
     pub balance: Balance,
     /// By how many seconds each relay's clock is wrong; a relay that is not named here has the right time.
@@ -73,6 +75,7 @@ impl Default for FleetPlan {
             notifications: true,
             published: true,
             vm: VmKind::Fake(Duration::from_millis(200)),
+            templates: false,
             balance: Balance::default(),
             clock_offsets_s: Vec::new(),
             relay: Vec::new(),
@@ -172,11 +175,13 @@ impl Fleet {
             ("ALLOWED_PHONE_NUMBERS", people.join(",")),
         ];
         let vars: Vec<(String, String)> = common.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let mut settings = if plan.templates { twilio.make_templates(SENDER).await } else { Vec::new() };
+        settings.extend(plan.relay);
         let offset = |number: usize| plan.clock_offsets_s.get(number).copied().unwrap_or_default();
         let relays: Vec<Relay> = addresses
             .into_iter()
             .enumerate()
-            .map(|(number, address)| Relay::new(number, address, offset(number), &vars, &plan.relay))
+            .map(|(number, address)| Relay::new(number, address, offset(number), &vars, &settings))
             .collect();
         for relay in &relays {
             twilio.add_key(relay.api_key(), TOKEN);

@@ -18,6 +18,7 @@ mod media;
 mod receipts;
 mod rest;
 mod signing;
+mod templates;
 
 pub use receipts::Receipts;
 pub use signing::{Vector, Webhook, signature, signed_webhook, vectors};
@@ -42,6 +43,8 @@ pub struct Sent {
     pub media_urls: Vec<String>,
     /// The buttons, as their payloads.
     pub buttons: Vec<String>,
+    /// What they say.
+    pub titles: Vec<String>,
     /// All parameters as they came.
     pub params: Vec<(String, String)>,
     /// Whose credentials it came with: the account's, or the API key's name.

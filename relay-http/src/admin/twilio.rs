@@ -1,4 +1,4 @@
-//! What needs Twilio: catching up with missed messages, and the template with the buttons.
+//! What needs Twilio: catching up with missed messages, and the templates with the buttons.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::channels::twilio::api::{Api, ApiError};
 use crate::channels::twilio::{history, template};
 use crate::clock;
 use crate::config::AdminConfig;
+use crate::config::twilio::{APPROVAL_CONTENT_SID, INQUIRY_CONTENT_SIDS};
 use crate::identity;
 use crate::worker::lost_event;
 
@@ -107,16 +108,28 @@ async fn ingest(store: &dyn Store, conversation: ConversationId, event: Event) -
     store.ingest(Ingest { conversation, id, event, node, nonce, now: long_ago }).await.map_err(explain)
 }
 
-/// Make the template.
-pub(super) async fn template(config: &AdminConfig) -> anyhow::Result<Report> {
+/// Make the templates that are not set.
+pub(super) async fn templates(config: &AdminConfig) -> anyhow::Result<Report> {
     let api = api(config)?;
+    let (approval, inquiries) = (&api.config.approval_content_sid, &api.config.inquiry_content_sids);
     ensure!(
-        api.config.approval_content_sid.is_none(),
-        "TWILIO_APPROVAL_CONTENT_SID is set: there is a template already"
+        approval.is_none() || inquiries.is_none(),
+        "{APPROVAL_CONTENT_SID} and {INQUIRY_CONTENT_SIDS} are set: all templates are there already"
     );
-    let sid = template::create(&api).await.map_err(|error| told(&error))?;
-    let aside = format!("Set this for the relays, and start them again:\n  TWILIO_APPROVAL_CONTENT_SID={sid}\n\n");
-    Ok(Report { text: format!("{sid}\n"), aside, is_well: true })
+    let mut text = String::new();
+    if approval.is_none() {
+        let sid = template::create_approval(&api).await.map_err(|error| told(&error))?;
+        text += &format!("{APPROVAL_CONTENT_SID}={sid}\n");
+    }
+    if inquiries.is_none() {
+        let mut sids = Vec::new();
+        for options in template::OPTIONS {
+            let made = template::create_inquiry(&api, options).await.map_err(|error| told(&error));
+            sids.push(made.with_context(|| format!("not all could be made; made were: {text}{}", sids.join(",")))?);
+        }
+        text += &format!("{INQUIRY_CONTENT_SIDS}={}\n", sids.join(","));
+    }
+    Ok(Report { text, aside: "Set this for the relays, and start them again:\n\n".to_owned(), is_well: true })
 }
 
 #[cfg(test)]

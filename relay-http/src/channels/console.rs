@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use relay_core::id::{Address, ChannelKind, ConversationId, MessageId};
 use relay_core::machine::delivery::Delivery;
-use relay_core::machine::{Attachment, Capabilities, Choice, Content, Message, Outcome};
+use relay_core::machine::{Asked, Attachment, Capabilities, Choice, Content, Message, Outcome};
 use relay_core::store::{Store, StoreError};
 use relay_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,8 @@ enum Entry<'a> {
         document: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         choice: Option<Buttons>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        options: Vec<OptionButton<'a>>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         passing: bool,
     },
@@ -55,6 +57,17 @@ impl From<&Choice> for Buttons {
     fn from(choice: &Choice) -> Self {
         Self { approve: choice.payload("approve"), reject: choice.payload("reject") }
     }
+}
+
+/// The button of an inquiry's option.
+#[derive(Serialize)]
+struct OptionButton<'a> {
+    label: &'a str,
+    payload: String,
+}
+
+fn options(asked: &Asked) -> impl Iterator<Item = OptionButton<'_>> {
+    (1..).zip(&asked.labels).map(|(option, label)| OptionButton { label, payload: asked.payload(option) })
 }
 
 impl ConsoleChannel {
@@ -126,6 +139,7 @@ impl Channel for ConsoleChannel {
             picture: message.picture.as_ref().map(|url| url.path().to_owned()),
             document: say.document,
             choice: say.choice.as_ref().map(Buttons::from),
+            options: say.asked.iter().flat_map(options).collect(),
             passing: say.passing,
         };
         match self.append(message.conversation, &format!("effect:{}", message.effect.0), &entry).await {

@@ -30,12 +30,12 @@ pub mod template;
 
 use api::Api;
 use errors::Meaning;
-use template::Template;
+use template::Templates;
 
 /// WhatsApp.
 pub struct TwilioChannel {
     api: Api,
-    template: Template,
+    templates: Templates,
     /// How the world reaches this relay, as Twilio was told.
     public_url: String,
 }
@@ -43,8 +43,8 @@ pub struct TwilioChannel {
 impl TwilioChannel {
     /// WhatsApp as `config` says, over `http`, told of its messages at `public_url`.
     pub fn new(http: reqwest::Client, config: TwilioConfig, public_url: String) -> Self {
-        let template = Template::new(config.approval_content_sid.clone());
-        Self { api: Api::new(http, config), template, public_url }
+        let templates = Templates::new(&config);
+        Self { api: Api::new(http, config), templates, public_url }
     }
 
     /// Whether Twilio accepts us, and has what we were told that it has. What is wrong is logged, and told by
@@ -54,7 +54,7 @@ impl TwilioChannel {
         let account = self.api.request(Method::GET, self.api.account("/Messages.json")).query(&[("PageSize", "1")]);
         // Whoever can't be asked now is asked with the first message.
         if self.api.call(account).await.is_ok() {
-            self.template.check(&self.api).await;
+            self.templates.check(&self.api).await;
         }
     }
 
@@ -82,14 +82,14 @@ impl Channel for TwilioChannel {
         }
         // Of a message that was taken and then failed: that the template was at fault is not told before.
         let code = params.iter().find(|(name, _)| name == "ErrorCode").and_then(|(_, value)| value.parse().ok());
-        if request.path.contains(inbound::RECEIPT_PATH) && errors::meaning(code, None) == Meaning::Template {
-            self.template.is_of_no_use(code);
+        if let (Some(sid), Meaning::Template) = (inbound::template(request.path), errors::meaning(code, None)) {
+            self.templates.is_of_no_use(sid, code);
         }
         inbound::parse(request.path, &params, &self.api.config.allowed).map_err(RequestError::Malformed)
     }
 
     async fn send(&self, message: Outgoing<'_>) -> Outcome {
-        send::send(&self.api, &self.template, &self.public_url, &message).await
+        send::send(&self.api, &self.templates, &self.public_url, &message).await
     }
 
     async fn find(
@@ -118,6 +118,6 @@ impl Channel for TwilioChannel {
     }
 
     fn concerns(&self) -> Vec<String> {
-        self.api.concern().into_iter().chain(self.template.concern()).collect()
+        self.api.concern().into_iter().chain(self.templates.concerns()).collect()
     }
 }

@@ -32,8 +32,11 @@ pub struct TwilioConfig {
     /// `ALLOWED_PHONE_NUMBERS`: who may write, with commas; `+…` or `whatsapp:…`; kept without the
     /// channel.
     pub allowed: HashSet<String>,
-    /// `TWILIO_APPROVAL_CONTENT_SID`: the template with the buttons.
+    /// `TWILIO_APPROVAL_CONTENT_SID`: the template with the buttons for a diff.
     pub approval_content_sid: Option<String>,
+    /// `TWILIO_INQUIRY_CONTENT_SIDS`: the templates with the buttons for inquiries, one for each of
+    /// [`OPTIONS`](crate::channels::twilio::template::OPTIONS), with a comma.
+    pub inquiry_content_sids: Option<[String; 2]>,
     /// `TWILIO_MESSAGES_PER_SECOND`, as the time between two messages of our sender.
     pub send_interval: Duration,
     /// `TWILIO_USER_INTERVAL_MS`: the time between two messages to one person, sustained.
@@ -51,6 +54,10 @@ pub struct TranscriptionConfig {
     pub model: String,
 }
 
+/// Where the template for approvals is named.
+pub const APPROVAL_CONTENT_SID: &str = "TWILIO_APPROVAL_CONTENT_SID";
+/// Where the templates for inquiries are.
+pub const INQUIRY_CONTENT_SIDS: &str = "TWILIO_INQUIRY_CONTENT_SIDS";
 const API_URL: &str = "https://api.twilio.com";
 const CONTENT_URL: &str = "https://content.twilio.com";
 const MESSAGING_URL: &str = "https://messaging.twilio.com";
@@ -84,6 +91,15 @@ pub(super) fn read(reader: &mut Reader) -> Option<TwilioConfig> {
         }
         None => None,
     };
+    let inquiry_content_sids = match reader.value(INQUIRY_CONTENT_SIDS) {
+        Some(_) => reader.list(INQUIRY_CONTENT_SIDS).and_then(|sids| match <[String; 2]>::try_from(sids) {
+            Ok(sids) => Some(Some(sids)),
+            Err(_) => {
+                reader.fault(INQUIRY_CONTENT_SIDS, "must be two names, as `relay admin twilio-template` prints them")
+            }
+        }),
+        None => Some(None),
+    };
     let user_interval = reader.millis("TWILIO_USER_INTERVAL_MS", limits::USER_INTERVAL);
     Some(TwilioConfig {
         account_sid: account_sid?,
@@ -95,7 +111,8 @@ pub(super) fn read(reader: &mut Reader) -> Option<TwilioConfig> {
         messaging_url: messaging_url?,
         media_hosts: media_hosts?,
         allowed: allowed?.iter().map(|name| bare(name).to_owned()).collect(),
-        approval_content_sid: reader.value("TWILIO_APPROVAL_CONTENT_SID"),
+        approval_content_sid: reader.value(APPROVAL_CONTENT_SID),
+        inquiry_content_sids: inquiry_content_sids?,
         send_interval: send_interval?,
         user_interval: user_interval?,
     })

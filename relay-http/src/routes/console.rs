@@ -172,7 +172,7 @@ pub async fn send(
         return Err(RequestError::Malformed("the body is not a message"));
     };
     let shown = match &message.content {
-        Content::Button { payload } => payload.split(':').next().unwrap_or_default().to_owned(),
+        Content::Button { payload } => spoken(payload).to_owned(),
         Content::Text { text } => text.clone(),
         _ => String::new(),
     };
@@ -186,6 +186,15 @@ pub async fn send(
     }
     echoed?;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// What one would type instead of pressing this button: a word, or the number of an option.
+fn spoken(payload: &str) -> &str {
+    let mut fields = payload.split(':');
+    match (fields.next(), fields.next_back()) {
+        (Some("reply"), Some(option)) => option,
+        (word, _) => word.unwrap_or_default(),
+    }
 }
 
 /// `GET /console/events`: the conversation's feed, from the start or from after `Last-Event-ID`, and then as it grows.

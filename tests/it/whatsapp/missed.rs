@@ -117,7 +117,8 @@ async fn an_operator_takes_in_what_was_missed_erases_a_person_and_makes_the_temp
     assert!(done && told.contains("0 taken in, 2 known already"), "{told}");
 
     let (done, told) = phone.admin(&["twilio-template"]).await;
-    assert!(done && told.starts_with("HX") && phone.twilio.templates().len() == 1, "{told}");
+    assert!(done && told.starts_with("TWILIO_APPROVAL_CONTENT_SID=HX"), "{told}");
+    assert!(told.contains("\nTWILIO_INQUIRY_CONTENT_SIDS=HX") && phone.twilio.templates().len() == 3, "{told}");
 
     phone.at_rest().await;
     let (done, told) = phone.admin(&["forget", "+15551230000", "--twilio"]).await;

@@ -45,6 +45,8 @@ pub struct Run {
     pub decision: Option<Decision>,
     /// True once it was told to stop.
     pub cancelled: bool,
+    /// What was said to its inquiries, in order, with their numbers.
+    pub replies: Vec<(u32, String)>,
     /// When it was accepted.
     pub started_at: Instant,
     /// When it was over.
@@ -71,7 +73,7 @@ pub(super) struct Runs {
 }
 
 #[derive(Debug, Default)]
-struct Record {
+pub(super) struct Record {
     entries: Vec<Entry>,
     /// Where each run is among the entries.
     places: BTreeMap<RunId, usize>,
@@ -82,8 +84,10 @@ struct Record {
 }
 
 #[derive(Debug)]
-struct Entry {
-    run: Run,
+pub(super) struct Entry {
+    pub(super) run: Run,
+    /// The inquiry that waits for a reply.
+    pub(super) open: Option<u32>,
     accepted_at: Timestamp,
     seq: u64,
     last: Option<VmEvent>,
@@ -274,11 +278,12 @@ impl Runs {
             tree,
             decision: None,
             cancelled: false,
+            replies: Vec::new(),
             started_at: Instant::now(),
             over_at: None,
         };
         let accepted_at = now();
-        let entry = Entry { run: known, accepted_at, seq: accepted_at.as_millis(), last: None, queue };
+        let entry = Entry { run: known, open: None, accepted_at, seq: accepted_at.as_millis(), last: None, queue };
         let place = record.entries.len();
         record.places.insert(run.clone(), place);
         record.entries.push(entry);
@@ -302,6 +307,7 @@ impl Runs {
             let text = format!("Step {step} of run {}", run.number());
             self.with(run, |entry| entry.report_at_work(VmEvent::Progress { text }));
         }
+        self.ask_all(run, &text).await;
         self.rest(run, 50).await;
         if text.contains("long") {
             return;
@@ -327,22 +333,22 @@ impl Runs {
     }
 
     /// A while that differs from run to run and from step to step.
-    async fn rest(&self, run: &RunId, step: u64) {
+    pub(super) async fn rest(&self, run: &RunId, step: u64) {
         let share = f64::from(u32::try_from(mixed(run, step) % 1_000).expect("below a thousand")) / 1_000.0;
         tokio::time::sleep(self.pace.mul_f64(share)).await;
     }
 
-    fn with<T>(&self, run: &RunId, act: impl FnOnce(&mut Entry) -> T) -> T {
+    pub(super) fn with<T>(&self, run: &RunId, act: impl FnOnce(&mut Entry) -> T) -> T {
         act(self.lock().entry(run).expect("a run at work was added"))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Record> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Record {
-    fn entry(&mut self, run: &RunId) -> Option<&mut Entry> {
+    pub(super) fn entry(&mut self, run: &RunId) -> Option<&mut Entry> {
         let place = *self.places.get(run)?;
         self.entries.get_mut(place)
     }
@@ -359,7 +365,7 @@ impl Entry {
         let _ = self.queue.send(Report { conversation, run, seq: self.seq, event });
     }
 
-    fn report_at_work(&mut self, event: VmEvent) {
+    pub(super) fn report_at_work(&mut self, event: VmEvent) {
         if self.run.state == RunState::Running {
             self.report(event);
         }

@@ -9,11 +9,9 @@ use axum::response::Response;
 use rand::RngExt;
 use serde_json::{Value, json};
 
+use super::templates::Filled;
 use super::{Account, BODY_MAX, Heard, InFlight, Sent, media};
 use crate::server::{self, Fault, Received};
-
-/// Variables of a template, with their values, in UTF-16 units.
-const VARIABLE_MAX: usize = 255;
 
 pub(super) fn refuse(status: u16, code: u32, message: &str) -> Response {
     server::json(status, problem(status, code, message))
@@ -135,8 +133,8 @@ impl Account {
         if from.starts_with("whatsapp:") != to.starts_with("whatsapp:") {
             return refuse(400, 63007, "Twilio could not find a Channel with the specified From address");
         }
-        let (body, buttons) = match first("ContentSid") {
-            none if none.is_empty() => (first("Body"), Vec::new()),
+        let Filled { body, titles, buttons } = match first("ContentSid") {
+            none if none.is_empty() => Filled { body: first("Body"), ..Filled::default() },
             sid => match self.fill(&sid, &first("ContentVariables")) {
                 Ok(filled) => filled,
                 Err(refused) => return *refused,
@@ -153,7 +151,7 @@ impl Account {
         }
         let sid = format!("SM{:032x}", self.numbers.fetch_add(1, Ordering::Relaxed));
         let (at, status, error_code) = (Instant::now(), "queued", None);
-        let accepted = Sent { sid, to, from, body, media_urls, buttons, params, by, at, status, error_code };
+        let accepted = Sent { sid, to, from, body, media_urls, buttons, titles, params, by, at, status, error_code };
         let answer = self.as_json(&accepted);
         self.books().sent.push(accepted.clone());
         self.follow(accepted);
@@ -164,33 +162,6 @@ impl Account {
         let books = self.books();
         let lately = books.sent.iter().rev().take_while(|sent| sent.at.elapsed() < Duration::from_secs(1)).count();
         books.rate_max.is_some_and(|rate_max| lately >= rate_max)
-    }
-
-    /// What a template says with these variables, and its buttons.
-    fn fill(&self, sid: &str, variables: &str) -> Result<(String, Vec<String>), Box<Response>> {
-        let template = self.books().templates.get(sid).cloned();
-        let template = template.ok_or_else(|| Box::new(refuse(400, 21655, "The ContentSid is invalid.")))?;
-        let variables: serde_json::Map<String, Value> = serde_json::from_str(variables)
-            .map_err(|_| Box::new(refuse(400, 21656, "The ContentVariables parameter is invalid.")))?;
-        let mut texts = Vec::new();
-        let reply = &template["types"]["twilio/quick-reply"];
-        texts.push(reply["body"].as_str().unwrap_or_default().to_owned());
-        texts.extend(
-            reply["actions"].as_array().into_iter().flatten().map(|a| a["id"].as_str().unwrap_or_default().to_owned()),
-        );
-        for (name, value) in &variables {
-            let value = value.as_str().filter(|value| !value.is_empty());
-            let value =
-                value.ok_or_else(|| Box::new(refuse(400, 21656, "The ContentVariables parameter is invalid.")))?;
-            if value.encode_utf16().count() > VARIABLE_MAX {
-                return Err(Box::new(refuse(400, 21658, "A content variable is too long.")));
-            }
-            for text in &mut texts {
-                *text = text.replace(&format!("{{{{{name}}}}}"), value);
-            }
-        }
-        let body = texts.remove(0);
-        Ok((body, texts))
     }
 
     fn as_json(&self, sent: &Sent) -> Value {
@@ -275,27 +246,6 @@ impl Account {
             .filter_map(|name| Some(json!({"sid": name, "content_type": books.files.get(name)?.content_type})))
             .collect();
         server::json(200, json!({"media_list": list}))
-    }
-
-    fn make_template(&self, request: &Received) -> Response {
-        let template = request.json();
-        let reply = &template["types"]["twilio/quick-reply"];
-        let titles_fit = reply["actions"].as_array().is_some_and(|actions| {
-            actions.len() <= 3 && actions.iter().all(|a| a["title"].as_str().is_some_and(|t| t.len() <= 20))
-        });
-        if template["language"].as_str().is_none() || reply["body"].as_str().is_none() || !titles_fit {
-            return refuse(400, 20001, "Invalid request");
-        }
-        let sid = format!("HX{:032x}", self.numbers.fetch_add(1, Ordering::Relaxed));
-        self.books().templates.insert(sid.clone(), template);
-        server::json(201, json!({"sid": sid}))
-    }
-
-    fn template(&self, sid: &str) -> Response {
-        match self.books().templates.get(sid) {
-            Some(template) => server::json(200, template.clone()),
-            None => refuse(404, 20404, "The requested resource was not found"),
-        }
     }
 
     fn show_typing(&self, request: &Received) -> Response {

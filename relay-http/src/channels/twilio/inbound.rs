@@ -7,7 +7,7 @@ use relay_core::id::{Address, ChannelKind, EffectSeq, MessageId};
 use relay_core::machine::{Attachment, Content, Message, Receipt};
 use relay_core::protocol::FILES_MAX;
 
-use super::errors;
+use super::{errors, send};
 use crate::channels::Inbound;
 
 /// Where Twilio tells what became of a message: the conversation and the effect stand behind it.
@@ -119,6 +119,12 @@ fn receipt<'a>(path: &str, status: &str, param: &impl Fn(&str) -> &'a str) -> Re
         _ => return Ok(Inbound::Nothing),
     };
     Ok(Inbound::Receipt { effect: EffectSeq(effect), message, receipt })
+}
+
+/// The template of the message that a receipt posted to `path` is about, if it was made of one.
+pub(super) fn template(path: &str) -> Option<&str> {
+    let (path, query) = path.split_once('?')?;
+    path.contains(RECEIPT_PATH).then_some(query)?.strip_prefix(send::TEMPLATE)?.strip_prefix('=')
 }
 
 /// A name without the channel before it: `+15551230000`, `US.abc`.
@@ -234,6 +240,9 @@ mod tests {
             "of a message that was sent by somebody else"
         );
         assert!(parsed("/receipt/c0ffee/x", "delivered", "").is_err());
+        assert_eq!(parsed("/receipt/c0ffee/7?template=HX1", "delivered", ""), receipt(Receipt::Delivered));
+        assert_eq!(template("/relay/receipt/c0ffee/7?template=HX1"), Some("HX1"));
+        assert_eq!((template("/receipt/c0ffee/7"), template("/webhook?template=HX1")), (None, None));
     }
 
     #[test]

@@ -25,7 +25,9 @@ use crate::config::TwilioConfig;
 /// UTF-16 units of a message.
 const TEXT_UNITS_MAX: usize = 1_600;
 /// UTF-16 units of a message with buttons, which is one variable of a template.
-const CHOICE_UNITS_MAX: usize = 255;
+pub(super) const CHOICE_UNITS_MAX: usize = 255;
+/// UTF-16 units of what a button says.
+pub(super) const TITLE_UNITS_MAX: usize = 20;
 /// A message is waited for so long before the next one goes, arrived or not.
 const RECEIPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From one message to a person to the next, sustained.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::api::{Api, ApiError};
 use super::errors::{self, Meaning};
-use super::template::Template;
+use super::template::{Filled, Templates};
 use crate::channels::Outgoing;
 
 /// While Twilio does not accept us, what needs it waits so long between two looks.
@@ -16,22 +16,26 @@ pub(super) const CREDENTIALS_PAUSE_MS: u64 = 30_000;
 /// Has Twilio tell again what nobody took, for as long as it tries at all (Twilio docs, "Webhooks connection overrides").
 pub(super) const TELL_AGAIN: &str = "#rc=5&rp=all";
 
+/// Names the template of a message in the address of its receipts: whichever relay hears of it knows which one failed.
+pub(super) const TEMPLATE: &str = "template";
+
 /// What Twilio answers to a message that it takes.
 #[derive(Deserialize)]
 struct Created {
     sid: String,
 }
 
-/// Hand one message over: with buttons where it has a choice and a template is there, else as text.
-pub(super) async fn send(api: &Api, template: &Template, public_url: &str, message: &Outgoing<'_>) -> Outcome {
-    let buttons = message.say.choice.as_ref().and_then(|choice| template.variables(choice, &body(message)));
-    let Some((content_sid, variables)) = buttons else { return post(api, &text_form(api, public_url, message)).await };
-    let mut form = address_form(api, public_url, message);
-    form.extend([("ContentSid", content_sid), ("ContentVariables", variables)]);
+/// Hand one message over: with buttons where it has some and a template is there, else as text.
+pub(super) async fn send(api: &Api, templates: &Templates, public_url: &str, message: &Outgoing<'_>) -> Outcome {
+    let Some(Filled { sid, variables }) = templates.fill(message.say, &body(message)) else {
+        return post(api, &text_form(api, public_url, message)).await;
+    };
+    let mut form = address_form(api, public_url, message, &format!("?{TEMPLATE}={sid}"));
+    form.extend([("ContentSid", sid.clone()), ("ContentVariables", variables)]);
     match create(api, &form).await {
         Err(ApiError::Refused { code, meaning: meaning @ (Meaning::Template | Meaning::Variables), .. }) => {
             if meaning == Meaning::Template {
-                template.is_of_no_use(code);
+                templates.is_of_no_use(&sid, code);
             }
             post(api, &text_form(api, public_url, message)).await
         }
@@ -41,16 +45,18 @@ pub(super) async fn send(api: &Api, template: &Template, public_url: &str, messa
 
 type Form = Vec<(&'static str, String)>;
 
-fn address_form(api: &Api, public_url: &str, message: &Outgoing<'_>) -> Form {
+/// `query` is told back with whatever becomes of the message.
+fn address_form(api: &Api, public_url: &str, message: &Outgoing<'_>, query: &str) -> Form {
+    let (conversation, effect) = (message.conversation, message.effect.0);
     vec![
         ("To", message.to.name.clone()),
         ("From", api.config.from.clone()),
-        ("StatusCallback", format!("{public_url}/receipt/{}/{}{TELL_AGAIN}", message.conversation, message.effect.0)),
+        ("StatusCallback", format!("{public_url}/receipt/{conversation}/{effect}{query}{TELL_AGAIN}")),
     ]
 }
 
 fn text_form(api: &Api, public_url: &str, message: &Outgoing<'_>) -> Form {
-    let mut form = address_form(api, public_url, message);
+    let mut form = address_form(api, public_url, message, "");
     let body = body(message);
     if !body.is_empty() {
         form.push(("Body", body));

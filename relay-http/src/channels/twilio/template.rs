@@ -1,18 +1,47 @@
-//! The buttons: a quick-reply template of Twilio's Content API, one for every approval. Where it can't be used, typed words do.
+//! The buttons: quick-reply templates of Twilio's Content API, one for every approval, and one for the inquiries of each number of
+//! options. Where one can't be used, typed words do.
+//!
+//! A template has a fixed number of buttons; what they say and stand for may be variables, so that two stored templates serve every
+//! inquiry with two or three options. More than three buttons need an approval by WhatsApp, which a text of variables alone does
+//! not get. A list would hold ten, but how a webhook tells of a picked item is not in Twilio's documentation. A template made for
+//! each inquiry would be a call more, and leave what the agent asks at Twilio for good.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use relay_core::machine::Choice;
+use relay_core::machine::{Asked, Choice, Say, split};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::api::{Api, ApiError};
+use super::limits::{CHOICE_UNITS_MAX, TITLE_UNITS_MAX};
+use crate::config::TwilioConfig;
+use crate::config::twilio::{APPROVAL_CONTENT_SID, INQUIRY_CONTENT_SIDS};
 use crate::http::under;
 
-/// The template with the buttons, if there is one.
-pub struct Template {
+/// Options of an inquiry for which there are templates, in the order of their names in the setting.
+pub const OPTIONS: [usize; 2] = [2, 3];
+
+/// A template, filled in.
+pub struct Filled {
+    /// Its name.
+    pub sid: String,
+    /// `ContentVariables`
+    pub variables: String,
+}
+
+/// All templates with buttons.
+pub struct Templates {
+    approval: Template,
+    inquiries: Vec<Template>,
+}
+
+/// One template, which is there or not.
+struct Template {
+    /// Where its name was set.
+    setting: &'static str,
     /// `None` when there is none or it is of no use.
     sid: Mutex<Option<String>>,
     /// Why it is of no use.
@@ -25,70 +54,201 @@ struct Created {
     sid: String,
 }
 
+impl Templates {
+    /// Those that `config` names.
+    pub fn new(config: &TwilioConfig) -> Self {
+        let inquiries = config.inquiry_content_sids.iter().flatten();
+        Self {
+            approval: Template::new(APPROVAL_CONTENT_SID, config.approval_content_sid.clone()),
+            inquiries: inquiries.map(|sid| Template::new(INQUIRY_CONTENT_SIDS, Some(sid.clone()))).collect(),
+        }
+    }
+
+    /// The buttons of a message that reads `body`; `None` where it has none, or there is no template that can have them.
+    pub fn fill(&self, say: &Say, body: &str) -> Option<Filled> {
+        let (template, variables) = match (&say.choice, &say.asked) {
+            (Some(choice), _) => (&self.approval, approval_variables(choice, body)),
+            (None, Some(asked)) => {
+                let at = OPTIONS.iter().position(|options| *options == asked.labels.len())?;
+                (self.inquiries.get(at)?, inquiry_variables(asked, body)?)
+            }
+            (None, None) => return None,
+        };
+        Some(Filled { sid: template.sid()?, variables: Value::from(variables).to_string() })
+    }
+
+    /// Twilio does not know this template, or does not let it be used: say so once, and do without from now on.
+    pub fn is_of_no_use(&self, sid: &str, code: Option<u32>) {
+        for template in self.all().filter(|template| template.sid().as_deref() == Some(sid)) {
+            template.is_of_no_use(sid, code);
+        }
+    }
+
+    /// Why some are of no use, if they are not.
+    pub fn concerns(&self) -> impl Iterator<Item = String> {
+        self.all().filter_map(|template| template.concern.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Ask Twilio for all of them.
+    pub async fn check(&self, api: &Api) {
+        for template in self.all() {
+            template.check(api).await;
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Template> {
+        std::iter::once(&self.approval).chain(&self.inquiries)
+    }
+}
+
 impl Template {
-    /// The template called `sid`.
-    pub fn new(sid: Option<String>) -> Self {
-        Self { sid: Mutex::new(sid), concern: Mutex::new(None) }
+    fn new(setting: &'static str, sid: Option<String>) -> Self {
+        Self { setting, sid: Mutex::new(sid), concern: Mutex::new(None) }
     }
 
-    /// Its name and what to fill it with; `None` where there is no template.
-    pub fn variables(&self, choice: &Choice, body: &str) -> Option<(String, String)> {
-        let sid = self.sid.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let variables = json!({ "1": body, "2": format!("{}:{}", choice.run, choice.tree) });
-        Some((sid, variables.to_string()))
+    fn sid(&self) -> Option<String> {
+        self.sid.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Twilio does not know it, or does not let it be used: say so once, and do without from now on.
-    pub fn is_of_no_use(&self, code: Option<u32>) {
+    fn is_of_no_use(&self, sid: &str, code: Option<u32>) {
         if self.sid.lock().unwrap_or_else(PoisonError::into_inner).take().is_none() {
             return;
         }
         let concern = format!(
-            "The template in TWILIO_APPROVAL_CONTENT_SID can't be used (Twilio error {}), so people answer by typing: \
-             make one with `relay admin twilio-template`, set its name, and start the relay again.",
+            "The template {sid} in {} can't be used (Twilio error {}), so people answer by typing: clear the setting, make \
+             another with `relay admin twilio-template`, set what it prints, and start the relay again.",
+            self.setting,
             code.unwrap_or_default()
         );
         tracing::warn!("{concern}");
         *self.concern.lock().unwrap_or_else(PoisonError::into_inner) = Some(concern);
     }
 
-    /// Why it is of no use, if it is not.
-    pub fn concern(&self) -> Option<String> {
-        self.concern.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Ask Twilio for it.
-    pub async fn check(&self, api: &Api) {
-        let Some(sid) = self.sid.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return };
+    async fn check(&self, api: &Api) {
+        let Some(sid) = self.sid() else { return };
         let url = under(&api.config.content_url, &format!("/v1/Content/{sid}"));
         let found = api.call(api.request(Method::GET, url)).await;
         // That we may not look says nothing of whether it can be used.
         if let Err(ApiError::Refused { code, status: StatusCode::NOT_FOUND, .. }) = found {
-            self.is_of_no_use(code);
+            self.is_of_no_use(&sid, code);
         }
     }
 }
 
-/// Make the template; its name.
-pub async fn create(api: &Api) -> Result<String, ApiError> {
+fn approval_variables(choice: &Choice, body: &str) -> Map<String, Value> {
+    variables([body.to_owned(), format!("{}:{}", choice.run, choice.tree)])
+}
+
+/// `None` where the text is too long for one variable: it goes without buttons. A diff has a line of its own for them, since it
+/// has to be answered; an inquiry is answered by a number as well.
+fn inquiry_variables(asked: &Asked, body: &str) -> Option<Map<String, Value>> {
+    let titles = titles(&asked.labels);
+    (split::units(body) <= CHOICE_UNITS_MAX)
+        .then(|| variables([body.to_owned(), format!("{}:{}", asked.run, asked.number)].into_iter().chain(titles)))
+}
+
+/// What the buttons say: the options where each fits and differs from the others, as WhatsApp wants it; else their numbers.
+fn titles(labels: &[String]) -> Vec<String> {
+    let trimmed: HashSet<&str> = labels.iter().map(|label| label.trim()).collect();
+    let fits = |label: &&str| !label.is_empty() && split::units(label) <= TITLE_UNITS_MAX && !label.contains('\n');
+    match trimmed.len() == labels.len() && trimmed.iter().all(fits) {
+        true => labels.iter().map(|label| label.trim().to_owned()).collect(),
+        false => (1..=labels.len()).map(|number| number.to_string()).collect(),
+    }
+}
+
+/// By their numbers, from 1.
+fn variables(values: impl IntoIterator<Item = String>) -> Map<String, Value> {
+    (1..).zip(values).map(|(number, value)| (number.to_string(), value.into())).collect()
+}
+
+/// Make the template for approvals; its name. What a button stands for names the run and the diff, so that an old one is known as
+/// old.
+pub async fn create_approval(api: &Api) -> Result<String, ApiError> {
+    let examples = ["Run 1: 3 files, +42 −7. Approve or reject?", "run:tree"].map(str::to_owned);
+    let buttons = [("Approve", "approve:{{2}}"), ("Reject", "reject:{{2}}"), ("Show diff", "diff")];
+    let buttons = buttons.map(|(title, id)| (title.to_owned(), id.to_owned()));
+    create(api, &definition("textslash_approval", variables(examples), buttons)).await
+}
+
+/// Make the template for inquiries with so many options; its name. A button's payload is that of [`Asked::payload`].
+pub async fn create_inquiry(api: &Api, options: usize) -> Result<String, ApiError> {
+    let titles = (1..=options).map(|number| format!("Option {number}"));
+    let examples = ["❓ Which one? Answer with a number, or in your own words.", "run:number"].map(str::to_owned);
+    let button = |number: usize| (format!("{{{{{}}}}}", number + 2), format!("reply:{{{{2}}}}:{number}"));
+    let name = format!("textslash_inquiry_{options}");
+    create(api, &definition(&name, variables(examples.into_iter().chain(titles)), (1..=options).map(button))).await
+}
+
+/// A text, and a button for each title and what it stands for.
+fn definition(name: &str, examples: Map<String, Value>, buttons: impl IntoIterator<Item = (String, String)>) -> Value {
+    let button = |(title, id)| json!({ "type": "QUICK_REPLY", "title": title, "id": id });
+    let actions: Vec<Value> = buttons.into_iter().map(button).collect();
+    json!({
+        "friendly_name": name,
+        "language": "en",
+        "variables": examples,
+        "types": { "twilio/quick-reply": { "body": "{{1}}", "actions": actions } },
+    })
+}
+
+async fn create(api: &Api, definition: &Value) -> Result<String, ApiError> {
     let url: Url = under(&api.config.content_url, "/v1/Content");
-    let created: Created = api.json(api.request(Method::POST, url).json(&definition())).await?;
+    let created: Created = api.json(api.request(Method::POST, url).json(definition)).await?;
     Ok(created.sid)
 }
 
-/// One text, and a button for each answer. What a button stands for names the run and the diff, so that an old one is known as
-/// old.
-fn definition() -> Value {
-    let button = |title: &str, id: &str| json!({ "type": "QUICK_REPLY", "title": title, "id": id });
-    json!({
-        "friendly_name": "textslash_approval",
-        "language": "en",
-        "variables": { "1": "Run 1: 3 files, +42 −7. Approve or reject?", "2": "run:tree" },
-        "types": {
-            "twilio/quick-reply": {
-                "body": "{{1}}",
-                "actions": [button("Approve", "approve:{{2}}"), button("Reject", "reject:{{2}}"), button("Show diff", "diff")],
-            }
-        },
-    })
+#[cfg(test)]
+mod tests {
+    use relay_core::id::RunId;
+
+    use super::*;
+
+    fn say(labels: &[&str]) -> Say {
+        let labels = labels.iter().map(|&label| label.to_owned()).collect();
+        let asked = Asked { run: RunId::parse("r-1").unwrap(), number: 2, labels };
+        Say { asked: Some(asked), ..Say::default() }
+    }
+
+    fn templates() -> Templates {
+        let named = |sid: &str| Template::new(INQUIRY_CONTENT_SIDS, Some(sid.to_owned()));
+        Templates { approval: Template::new(APPROVAL_CONTENT_SID, None), inquiries: vec![named("HX2"), named("HX3")] }
+    }
+
+    fn filled(labels: &[&str], body: &str) -> Option<(String, Value)> {
+        let Filled { sid, variables } = templates().fill(&say(labels), body)?;
+        Some((sid, serde_json::from_str(&variables).unwrap()))
+    }
+
+    #[test]
+    fn an_inquiry_has_the_template_of_its_number_of_options() {
+        let two = json!({"1": "Which?", "2": "r-1:2", "3": "Red", "4": "Dark blue"});
+        assert_eq!(filled(&["Red", " Dark blue"], "Which?"), Some(("HX2".to_owned(), two)));
+        let three = json!({"1": "Which?", "2": "r-1:2", "3": "a", "4": "b", "5": "c"});
+        assert_eq!(filled(&["a", "b", "c"], "Which?"), Some(("HX3".to_owned(), three)));
+    }
+
+    #[test]
+    fn what_no_template_can_have_is_text() {
+        assert_eq!(filled(&[], "Which?"), None);
+        assert_eq!(filled(&["a"], "Which?"), None);
+        assert_eq!(filled(&["a", "b", "c", "d"], "Which?"), None);
+        assert!(filled(&["a", "b"], &"x".repeat(CHOICE_UNITS_MAX)).is_some());
+        assert_eq!(filled(&["a", "b"], &"x".repeat(CHOICE_UNITS_MAX + 1)), None);
+        let templates = templates();
+        templates.is_of_no_use("HX2", Some(63029));
+        assert!(templates.fill(&say(&["a", "b"]), "Which?").is_none());
+        assert!(templates.fill(&say(&["a", "b", "c"]), "Which?").is_some(), "the other one is as good as before");
+        assert_eq!(templates.concerns().count(), 1);
+    }
+
+    #[test]
+    fn options_that_do_not_fit_on_buttons_are_numbers_there() {
+        let titles = |labels: &[&str]| titles(&say(labels).asked.unwrap().labels);
+        assert_eq!(titles(&["Yes", "No"]), ["Yes", "No"]);
+        let long = "x".repeat(TITLE_UNITS_MAX + 1);
+        for labels in [["Yes", &long], ["Yes", "Yes "], ["Yes", " "], ["Yes", "No\nway"]] {
+            assert_eq!(titles(&labels), ["1", "2"], "{labels:?}");
+        }
+    }
 }
