@@ -217,7 +217,10 @@ impl Step<'_> {
         // Whoever has written since has opened the channel again; what failed before that says nothing of now.
         let is_open = sent_at < self.conversation.heard_at;
         match (receipt, say) {
-            (Receipt::Failed { failure: Failure::Closed }, Some(say)) if is_open => self.again(effect, say),
+            (Receipt::Failed { failure: Failure::Closed }, Some(say)) if is_open => {
+                self.misses(effect);
+                self.again(effect, say);
+            }
             (Receipt::Failed { failure }, Some(say)) => self.undelivered(effect, say, deliveries, failure),
             (Receipt::Failed { failure }, None) => self.undelivered_long_ago(effect, &failure, is_open),
             _ => {}
@@ -262,10 +265,7 @@ impl Step<'_> {
 
     /// The channel took a message and could not deliver it.
     fn undelivered(&mut self, effect: EffectSeq, say: Say, deliveries: u32, failure: Failure) {
-        if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase {
-            pending.undelivered(effect);
-        }
-        self.inquiry_misses(effect);
+        self.misses(effect);
         match failure {
             Failure::Closed | Failure::UsedUp => {
                 self.closed_by(&failure);
@@ -282,6 +282,14 @@ impl Step<'_> {
             }
             Failure::Final { reason, reachable } => self.give_up_say(effect, say, &reason, reachable),
         }
+    }
+
+    /// The person does not have a message that was handed over: what it shows or asks can't be answered before they do.
+    fn misses(&mut self, effect: EffectSeq) {
+        if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase {
+            pending.undelivered(effect);
+        }
+        self.inquiry_misses(effect);
     }
 
     /// Send a message again, at its old place: before all that was asked for after it.

@@ -16,6 +16,10 @@ use relay_core::protocol::{
 };
 use relay_core::time::Timestamp;
 
+mod inquiries;
+
+use inquiries::{Asks, Inquiries};
+
 const QUEUE_MAX: usize = 3;
 /// What every report of progress says.
 const PROGRESS: &str = "a step";
@@ -23,17 +27,28 @@ const PROGRESS: &str = "a step";
 /// One thing that happens; what it refers to is looked up in the state at that moment.
 #[derive(Clone, Debug)]
 enum Move {
-    Hear(String),
+    /// Something is written; late, if it was missed at first.
+    Hear {
+        text: String,
+        late: bool,
+    },
     /// A button of the run so many runs ago, with the tree of that run.
     Press {
         word: &'static str,
         runs_ago: u64,
     },
+    /// A button of an inquiry so many ago, of the run so many runs ago.
+    Reply {
+        runs_ago: u64,
+        ago: u32,
+        option: usize,
+    },
     Wait(u64),
-    /// A receipt of the message sent so many messages ago.
+    /// A receipt of the message sent so many messages ago, with or without the effect that asked for it.
     Receipt {
         ago: usize,
         receipt: Receipt,
+        named: bool,
     },
     /// A report of the run so many runs ago.
     Report {
@@ -51,6 +66,7 @@ enum Move {
 enum Reported {
     Plain(VmEvent),
     Changes,
+    Asks(Asks),
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -60,6 +76,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => proptest::sample::select(words.to_vec()).prop_map(str::to_owned),
         1 => proptest::sample::select(vec!["quiet", "normal", "verbose"]).prop_map(str::to_owned),
         4 => (0u32..1_000).prop_map(|number| format!("task {number}")),
+        4 => proptest::sample::select(vec!["1", "2", "3", "1, 2", "red", "Approve"]).prop_map(str::to_owned),
     ];
     let press = (proptest::sample::select(vec!["approve", "reject"]), 0u64..3);
     let decision = prop_oneof![Just(Decision::Approve), Just(Decision::Reject), Just(Decision::Park)];
@@ -81,6 +98,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => Just(Reported::Plain(VmEvent::Started { driver: "d".into() })),
         6 => Just(Reported::Changes),
         2 => finished.prop_map(|outcome| Reported::Plain(VmEvent::Finished { outcome, spent: None })),
+        8 => inquiries::asks().prop_map(Reported::Asks),
         4 => (decision, result).prop_map(|(decision, result)| Reported::Plain(VmEvent::Decided { decision, result })),
     ];
     let reason = prop_oneof![
@@ -99,12 +117,14 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => reason.prop_map(|reason| Outcome::Refused { reason, message: "no".into() }),
     ];
     let one = prop_oneof![
-        4 => hear.prop_map(Move::Hear),
+        4 => (hear, proptest::bool::weighted(0.1)).prop_map(|(text, late)| Move::Hear { text, late }),
+        2 => (0u64..2, 0u32..2, 0usize..4).prop_map(|(runs_ago, ago, option)| Move::Reply { runs_ago, ago, option }),
         3 => press.prop_map(|(word, runs_ago)| Move::Press { word, runs_ago }),
         2 => (0u64..400).prop_map(Move::Wait),
         3 => (0u64..30).prop_map(Move::Wait),
         5 => (prop_oneof![4 => Just(0u64), 1 => 1u64..3], event).prop_map(|(runs_ago, event)| Move::Report { runs_ago, event }),
-        4 => (0usize..4, receipt()).prop_map(|(ago, receipt)| Move::Receipt { ago, receipt }),
+        4 => (0usize..4, receipt(), any::<bool>())
+            .prop_map(|(ago, receipt, named)| Move::Receipt { ago, receipt, named }),
         8 => (any::<bool>(), outcome).prop_map(|(chat, outcome)| Move::Perform { chat, outcome }),
     ];
     proptest::collection::vec(one, 1..120)
@@ -143,6 +163,7 @@ struct Model {
     /// Messages that the channel took, with the effects that asked for them.
     receipts: Vec<(EffectSeq, MessageId)>,
     sent: u64,
+    inquiries: Inquiries,
     /// The run of which progress was told last, by its number, and when.
     told: Option<(u64, Timestamp)>,
 }
@@ -161,6 +182,7 @@ impl Model {
             shown: None,
             receipts: Vec::new(),
             sent: 0,
+            inquiries: Inquiries::default(),
             told: None,
         }
     }
@@ -172,7 +194,15 @@ impl Model {
 
     fn event(&mut self, one: Move) -> Option<Event> {
         Some(match one {
-            Move::Hear(text) => self.message(Content::Text { text }),
+            Move::Hear { text, late } => match self.message(Content::Text { text }) {
+                Event::Message(message) if late => Event::Message(Message { sent_at: Some(self.now), ..message }),
+                event => event,
+            },
+            Move::Reply { runs_ago, ago, option } => {
+                let run = self.run(runs_ago)?;
+                let number = self.inquiries.number(&run, ago)?;
+                self.message(Content::Button { payload: format!("reply:{run}:{number}:{option}") })
+            }
             Move::Press { word, runs_ago } => {
                 let run = self.run(runs_ago)?;
                 self.message(Content::Button { payload: format!("{word}:{run}:{}", tree(&run)) })
@@ -181,10 +211,10 @@ impl Model {
                 self.now = self.now + Duration::from_secs(seconds);
                 self.conversation.is_due(self.now).then_some(Event::Due)?
             }
-            Move::Receipt { ago, receipt } => {
+            Move::Receipt { ago, receipt, named } => {
                 let at = self.receipts.len().checked_sub(ago + 1)?;
                 let (effect, message) = self.receipts[at].clone();
-                Event::Receipt { effect: Some(effect), message, receipt }
+                Event::Receipt { effect: named.then_some(effect), message, receipt }
             }
             Move::Report { runs_ago, event } => {
                 let run = self.run(runs_ago)?;
@@ -193,6 +223,7 @@ impl Model {
                 let event = match event {
                     Reported::Plain(event) => event,
                     Reported::Changes => changes(&run),
+                    Reported::Asks(asks) => self.inquiries.report(&run, asks)?,
                 };
                 Event::Report { run, seq: *seq, event }
             }
@@ -237,6 +268,7 @@ impl Model {
             self.judge(event, &before, queued)?;
         }
         self.judge_talk(event, &before, &transition.effects, transition.conversation.verbosity)?;
+        self.inquiries.judge(event, &before, &transition)?;
         self.conversation = transition.conversation;
         self.outbox.extend(transition.effects);
         self.outbox.retain(|queued| !transition.acked.contains(&queued.seq));
@@ -275,7 +307,7 @@ impl Model {
         }
         let Event::Message(message) = event else { return Ok(()) };
         let said = |part: &str| newly_said.iter().any(|text| text.contains(part));
-        match task(before, message) {
+        match self.task(before, message) {
             Some(Task::Resume { .. }) if said("bring back") => {}
             Some(task) if said("*not* kept") => prop_assert_eq!(before.queue.len(), QUEUE_MAX, "{:?}", task),
             Some(task) => self.waiting.push(task),
@@ -344,10 +376,22 @@ impl Model {
                 prop_assert!(verbosity == Verbosity::Verbose || !too_soon, "progress told at {:?} and now", told);
             }
         }
-        let is_task = matches!(event, Event::Message(message) if task(before, message).is_some());
+        let is_task = matches!(event, Event::Message(message) if self.task(before, message).is_some());
         let is_quiet = verbosity == Verbosity::Quiet;
         prop_assert!(!is_task || !is_quiet || !says.is_empty(), "{:?} got no answer", event);
         Ok(())
+    }
+
+    /// The task that a message is, if the machine accepts it.
+    fn task(&self, conversation: &Conversation, message: &Message) -> Option<Task> {
+        let Content::Text { text } = &message.content else { return None };
+        match Word::parse(text) {
+            None if text.trim().is_empty() => None,
+            _ if self.inquiries.takes(text, message.sent_at.is_some()) => None,
+            None => Some(Task::prompt(text)),
+            Some(Word::Resume(number)) => Some(Task::Resume { parked: conversation.run_id(number) }),
+            Some(_) => None,
+        }
     }
 
     /// Whether a message decides so on that diff: by its very button, or in words once it was shown.
@@ -358,7 +402,7 @@ impl Model {
             }
             Content::Text { text } => {
                 let word = if decision == Decision::Approve { Word::Approve } else { Word::Reject };
-                let shown = self.shown.as_ref() == Some(&(run.clone(), tree.clone()));
+                let shown = self.shown.as_ref() == Some(&(run.clone(), tree.clone())) && message.sent_at.is_none();
                 Word::parse(text) == Some(word) && shown && decision != Decision::Park
             }
             Content::Unsupported { .. } | Content::Files { .. } => false,
@@ -406,17 +450,6 @@ fn said(effect: &Effect) -> Option<&Say> {
     match effect {
         Effect::Say(say) => Some(say),
         _ => None,
-    }
-}
-
-/// The task that a message is, if the machine accepts it.
-fn task(conversation: &Conversation, message: &Message) -> Option<Task> {
-    let Content::Text { text } = &message.content else { return None };
-    match Word::parse(text) {
-        None if text.trim().is_empty() => None,
-        None => Some(Task::prompt(text)),
-        Some(Word::Resume(number)) => Some(Task::Resume { parked: conversation.run_id(number) }),
-        Some(_) => None,
     }
 }
 

@@ -160,6 +160,33 @@ fn an_inquiry_that_failed_on_the_way_counts_when_it_has_arrived() {
     assert_eq!(talk.replies(), ["Red"]);
 }
 
+/// It failed before the person wrote, and they opened the channel: it goes again, and counts when it is there.
+#[test]
+fn what_failed_before_the_person_wrote_can_not_be_answered_before_it_is_there() {
+    for report in [asked(1), changes("aa11")] {
+        let mut talk = Talk::working();
+        talk.channel = ChannelKind::Twilio;
+        talk.hear("status");
+        talk.deliver();
+        talk.report(report);
+        let sent = |number: &str| Outcome::Sent { message: MessageId::parse(number).unwrap() };
+        while let Some(queued) = talk.outbox.iter().find(|queued| queued.effect.lane() == Lane::Chat).cloned() {
+            talk.feed(Event::Performed { outcome: sent(&format!("T{}", queued.seq.0)), effect: queued });
+        }
+        let last = talk.conversation.delivery.sent.back().expect("it was sent").message.clone();
+        talk.wait_s(1);
+        talk.hear("status");
+        let failed = Receipt::Failed { failure: Failure::Closed };
+        talk.feed(Event::Receipt { effect: None, message: last, receipt: failed });
+        talk.forget();
+        talk.hear("approve");
+        assert!(talk.calls().is_empty(), "nobody has seen what that would answer");
+        talk.deliver();
+        talk.hear("approve");
+        assert_eq!(talk.calls().len(), 1);
+    }
+}
+
 #[test]
 fn an_inquiry_that_was_given_up_can_be_put_back() {
     let mut talk = Talk::working();
