@@ -108,10 +108,11 @@ fn summarise(seeds: u64, seconds: f64, totals: &Totals, failures: u64) {
     let rate = seeds as f64 / seconds.max(0.001);
     println!("{seeds} seeds, {failures} failures, {rate:.0} seeds/s, {seconds:.1} s");
     println!(
-        "{} messages, {} runs, {} decisions, {} effects, {} h of virtual time",
+        "{} messages, {} runs, {} decisions, {} replies, {} effects, {} h of virtual time",
         totals.messages,
         totals.runs,
         totals.decisions,
+        totals.replies,
         totals.effects,
         totals.virtual_ms / 3_600_000
     );

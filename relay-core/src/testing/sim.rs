@@ -37,6 +37,8 @@ pub struct Totals {
     pub runs: u64,
     /// Decisions that a VM carried out.
     pub decisions: u64,
+    /// Replies that a VM handed to its agent.
+    pub replies: u64,
     /// Effects that left a node.
     pub effects: u64,
     /// Crashes of nodes.
@@ -58,6 +60,7 @@ impl AddAssign for Totals {
         self.messages += other.messages;
         self.runs += other.runs;
         self.decisions += other.decisions;
+        self.replies += other.replies;
         self.effects += other.effects;
         self.crashes += other.crashes;
         self.pauses += other.pauses;

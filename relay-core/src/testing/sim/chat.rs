@@ -6,7 +6,11 @@ use super::flight::Flight;
 use super::history::Heard;
 use super::world::{Happening, Origin, World};
 use crate::id::{Address, ChannelKind, ConversationId, EffectSeq, MessageId};
-use crate::machine::{Choice, Content, Effect, Event, Failure, Message, Outcome, Receipt};
+use crate::machine::words::Pressed;
+use crate::machine::{Asked, Choice, Content, Effect, Event, Failure, Message, Outcome, Receipt};
+
+/// How whatever people ask for by themselves begins.
+pub(super) const PROMPT: &str = "please do thing";
 
 /// Somebody who has work done.
 #[derive(Debug)]
@@ -15,11 +19,13 @@ pub(super) struct Person {
     address: Address,
     /// Diffs seen, so that a repeat of the message is not answered anew.
     seen: Vec<Choice>,
+    /// Inquiries seen, likewise.
+    asked: Vec<Asked>,
 }
 
 impl Person {
     pub(super) fn new(address: Address) -> Self {
-        Self { id: address.conversation(b"simulation"), address, seen: Vec::new() }
+        Self { id: address.conversation(b"simulation"), address, seen: Vec::new(), asked: Vec::new() }
     }
 }
 
@@ -36,7 +42,7 @@ impl World {
     pub(super) fn plan_messages(&mut self, who: usize) {
         let span = self.plan.busy * 3 / 4;
         for number in 0..self.plan.prompts {
-            let content = Content::Text { text: format!("please do thing {number} for me") };
+            let content = Content::Text { text: format!("{PROMPT} {number} for me") };
             self.some_time(span, Happening::Writes { who, content });
         }
         for _ in 0..self.index(5) {
@@ -57,10 +63,16 @@ impl World {
         let delivery = self.deliveries.len();
         self.note(|_| format!("person {who} writes M{delivery}: {content:?}"));
         let id = MessageId::parse(format!("M{delivery}")).expect("short and plain");
-        let message = Message::new(id, self.people[who].address.clone(), content);
+        let mut message = Message::new(id, self.people[who].address.clone(), content);
+        let is_missed = self.plan.channel == ChannelKind::Twilio && self.mishap(self.plan.loss_percent);
+        if is_missed {
+            // No relay gets it before it is found in the provider's list, which knows no payloads.
+            message = Message { content: listed(message.content), sent_at: Some(self.now), ..message };
+        }
         self.deliveries.push(Delivery { who, message, accepted: false });
-        self.after_some(20, 2_000, Happening::Webhook { delivery, insist: true });
-        if self.mishap(self.plan.loss_percent) {
+        let (least_ms, most_ms) = if is_missed { (10_000, 60_000) } else { (20, 2_000) };
+        self.after_some(least_ms, most_ms, Happening::Webhook { delivery, insist: true });
+        if !is_missed && self.mishap(self.plan.loss_percent) {
             self.after_some(20, 20_000, Happening::Webhook { delivery, insist: false });
         }
     }
@@ -121,7 +133,14 @@ impl World {
             self.people[flight.who].seen.push(choice.clone());
             self.sees(flight.who, &choice);
         }
-        self.history.chat.push(Heard { conversation, seq, message: message.clone(), choice, failure, at });
+        let asked = say.asked.clone();
+        if let Some(asked) =
+            asked.as_ref().filter(|asked| failure.is_none() && !self.people[flight.who].asked.contains(asked))
+        {
+            self.people[flight.who].asked.push(asked.clone());
+            self.is_asked(flight.who, asked);
+        }
+        self.history.chat.push(Heard { conversation, seq, message: message.clone(), choice, asked, failure, at });
         Some(if tells { Outcome::Sent { message } } else { Outcome::Done })
     }
 
@@ -149,8 +168,9 @@ impl World {
             let times = if failed { 1 } else { 1 + usize::from(self.percent(5)) };
             for _ in 0..times {
                 if failed || !self.mishap(self.plan.loss_percent) {
-                    let event =
-                        Event::Receipt { effect: Some(effect), message: message.clone(), receipt: receipt.clone() };
+                    // What is found in the provider's list does not name its effect.
+                    let effect = (!self.mishap(10)).then_some(effect);
+                    let event = Event::Receipt { effect, message: message.clone(), receipt: receipt.clone() };
                     self.after_some(20, 4_000, Happening::Receipt { who, event });
                 }
             }
@@ -177,6 +197,27 @@ impl World {
         }
     }
 
+    /// A person sees for the first time what the agent asks, and will reply, in time or late, once or twice, or not.
+    fn is_asked(&mut self, who: usize, asked: &Asked) {
+        let times = [0, 1, 1, 1, 2][self.index(5)];
+        for _ in 0..times {
+            let late = if self.percent(15) { Duration::from_secs(60) } else { Duration::ZERO };
+            let delay = late + self.between(Duration::from_millis(300), Duration::from_secs(20));
+            let content = self.replies(asked);
+            self.after(delay, Happening::Writes { who, content });
+        }
+    }
+
+    /// A button, a number that stands for an option or for none, or one's own words.
+    fn replies(&mut self, asked: &Asked) -> Content {
+        let option = 1 + self.index(asked.labels.len() + 1);
+        match self.index(10) {
+            0..4 => Content::Button { payload: asked.payload(option) },
+            4..8 => Content::Text { text: option.to_string() },
+            _ => Content::Text { text: format!("as you like it in {} of {}", asked.number, asked.run) },
+        }
+    }
+
     /// The word as typed, or as the button that came with the diff.
     fn answer(&mut self, choice: &Choice, word: &str) -> Content {
         if word == "cancel" || self.percent(60) {
@@ -185,4 +226,14 @@ impl World {
             Content::Button { payload: choice.payload(word) }
         }
     }
+}
+
+/// A message as the provider lists it: of a button only what it says.
+fn listed(content: Content) -> Content {
+    let Content::Button { payload } = content else { return content };
+    let text = match Pressed::parse(&payload) {
+        Some(Pressed::Reply { option, .. }) => option.to_string(),
+        _ => payload.split(':').next().unwrap_or_default().to_owned(),
+    };
+    Content::Text { text }
 }

@@ -1,7 +1,7 @@
 //! What is remembered of a world, for the invariants to judge.
 
 use crate::id::{ConversationId, EffectSeq, Fence, MessageId, RunId, TreeHash};
-use crate::machine::{Choice, Effect, Failure};
+use crate::machine::{Asked, Choice, Effect, Failure};
 use crate::protocol::{Decision, Task};
 use crate::time::Timestamp;
 
@@ -14,6 +14,8 @@ pub(super) struct History {
     pub(super) begun: Vec<Begun>,
     /// Decisions that a VM carried out, in order.
     pub(super) decided: Vec<Decided>,
+    /// Replies that a VM handed to its agent, in order.
+    pub(super) replied: Vec<Replied>,
     /// Chat messages that the provider took, in order.
     pub(super) chat: Vec<Heard>,
     /// Decisions that left a node although its conversation was not deciding that any more.
@@ -47,6 +49,14 @@ pub(super) struct Decided {
     pub(super) at: Timestamp,
 }
 
+/// A reply that a VM handed to its agent.
+#[derive(Debug)]
+pub(super) struct Replied {
+    pub(super) run: RunId,
+    pub(super) number: u32,
+    pub(super) reply: String,
+}
+
 /// A chat message that the provider took.
 #[derive(Debug)]
 pub(super) struct Heard {
@@ -56,5 +66,6 @@ pub(super) struct Heard {
     /// Why it never arrived, if it did not.
     pub(super) failure: Option<Failure>,
     pub(super) choice: Option<Choice>,
+    pub(super) asked: Option<Asked>,
     pub(super) at: Timestamp,
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::chat::PROMPT;
 use super::plan::PAUSE_MAX;
 use super::recorder::{Kept, Records};
 use super::world::World;
@@ -12,10 +13,12 @@ use crate::machine::{Content, Effect, Event, Message, Phase};
 use crate::protocol::{Decision, Task};
 use crate::time::Timestamp;
 
+mod inquiries;
+
 type Verdict = Result<(), String>;
 type Invariant = (&'static str, fn(&World) -> Verdict);
 
-const ALL: [Invariant; 11] = [
+const ALL: [Invariant; 13] = [
     ("no run is begun twice", no_run_is_begun_twice),
     ("no run is decided twice", no_run_is_decided_twice),
     ("every accepted prompt is carried out once", every_accepted_prompt_is_carried_out_once),
@@ -25,6 +28,8 @@ const ALL: [Invariant; 11] = [
     ("the chat keeps the order of the outbox", the_chat_keeps_its_order),
     ("every deadline is acted on once, in time", deadlines_are_kept),
     ("only what was shown and answered is decided", answers_mean_what_was_shown),
+    ("an inquiry is replied to once, and later ones later", inquiries::replies_count_once),
+    ("only what was asked is replied to, with what was said then", inquiries::replies_mean_what_was_asked),
     ("a decision leaves only while it is being decided", decisions_do_not_stray),
     ("in the end nothing is left to do", nothing_is_left),
 ];
@@ -42,6 +47,7 @@ fn no_run_is_begun_twice(world: &World) -> Verdict {
             return Err(format!("{} was begun twice", begun.run));
         }
         if let Task::Prompt { text, .. } = &begun.task
+            && is_prompt(text)
             && !prompts.insert((&begun.conversation, text))
         {
             return Err(format!("{text:?} of {} was carried out twice", begun.conversation));
@@ -56,7 +62,8 @@ fn no_run_is_decided_twice(world: &World) -> Verdict {
     twice.map_or(Ok(()), |decided| Err(format!("{}, the second time {:?}", decided.run, decided.decision)))
 }
 
-/// The only excuses: the person cancelled or dropped something, or was told that the queue is full.
+/// The only excuses: the person cancelled or dropped something, was told that the queue is full, or said it to an agent that had
+/// asked.
 fn every_accepted_prompt_is_carried_out_once(world: &World) -> Verdict {
     let records = world.store.inner().records();
     for person in &world.people {
@@ -65,7 +72,12 @@ fn every_accepted_prompt_is_carried_out_once(world: &World) -> Verdict {
         if let Some(text) = carried_out.iter().find(|text| !accepted.contains(text)) {
             return Err(format!("{}: {text:?} was carried out and never accepted", person.id));
         }
-        let missing: Vec<&String> = accepted.iter().filter(|text| !carried_out.contains(text)).collect();
+        let said: Vec<&str> = inquiries::replies(&records, &person.id).map(|reply| reply.reply).collect();
+        if let Some(text) = carried_out.iter().find(|text| said.contains(&text.as_str())) {
+            return Err(format!("{}: {text:?} was carried out, and was a reply as well", person.id));
+        }
+        let missing: Vec<&String> =
+            accepted.iter().filter(|text| !carried_out.contains(text) && !said.contains(&text.as_str())).collect();
         let cancels = messages(&records, &person.id)
             .any(|(message, _)| matches!(word(message), Some(Word::Cancel | Word::Drop(_))));
         let refused = records
@@ -208,7 +220,11 @@ fn answers_mean_what_was_shown(world: &World) -> Verdict {
     Ok(())
 }
 
+/// What comes late decides nothing.
 fn says(message: &Message, decision: Decision, decided: &RunId) -> bool {
+    if message.sent_at.is_some() {
+        return false;
+    }
     let typed = match decision {
         Decision::Approve => Word::Approve,
         Decision::Reject | Decision::Park => Word::Reject,
@@ -250,9 +266,14 @@ fn word(message: &Message) -> Option<Word> {
     }
 }
 
+/// What people ask for by themselves, each once. A reply for which nobody waits is a task as well, and may be said twice.
+fn is_prompt(text: &str) -> bool {
+    text.starts_with(PROMPT)
+}
+
 fn accepted_prompts(records: &Records, id: &ConversationId) -> Vec<String> {
     let prompt = |message: &Message| match &message.content {
-        Content::Text { text } if Word::parse(text).is_none() => Some(text.clone()),
+        Content::Text { text } if is_prompt(text) => Some(text.clone()),
         _ => None,
     };
     messages(records, id).filter_map(|(message, _)| prompt(message)).collect()
@@ -262,7 +283,7 @@ fn carried_out_prompts(world: &World, id: &ConversationId) -> Vec<String> {
     let of_conversation = world.history.begun.iter().filter(|begun| begun.conversation == *id);
     of_conversation
         .filter_map(|begun| match &begun.task {
-            Task::Prompt { text, .. } => Some(text.clone()),
+            Task::Prompt { text, .. } if is_prompt(text) => Some(text.clone()),
             _ => None,
         })
         .collect()

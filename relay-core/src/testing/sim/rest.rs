@@ -63,8 +63,8 @@ impl World {
             return Some(format!("{stats:?}"));
         }
         let busy = self.people.iter().filter_map(|person| {
-            let phase = self.conversation(&person.id)?.phase;
-            (phase != Phase::Idle).then(|| format!("{} is in {phase:?}", person.id))
+            let Conversation { phase, inquiry, .. } = self.conversation(&person.id)?;
+            (phase != Phase::Idle || inquiry.is_some()).then(|| format!("{} is in {phase:?}, {inquiry:?}", person.id))
         });
         let turns = self.nodes.iter().filter(|node| !node.turns.is_empty()).map(|_| "a turn goes on".to_owned());
         let vms = self.vms.iter().filter_map(Vm::unfinished);

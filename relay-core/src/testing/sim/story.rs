@@ -11,7 +11,7 @@ pub(super) fn brief(effect: &Effect) -> String {
         Effect::Decide { run, decision, .. } => format!("{decision:?} {run}"),
         Effect::CancelRun { run } => format!("cancel {run}"),
         Effect::Ask { .. } => "ask".to_owned(),
-        Effect::Reply { run, .. } => format!("reply to {run}"),
+        Effect::Reply { run, number, .. } => format!("reply to {number} of {run}"),
         Effect::Probe { run } => format!("probe {run}"),
         Effect::KeepImage { .. } => "keep image".to_owned(),
         Effect::FetchFile { .. } => "fetch file".to_owned(),

@@ -29,6 +29,20 @@ pub(super) struct Run {
     /// Not yet taken by a relay.
     pub(super) reports: VecDeque<(u64, VmEvent)>,
     seq: u64,
+    /// Inquiries so far.
+    asked: u32,
+    /// The one that waits for a reply.
+    open: Option<Open>,
+    /// The latest that was replied to.
+    replied: u32,
+}
+
+/// An inquiry that waits for a reply, and where the agent goes on then.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    number: u32,
+    step: u32,
+    steps: u32,
 }
 
 /// Where a run is.
@@ -46,6 +60,10 @@ pub(super) enum Phase {
 pub(super) enum VmWork {
     /// The agent's next step, of so many.
     Agent { step: u32, steps: u32 },
+    /// The agent goes on at this step after an inquiry.
+    GoOn { step: u32, steps: u32 },
+    /// The agent waits no longer for a reply to this inquiry.
+    GiveUp { number: u32 },
     /// Everything of a cancelled run is gone.
     Stop,
     /// The decision under way is carried out.
@@ -74,8 +92,8 @@ impl Vm {
             Effect::Ask { .. } => {
                 (Outcome::Answered { answer: Answer { text: "as you see".into(), code: None } }, None)
             }
+            Effect::Reply { run, number, .. } => self.reply(run, *number),
             Effect::KeepImage { .. }
-            | Effect::Reply { .. }
             | Effect::Say(_)
             | Effect::FetchFile { .. }
             | Effect::Transcribe { .. }
@@ -106,6 +124,7 @@ impl Vm {
             Phase::Deciding { .. } => (Outcome::busy(None), None),
             Phase::Working | Phase::AwaitingApproval { .. } => {
                 known.phase = Phase::Cancelling;
+                known.open = None;
                 (Outcome::Done, Some(VmWork::Stop))
             }
         }
@@ -128,6 +147,21 @@ impl Vm {
                 (Outcome::Done, Some(VmWork::Report))
             }
             _ => (refused(RefusalReason::StaleTree), None),
+        }
+    }
+
+    fn reply(&mut self, run: &RunId, number: u32) -> (Outcome, Option<VmWork>) {
+        let late = (refused(RefusalReason::NotFound), None);
+        let Some(known) = self.runs.get_mut(run) else { return late };
+        if number == known.replied {
+            return (Outcome::Done, None);
+        }
+        match known.open.take_if(|open| open.number == number) {
+            Some(Open { step, steps, .. }) => {
+                known.replied = number;
+                (Outcome::Done, Some(VmWork::GoOn { step, steps }))
+            }
+            None => late,
         }
     }
 
@@ -166,6 +200,7 @@ impl Vm {
         }
         if let Some(known) = self.runs.get_mut(run) {
             known.phase = phase;
+            known.open = None;
             known.report(event);
         }
     }
@@ -180,7 +215,21 @@ impl Vm {
 
 impl Run {
     fn new(phase: Phase) -> Self {
-        Self { phase, reports: VecDeque::new(), seq: 0 }
+        Self { phase, reports: VecDeque::new(), seq: 0, asked: 0, open: None, replied: 0 }
+    }
+
+    /// The agent asks, and will go on at this step; the number of the inquiry.
+    pub(super) fn ask(&mut self, step: u32, steps: u32) -> u32 {
+        self.asked += 1;
+        self.open = Some(Open { number: self.asked, step, steps });
+        self.asked
+    }
+
+    /// The agent waits no longer for a reply to this inquiry; where it goes on, if it did wait.
+    pub(super) fn give_up(&mut self, number: u32) -> Option<VmWork> {
+        let Open { step, steps, .. } = self.open.take_if(|open| open.number == number)?;
+        self.report(VmEvent::InquiryOver { number });
+        Some(VmWork::GoOn { step, steps })
     }
 
     pub(super) fn report(&mut self, event: VmEvent) {

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::flight::Flight;
-use super::history::{Begun, Decided, VmCall};
+use super::history::{Begun, Decided, Replied, VmCall};
 use super::vm::{Phase, VmWork, task};
 use super::world::{Happening, Origin, World};
 use crate::id::{RunId, TreeHash};
 use crate::machine::{Effect, Event, Outcome};
-use crate::protocol::{ChangedFiles, Decision, DecisionResult, DiffStat, Drawing, RefusalReason, RunOutcome, VmEvent};
+use crate::protocol::{
+    ChangedFiles, Decision, DecisionResult, DiffStat, Drawing, InquiryOption, RefusalReason, RunOutcome, VmEvent,
+};
 
 impl World {
     /// The VM's answer to a call; `None` when it gives none.
@@ -30,6 +32,10 @@ impl World {
                 let (conversation, run, task) = (conversation.clone(), run.clone(), task.clone());
                 self.history.begun.push(Begun { conversation, run, task });
             }
+            if let Effect::Reply { number, reply, .. } = effect {
+                let (run, number, reply) = (run.clone(), *number, reply.clone());
+                self.history.replied.push(Replied { run, number, reply });
+            }
             self.put_to_work(who, run, work);
         }
         Some(outcome)
@@ -41,6 +47,8 @@ impl World {
                 let steps = 1 + u32::try_from(self.index(4)).unwrap_or(0);
                 (VmWork::Agent { step: 0, steps }, 20, 800)
             }
+            VmWork::GoOn { step, steps } => (VmWork::Agent { step, steps }, 20, 800),
+            VmWork::GiveUp { .. } => (work, 5_000, 60_000),
             VmWork::Stop => (work, 50, 3_000),
             // Now and then longer than a run may be silent.
             VmWork::CarryOut if self.percent(10) => (work, 15_000, 30_000),
@@ -57,6 +65,14 @@ impl World {
         }
         let Some(phase) = self.vms[who].runs.get(run).map(|known| known.phase.clone()) else { return };
         match (work, phase) {
+            (VmWork::Agent { step, steps }, Phase::Working) if step > 0 && step < steps && self.percent(25) => {
+                self.asks(who, run, step + 1, steps);
+            }
+            (VmWork::GiveUp { number }, Phase::Working) => {
+                let work = self.vms[who].runs.get_mut(run).and_then(|known| known.give_up(number));
+                let Some(work) = work else { return };
+                self.put_to_work(who, run, work);
+            }
             (VmWork::Agent { step, steps }, Phase::Working) if step < steps => {
                 let event = match step {
                     0 => VmEvent::Started { driver: "simulated".into() },
@@ -80,6 +96,18 @@ impl World {
             _ => return,
         }
         self.send_reports(who, run);
+    }
+
+    /// The agent asks the person, with some options or none.
+    fn asks(&mut self, who: usize, run: &RunId, step: u32, steps: u32) {
+        let labels = &["Left", "Right", "Approve", "Neither"][..self.index(5)];
+        let option = |label: &&str| InquiryOption { label: (*label).to_owned(), description: String::new() };
+        let options = labels.iter().map(option).collect();
+        let Some(known) = self.vms[who].runs.get_mut(run) else { return };
+        let number = known.ask(step, steps);
+        let text = format!("which way, for the {number}th time?");
+        known.report(VmEvent::Inquiry { number, text, options, several: false, timeout_ms: 60_000 });
+        self.put_to_work(who, run, VmWork::GiveUp { number });
     }
 
     fn draw_outcome(&mut self, who: usize, run: &RunId) -> RunOutcome {
@@ -179,7 +207,10 @@ impl World {
 
 fn run_of(effect: &Effect) -> Option<&RunId> {
     match effect {
-        Effect::StartRun { run, .. } | Effect::CancelRun { run } | Effect::Decide { run, .. } => Some(run),
+        Effect::StartRun { run, .. }
+        | Effect::CancelRun { run }
+        | Effect::Decide { run, .. }
+        | Effect::Reply { run, .. } => Some(run),
         _ => None,
     }
 }

@@ -182,6 +182,7 @@ impl World {
         Totals {
             runs: self.history.begun.len() as u64,
             decisions: self.history.decided.len() as u64,
+            replies: self.history.replied.len() as u64,
             virtual_ms: u64::try_from(self.now.since(BEGINNING).as_millis()).unwrap_or(u64::MAX),
             ..self.totals
         }
