@@ -171,7 +171,7 @@ impl World {
                     // What is found in the provider's list does not name its effect.
                     let effect = (!self.mishap(10)).then_some(effect);
                     let event = Event::Receipt { effect, message: message.clone(), receipt: receipt.clone() };
-                    self.after_some(20, 4_000, Happening::Receipt { who, event });
+                    self.after_some(20, 4_000, Happening::Receipt { who, event: Box::new(event) });
                 }
             }
         }
