@@ -41,18 +41,25 @@ async fn another_process_of_the_same_user_cannot_read_the_environment() {
 }
 
 #[tokio::test]
-async fn the_agent_does_not_see_where_reports_go() {
+async fn the_agent_does_not_see_what_vm_agent_knows() {
     let events_url = "redis://vm:hunter2@127.0.0.1:9";
-    let settings = [("AGENT_DRIVER", "demo"), ("EVENTS_URL", events_url), ("RELAY_NAMESPACE", "elsewhere")];
+    let token = ("GITHUB_TOKEN", "ghp_of_nobody");
+    let settings = [("AGENT_DRIVER", "demo"), ("EVENTS_URL", events_url), ("RELAY_NAMESPACE", "elsewhere"), token];
     let vm = Vm::start(&settings).await;
     let run = vm.prompt(1, "slow work").await;
     let daemon = || vm.processes(&run).iter().any(|line| line.starts_with("sleep"));
     eventually("the agent's daemon", async || daemon().then_some(())).await;
     for environment in environments_with(&vm.mark(&run)) {
         let environment = String::from_utf8_lossy(&environment).into_owned();
-        for word in ["EVENTS_URL", "hunter2", "RELAY_NAMESPACE", "elsewhere", "VM_SECRET", SECRET] {
+        for word in ["EVENTS_URL", "hunter2", "RELAY_NAMESPACE", "elsewhere", "VM_SECRET", SECRET, token.0, token.1] {
             assert!(!environment.contains(word), "{environment:?}");
         }
+    }
+    // Nor is any of it on the volume, for whoever gets to read that.
+    for secret in ["hunter2", SECRET, token.1] {
+        let found =
+            Command::new("grep").args(["-rlF", secret]).arg(vm.root.path().join("data")).output().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "");
     }
     assert!(!vm.log().contains("hunter2"), "{}", vm.log());
 }
