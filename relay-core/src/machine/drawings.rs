@@ -98,8 +98,17 @@ impl Step<'_> {
         let are_all_here = !pictures.is_empty() && pictures.len() == fetching.len();
         let mut parts: Vec<EffectSeq> = pictures.into_iter().flat_map(|picture| self.say_all(picture)).collect();
         let summary = markup::from_markdown(&summary);
+        let sentence = if diff_cut { text::DRAWN_IN_PART } else { text::DRAWN };
         let say = |drawn: bool| Say {
-            text: text::changes(&run, &summary, &stat, &files, drawn, spent.as_ref(), self.rules.approval_timeout),
+            text: text::changes(
+                &run,
+                &summary,
+                &stat,
+                &files,
+                drawn.then_some(sentence),
+                spent.as_ref(),
+                self.rules.approval_timeout,
+            ),
             code: (!drawn).then(|| if diff_cut { format!("{diff}\n…") } else { diff.clone() }),
             choice: Some(Choice { run: run.clone(), tree: tree.clone() }),
             ..Say::default()

@@ -51,6 +51,12 @@ pub const ASK_UNANSWERED: &str = "Your VM did not answer. Try again in a moment.
 pub const CODE_CUT: &str = "…and more than fits here. *show FILE* shows one file. All of it:";
 /// A diff that is too long for messages, and that was drawn.
 pub const DRAWN: &str = "The diff is in the picture and the document above; *diff* and *show FILE* show it as text.";
+/// The same of a diff that is longer than any is told.
+pub const DRAWN_IN_PART: &str =
+    "⚠️ The diff is longer than the picture and the document above can show: *show FILE* shows a file.";
+/// In the place of a list of files that is too long for its place.
+const FILES_NOT_TOLD: &str =
+    "⚠️ The files are not named here, because their names take too much room: *diff* tells them.\n";
 /// Stands before the end of a text whose middle was left out.
 pub const CONTINUED: &str = "…\n";
 /// An answer that was taken in long after it was sent.
@@ -254,11 +260,11 @@ pub(super) fn changes(
     summary: &str,
     stat: &DiffStat,
     files: &ChangedFiles,
-    drawn: bool,
+    drawn: Option<&str>,
     spent: Option<&Spent>,
     timeout: Duration,
 ) -> String {
-    let drawn = if drawn { format!("{DRAWN}\n") } else { String::new() };
+    let drawn = drawn.map(|drawn| format!("{drawn}\n")).unwrap_or_default();
     format!(
         "✅ {summary}\n\n*{stat}* ({}{})\n{}{drawn}*approve* opens a pull request with exactly this diff, *reject* rolls it back. \
          Without an answer it is parked in {}.",
@@ -274,7 +280,7 @@ fn file_lines(files: &ChangedFiles) -> String {
     let told =
         |files_max: usize| files.lines(files_max).into_iter().map(|line| format!("{line}\n")).collect::<String>();
     let fits = |lines: &String| split::units(lines) <= FILES_TOLD_UNITS_MAX;
-    (1..=FILES_TOLD_MAX).rev().map(told).find(fits).unwrap_or_default()
+    (1..=FILES_TOLD_MAX).rev().map(told).find(fits).unwrap_or_else(|| FILES_NOT_TOLD.to_owned())
 }
 
 /// The agent's last words, where it changed nothing.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// Files of a diff that are told at most.
 pub const CHANGED_FILES_MAX: usize = 50;
+/// Characters of a name as it is written out.
+const QUOTED_CHARS_MAX: usize = 120;
 /// Characters of a file's name that are told; of a longer one comes the end.
 pub const PATH_CHARS_MAX: usize = 100;
 /// Characters in monospace that a phone shows in a row.
@@ -256,9 +258,14 @@ fn bytes(bytes: u64) -> String {
     }
 }
 
-/// As code, where chats change nothing; a mark within would end that.
+/// As code, where chats change nothing; a mark within would end that. Written out, a name may be several times as long: no name
+/// takes the room of the others.
 fn quoted(path: &str) -> String {
-    format!("`{}`", path.replace('`', "\\x60"))
+    let written = path.replace('`', "\\x60");
+    match written.char_indices().nth(QUOTED_CHARS_MAX) {
+        None => format!("`{written}`"),
+        Some((end, _)) => format!("`{}…`", &written[..end]),
+    }
 }
 
 #[cfg(test)]

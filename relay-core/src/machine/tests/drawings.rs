@@ -125,11 +125,24 @@ fn the_files_stand_under_the_stat_as_far_as_there_is_room() {
     let beside = vec![Beside { path: "vendor/lib".into(), kind: BesideKind::Submodule, files: 2 }];
     let files = ChangedFiles { shown: (0..50).map(file).collect(), more: 150, beside };
     let stat = DiffStat { files: 200, insertions: 200, deletions: 0 };
-    let told = text::changes(&run(1), "Done.", &stat, &files, false, None, Duration::from_secs(1_800));
+    let told = text::changes(&run(1), "Done.", &stat, &files, None, None, Duration::from_secs(1_800));
     assert!(split::units(&told) < 1_100, "{told}");
     let lines: Vec<&str> = told.lines().collect();
     assert_eq!(lines[2..4], ["*200 files, +200 −0* (run 1)".to_owned(), format!("• {}", file(0))]);
     let (more, beside, last) = (lines[lines.len() - 3], lines[lines.len() - 2], lines[lines.len() - 1]);
     assert_eq!((more, beside), ("… and 191 more", "⚠️ `vendor/lib` (submodule): 2 files changed, which no diff shows"));
     assert!(last.starts_with("*approve* opens"));
+}
+
+#[test]
+fn no_name_hides_what_no_diff_shows() {
+    let hostile = "`".repeat(100);
+    let renamed = Change::Renamed { from: hostile.clone() };
+    let content = Content::Text { insertions: 1, deletions: 0, utf8: true };
+    let file = ChangedFile { path: hostile.clone(), change: renamed, content, became: None, cut: false };
+    let beside = vec![Beside { path: hostile, kind: BesideKind::Submodule, files: 2 }];
+    let files = ChangedFiles { shown: vec![file], more: 0, beside };
+    let stat = DiffStat { files: 1, insertions: 1, deletions: 0 };
+    let told = text::changes(&run(1), "Done.", &stat, &files, None, None, Duration::from_secs(1_800));
+    assert!(told.contains("which no diff shows") && split::units(&told) < 1_100, "{told}");
 }

@@ -42,9 +42,10 @@ const TEMPLATE: [u32; 7] = [
     63027, 63028, 63029, 63030, // template missing, parameters, paused, not matching
     63041, // template not approved
 ];
-const VARIABLES: [u32; 2] = [
+const VARIABLES: [u32; 3] = [
     21656, // ContentVariables invalid
     21658, // a variable is too long
+    92007, // a variable holds line breaks, or too many spaces
 ];
 /// The person or our sender can't be reached at all, so that another message would not arrive either.
 const UNREACHABLE: [u32; 14] = [
