@@ -113,6 +113,10 @@ impl Repositories {
         let git_dir = root.join("git");
         blocking(move || remove_locks(&git_dir).map_err(GitError::io("A stale lock could not be removed"))).await?;
         let repository = Repository::open(root, self.github.clone(), self.agent)?;
+        if let Err(error) = repository.finish_following().await {
+            // Tried again before the next run; what is there can be worked with.
+            tracing::warn!(%error, name, "what was being taken up of origin could not be finished");
+        }
         open.insert(name.to_owned(), repository.clone());
         Ok(Some(repository))
     }

@@ -11,7 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use relay_core::id::{BlobId, RunId};
+use relay_core::id::{BlobId, ConversationId, Fence, RunId};
 use relay_core::protocol::{
     ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, FILE_BYTES_MAX, Health, RefusalReason,
     ReplyRequest, signature,
@@ -116,6 +116,17 @@ impl App {
     }
 }
 
+impl App {
+    /// Let a relay through that holds the conversation. What was held back on the disk is for this, too: a full one must not keep
+    /// anybody from cancelling.
+    fn pass(&self, conversation: &ConversationId, fence: Fence) -> Result<(), Refused> {
+        self.fences.pass(conversation, fence).or_else(|refused| {
+            let is_disk = refused.reason == RefusalReason::Unavailable;
+            if is_disk && self.volume.give_up_reserve() { self.fences.pass(conversation, fence) } else { Err(refused) }
+        })
+    }
+}
+
 /// Whether a request is signed with `secret`.
 pub fn verify(
     secret: &SecretString,
@@ -135,7 +146,7 @@ pub fn verify(
 
 async fn command(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Refused> {
     let CommandRequest { conversation, fence, command } = read(&body)?;
-    app.fences.pass(&conversation, fence)?;
+    app.pass(&conversation, fence)?;
     match command {
         Command::Run { run, task } => {
             let accepted = app.runs.start(&conversation, run, task)?;
@@ -147,19 +158,19 @@ async fn command(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, R
 
 async fn approve(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Refused> {
     let request: ApproveRequest = read(&body)?;
-    app.fences.pass(&request.conversation, request.fence)?;
+    app.pass(&request.conversation, request.fence)?;
     Ok((StatusCode::ACCEPTED, Json(app.runs.decide(&request)?)).into_response())
 }
 
 async fn reply(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Refused> {
     let request: ReplyRequest = read(&body)?;
-    app.fences.pass(&request.conversation, request.fence)?;
+    app.pass(&request.conversation, request.fence)?;
     Ok((StatusCode::ACCEPTED, Json(app.runs.reply(request)?)).into_response())
 }
 
 async fn cancel(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, Refused> {
     let request: CancelRequest = read(&body)?;
-    app.fences.pass(&request.conversation, request.fence)?;
+    app.pass(&request.conversation, request.fence)?;
     Ok((StatusCode::ACCEPTED, Json(app.runs.cancel(&request)?)).into_response())
 }
 

@@ -182,7 +182,11 @@ impl Runs {
                 return Err(Refused::new(RefusalReason::Busy, "A decision on this run is being carried out."));
             }
             Phase::Accepted | Phase::Working | Phase::AwaitingApproval { .. } => {
-                log.update(|record| record.phase = Phase::Cancelling).map_err(|error| Refused::disk(&error))?;
+                let cancelling = |log: &mut RunLog| log.update(|record| record.phase = Phase::Cancelling);
+                let written = cancelling(log);
+                let written =
+                    written.or_else(|error| if self.made_room(&error) { cancelling(log) } else { Err(error) });
+                written.map_err(|error| Refused::disk(&error))?;
             }
         }
         tracing::info!(%run, "run is being cancelled");
@@ -356,7 +360,7 @@ impl Runs {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Add an event to a run's reports.
+    /// Add an event to a run's reports; what was held back on the disk is for it.
     fn report(&self, run: &RunId, event: VmEvent) -> io::Result<()> {
         let append = || self.with_log(run, |log| log.append(event.clone()));
         append().or_else(|error| if self.made_room(&error) { append() } else { Err(error) })?;
@@ -365,7 +369,7 @@ impl Runs {
     }
 
     /// Whether a write that failed so may be tried again, because there is room now.
-    fn made_room(&self, error: &io::Error) -> bool {
+    pub fn made_room(&self, error: &io::Error) -> bool {
         Trouble::of(error) == Trouble::Full && self.0.surroundings.volume.give_up_reserve()
     }
 

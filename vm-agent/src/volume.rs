@@ -5,10 +5,10 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, StatVfs, StatVfsMountFlags, fallocate};
 
 use crate::files;
 
@@ -17,7 +17,6 @@ const FREE_BYTES_MIN: u64 = 32 * 1024 * 1024;
 /// Room for the reports of many runs.
 const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
 const RESERVE_FILE: &str = "reserve";
-const PROBE_FILE: &str = "probe";
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,37 +71,43 @@ impl Volume {
 
     /// Bytes that may still be written.
     pub fn free_bytes(&self) -> io::Result<u64> {
-        let space = rustix::fs::statvfs(&self.root)?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        self.space().map(|space| space.f_bavail.saturating_mul(space.f_frsize))
     }
 
-    /// What is wrong with it now, found out by writing.
+    /// What is wrong with it now, as far as the system tells without a try.
     pub fn trouble(&self) -> Option<Trouble> {
-        self.probe().and_then(|()| self.free_bytes()).map_or_else(
-            |error| Some(Trouble::of(&error)),
-            |free_bytes| (free_bytes < FREE_BYTES_MIN).then_some(Trouble::Full),
-        )
+        let space = match self.space() {
+            Ok(space) => space,
+            Err(error) => return Some(Trouble::of(&error)),
+        };
+        if space.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Some(Trouble::ReadOnly);
+        }
+        (space.f_bavail.saturating_mul(space.f_frsize) < FREE_BYTES_MIN).then_some(Trouble::Full)
     }
 
-    /// Make it what it is to be, as far as it lets: there, and with its reserve.
+    /// Make it what it is to be, as far as it lets: there, and with its reserve. One that is full is good enough to say so, and
+    /// to put back what filled it.
     pub fn prepare(&self) -> Result<(), Trouble> {
         if let Err(error) = files::private_directory(&self.root) {
             return Err(if self.root.is_dir() { Trouble::of(&error) } else { Trouble::Missing });
         }
-        match self.probe().map_err(|error| Trouble::of(&error)) {
-            // What was held back is for this.
-            Err(Trouble::Full) if self.give_up_reserve() => {}
-            other => other?,
+        match self.trouble() {
+            None | Some(Trouble::Full) => {
+                self.take_reserve();
+                Ok(())
+            }
+            Some(trouble) => Err(trouble),
         }
-        self.take_reserve();
-        Ok(())
     }
 
     /// Hold some room back, if there is enough.
     pub fn take_reserve(&self) {
         let path = self.root.join(RESERVE_FILE);
         let has_room = || self.free_bytes().is_ok_and(|free| free >= FREE_BYTES_MIN + RESERVE_BYTES);
-        if !path.exists() && has_room() && allocate(&path).is_err() {
+        // One that was cut off is none.
+        let is_there = path.metadata().is_ok_and(|file| file.len() == RESERVE_BYTES);
+        if !is_there && has_room() && allocate(&path).is_err() {
             // A part of it is of no use.
             self.give_up_reserve();
         }
@@ -113,13 +118,8 @@ impl Volume {
         fs::remove_file(self.root.join(RESERVE_FILE)).is_ok()
     }
 
-    fn probe(&self) -> io::Result<()> {
-        let path = self.root.join(PROBE_FILE);
-        let mut file = File::create(&path)?;
-        // More than fits beside a file's name.
-        file.write_all(&[0; 4096])?;
-        file.sync_all()?;
-        fs::remove_file(&path)
+    fn space(&self) -> io::Result<StatVfs> {
+        Ok(rustix::fs::statvfs(&self.root)?)
     }
 }
 

@@ -22,6 +22,9 @@ use crate::volume::{Trouble, Volume};
 /// How often the volume is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How long those who are being answered may take once the volume is there.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 struct Waiting {
     secret: SecretString,
     trouble: Trouble,
@@ -41,7 +44,11 @@ pub async fn until_usable(volume: &Volume, listener: &TcpListener, secret: &Secr
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
         closing.cancel();
-        server.await??;
+        // Whoever has not been answered by then is cut off: the volume is there, and others wait.
+        let abort = server.abort_handle();
+        if tokio::time::timeout(CLOSE_TIMEOUT, server).await.is_err() {
+            abort.abort();
+        }
     }
     Ok(())
 }
@@ -50,6 +57,10 @@ async fn refuse(State(waiting): State<Arc<Waiting>>, request: Request) -> Result
     let (parts, body) = request.into_parts();
     if parts.uri.path() == "/health" && !parts.headers.contains_key(signature::HEADER) {
         return Ok(is_up());
+    }
+    if !parts.headers.contains_key(signature::HEADER) {
+        // Its body is of no interest.
+        verify(&waiting.secret, &parts.method, &parts.uri, &parts.headers, b"")?;
     }
     let body = to_bytes(body, FILE_BYTES_MAX).await.map_err(|_| Refused::too_large())?;
     verify(&waiting.secret, &parts.method, &parts.uri, &parts.headers, &body)?;

@@ -5,13 +5,14 @@
 //!                      /tree            the worktree, where the agent works
 //!                      /snapshot.index  what `capture` read before
 //!                      /session         the agent's session, and its cost
+//!                      /following       what of origin is being taken up, while it is
 //! ```
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
@@ -62,7 +63,7 @@ struct Inner {
     github: Option<GitHub>,
     agent: Option<AgentUser>,
     turn: Mutex<()>,
-    asked_at: std::sync::Mutex<Option<Instant>>,
+    fetched_at: Mutex<Option<Instant>>,
 }
 
 /// The branches that can be checked out.
@@ -93,8 +94,8 @@ impl Repository {
         let failed = |source| GitError::Io { what: format!("The repository {name} could not be opened"), source };
         fs::create_dir_all(git.git_dir().join("info")).map_err(failed)?;
         fs::write(git.git_dir().join("info/attributes"), ATTRIBUTES).map_err(failed)?;
-        let (turn, asked_at) = (Mutex::new(()), std::sync::Mutex::new(None));
-        Ok(Self { inner: Arc::new(Inner { name, root, git, github, agent, turn, asked_at }) })
+        let (turn, fetched_at) = (Mutex::new(()), Mutex::new(None));
+        Ok(Self { inner: Arc::new(Inner { name, root, git, github, agent, turn, fetched_at }) })
     }
 
     /// Its name, as `repos` lists it.
@@ -160,47 +161,30 @@ impl Repository {
         Ok(reach(self.git().call(what), &origin, self.inner.github.as_ref()))
     }
 
-    /// Be where origin is on the current branch, as far as that loses nothing. Origin is asked when that was long ago, and not
-    /// waited for long: a run can do without.
-    pub(crate) async fn catch_up(&self) -> Result<(), GitError> {
-        if !self.is_time_to_ask() {
-            return Ok(());
+    /// Learn what is new at origin, unless that was done a moment ago. Not waited for long, because a run can do without; it goes
+    /// on all the same, also when nobody waits any more: a fetch that is cut off has to begin anew.
+    pub(crate) async fn ask_origin(&self) -> Result<(), GitError> {
+        let repository = self.clone();
+        let fetching = tokio::spawn(async move {
+            let mut fetched_at = repository.inner.fetched_at.lock().await;
+            if fetched_at.is_none_or(|at| at.elapsed() > FETCH_INTERVAL) {
+                repository.fetch().await?;
+                *fetched_at = Some(Instant::now());
+            }
+            Ok(())
+        });
+        match tokio::time::timeout(FETCH_TIMEOUT, fetching).await {
+            Ok(Ok(fetched)) => fetched,
+            Ok(Err(failure)) => Err(GitError::io("The fetch was broken off")(io::Error::other(failure))),
+            Err(_) => Err(GitError::TimedOut { what: "fetch", limit: FETCH_TIMEOUT }),
         }
-        self.fetch_within(FETCH_TIMEOUT).await?;
-        let _turn = self.turn().await;
-        self.follow_origin().await
-    }
-
-    fn is_time_to_ask(&self) -> bool {
-        let mut asked_at = self.inner.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_time = asked_at.is_none_or(|asked_at| asked_at.elapsed() > FETCH_INTERVAL);
-        if is_time {
-            *asked_at = Some(Instant::now());
-        }
-        is_time
     }
 
     /// Learn what is new at origin. Changes no local branch and no file.
     pub(crate) async fn fetch(&self) -> Result<(), GitError> {
-        self.fetch_within(NETWORK_TIMEOUT).await
-    }
-
-    async fn fetch_within(&self, timeout: Duration) -> Result<(), GitError> {
         let (call, url) = self.call_origin("fetch").await?;
-        let call = call.timeout(timeout);
         let call = call.args(["--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--", &url]);
         call.arg("+refs/heads/*:refs/remotes/origin/*").output().await?;
-        Ok(())
-    }
-
-    /// Take up what origin has new on the current branch, when nothing has to be merged and no file here is in the way.
-    pub(crate) async fn follow_origin(&self) -> Result<(), GitError> {
-        let upstream = format!("refs/remotes/origin/{}", self.branch().await?);
-        if self.resolve(&upstream).await?.is_some() {
-            let call = self.git().call("merge").args(["--quiet", "--ff-only", "--no-overwrite-ignore", "--no-stat"]);
-            // A refusal means that there is work here which origin does not know; it stays as it is.
-            call.arg(upstream).outcome().await?;
-        }
         Ok(())
     }
 

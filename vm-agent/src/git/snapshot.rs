@@ -72,9 +72,9 @@ impl Repository {
         let _turn = self.turn().await;
         self.prune_when_many().await?;
         let manifest = self.capture().await?;
-        let (root, base, branch) =
-            tokio::try_join!(self.keep(&manifest), self.resolve("HEAD^{commit}"), self.branch())?;
-        Ok(Snapshot { base, branch, root, taken_at: clock::now() })
+        // Here and below all run to their ends: a git that is killed leaves its locks.
+        let (root, base, branch) = tokio::join!(self.keep(&manifest), self.resolve("HEAD^{commit}"), self.branch());
+        Ok(Snapshot { base: base?, branch: branch?, root: root?, taken_at: clock::now() })
     }
 
     /// What changed since `before`; none when nothing did that a commit would take.
@@ -90,7 +90,8 @@ impl Repository {
     /// The same, and what has changed beside that: of it nothing is told otherwise where a commit would take nothing.
     pub async fn changes_and_beside(&self, before: &Snapshot) -> Result<(Option<Changes>, Vec<Beside>), GitError> {
         let _turn = self.turn().await;
-        let (was, now, base_tree) = tokio::try_join!(self.manifest_of(before), self.capture(), self.base_tree(before))?;
+        let (was, now, base_tree) = tokio::join!(self.manifest_of(before), self.capture(), self.base_tree(before));
+        let (was, now, base_tree) = (was?, now?, base_tree?);
         if was == now {
             return Ok((None, Vec::new()));
         }
@@ -203,7 +204,8 @@ impl Repository {
             .collect();
         let aside = git.call("mktree").stdin(aside);
         let (files, listing, aside) =
-            tokio::try_join!(memory.call("write-tree").object(), listing.object(), aside.object())?;
+            tokio::join!(memory.call("write-tree").object(), listing.object(), aside.object());
+        let (files, listing, aside) = (files?, listing?, aside?);
         let root = format!("040000 tree {aside}\taside\n040000 tree {files}\tfiles\n100644 blob {listing}\tmanifest\n");
         let root = git.call("mktree").stdin(root).object().await?;
         git.call("update-ref").args([NEWEST, root.as_str()]).output().await?;

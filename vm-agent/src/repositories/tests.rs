@@ -47,17 +47,53 @@ async fn a_second_clone_of_the_same_takes_up_what_is_new_and_loses_nothing() -> 
 async fn a_run_begins_where_origin_is_and_origin_is_not_asked_for_each() -> anyhow::Result<()> {
     let (volume, repository) = Volume::with_clone().await?;
     volume.commit_at_origin("main", "src/main.rs", "fn main() { new() }\n")?;
-    repository.catch_up().await?;
+    repository.ask_origin().await?;
+    repository.follow_origin().await?;
     assert_eq!(fs::read_to_string(repository.worktree().join("src/main.rs"))?, "fn main() { new() }\n");
     volume.commit_at_origin("main", "src/main.rs", "fn main() { newer() }\n")?;
-    repository.catch_up().await?;
+    repository.ask_origin().await?;
+    repository.follow_origin().await?;
     assert_eq!(fs::read_to_string(repository.worktree().join("src/main.rs"))?, "fn main() { new() }\n", "a moment ago");
 
     fs::rename(volume.path("origin.git"), volume.path("gone.git"))?;
     let restarted = Repositories::new(volume.path("data"), None, None);
     let repository = restarted.current().await?.expect("it is there");
-    assert!(matches!(repository.catch_up().await, Err(GitError::Failed { .. })));
+    assert!(matches!(repository.ask_origin().await, Err(GitError::Failed { .. })));
     assert_eq!(fs::read_to_string(repository.worktree().join("src/main.rs"))?, "fn main() { new() }\n");
+    Ok(())
+}
+
+/// What a kill in the middle of it leaves: the note, some files new, the index old or new, the branch where it was.
+#[tokio::test]
+async fn taking_up_what_is_new_is_finished_after_a_kill() -> anyhow::Result<()> {
+    for (removed, index) in [(false, "HEAD"), (true, "refs/remotes/origin/main")] {
+        let (volume, repository) = Volume::with_clone().await?;
+        let git_dir = repository.git().git_dir().to_owned();
+        write(repository.worktree(), "mine.txt", "untracked\n")?;
+        let head = git(&git_dir, &["rev-parse", "HEAD"])?;
+        fs::remove_file(volume.path("seed/docs/a.txt"))?;
+        volume.commit_at_origin("main", "src/main.rs", "fn main() { new() }\n")?;
+        volume.commit_at_origin("main", "src/added.rs", "new\n")?;
+        repository.ask_origin().await?;
+        let upstream = git(&git_dir, &["rev-parse", "refs/remotes/origin/main"])?;
+        let note = format!("main\n{}\n{}\n", head.trim(), upstream.trim());
+        fs::write(volume.path("data/repos/origin/following"), note)?;
+        write(repository.worktree(), "src/added.rs", "new\n")?;
+        git(&git_dir, &["read-tree", index])?;
+        if removed {
+            fs::remove_file(repository.worktree().join("docs/a.txt"))?;
+        }
+
+        let restarted = Repositories::new(volume.path("data"), None, None);
+        let repository = restarted.current().await?.expect("it is there");
+        let read = |path: &str| fs::read_to_string(repository.worktree().join(path));
+        assert_eq!(read("src/main.rs")?, "fn main() { new() }\n");
+        assert_eq!((read("src/added.rs")?, read("mine.txt")?), ("new\n".to_owned(), "untracked\n".to_owned()));
+        assert!(read("docs/a.txt").is_err(), "gone at origin");
+        assert_eq!(git(&git_dir, &["rev-parse", "HEAD"])?, upstream);
+        assert!(!volume.path("data/repos/origin/following").exists());
+        assert_eq!(git(&git_dir, &["--work-tree=../tree", "status", "--porcelain"])?.trim(), "?? mine.txt");
+    }
     Ok(())
 }
 

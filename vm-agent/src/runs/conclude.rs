@@ -75,7 +75,10 @@ impl Runs {
     fn tell_trouble(&self, run: &RunId) {
         if let Some(trouble) = self.0.surroundings.volume.trouble() {
             tracing::error!(?trouble, %run, "the volume is not in order at the end of a run");
-            self.tell(run, VmEvent::Progress { text: format!("⚠️ {trouble}") });
+            let told = self.report(run, VmEvent::Progress { text: format!("⚠️ {trouble}") });
+            if let Err(error) = told {
+                tracing::warn!(%error, %run, "a report cannot be written down; leaving it out");
+            }
         }
     }
 

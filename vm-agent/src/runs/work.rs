@@ -87,11 +87,13 @@ impl Runs {
             () = stop.cancelled() => return Ok(Ending::Stopped),
         };
         tokio::select! {
-            () = self.catch_up(run, &repository) => {}
+            () = self.ask_origin(run, &repository) => {}
             () = stop.cancelled() => return Ok(Ending::Stopped),
         }
-        let prepared = async { repository.prepare_for_agent().await.map_err(|error| error.to_string()) };
-        tokio::try_join!(self.begin(run, &repository), prepared)?;
+        self.follow_origin(run, &repository).await;
+        // Both to their ends: a git that is killed leaves its locks.
+        let (begun, prepared) = tokio::join!(self.begin(run, &repository), repository.prepare_for_agent());
+        begun.and(prepared.map_err(|error| error.to_string()))?;
         if stop.is_cancelled() {
             return Ok(Ending::Stopped);
         }
@@ -116,12 +118,19 @@ impl Runs {
         files.iter().map(path).collect()
     }
 
-    /// Take up what origin has new. Without it the run works on what is here: the person is told.
-    async fn catch_up(&self, run: &RunId, repository: &Repository) {
-        if let Err(error) = repository.catch_up().await {
+    /// Learn what origin has new. Without it the run works on what is here: the person is told.
+    async fn ask_origin(&self, run: &RunId, repository: &Repository) {
+        if let Err(error) = repository.ask_origin().await {
             tracing::warn!(%error, %run, "origin could not be asked for what is new");
             let text = format!("⚠️ Origin could not be asked for what is new, so I work on what is here. {error}");
             self.tell(run, VmEvent::Progress { text: clip(&text, PROGRESS_CHARS_MAX) });
+        }
+    }
+
+    /// Begin where origin is, if nothing here is in the way.
+    async fn follow_origin(&self, run: &RunId, repository: &Repository) {
+        if let Err(error) = repository.follow_origin().await {
+            tracing::warn!(%error, %run, "what is new at origin could not be taken up");
         }
     }
 
@@ -219,10 +228,11 @@ impl Runs {
         }
     }
 
-    /// Report something that the run can do without.
+    /// Report something that the run can do without, and that must not take the room of what it can't.
     pub(super) fn tell(&self, run: &RunId, event: VmEvent) {
-        if let Err(error) = self.report(run, event) {
-            tracing::warn!(%error, %run, "a report cannot be written down; leaving it out");
+        match self.with_log(run, |log| log.append(event)) {
+            Ok(()) => self.0.appended.notify_one(),
+            Err(error) => tracing::warn!(%error, %run, "a report cannot be written down; leaving it out"),
         }
     }
 

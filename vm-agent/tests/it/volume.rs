@@ -33,7 +33,7 @@ async fn told_of_the_volume(vm: &Vm, run: &relay_core::id::RunId) -> String {
 }
 
 #[tokio::test]
-async fn a_run_that_fills_the_disk_ends_with_words_and_the_next_one_is_refused_until_there_is_space() {
+async fn a_run_that_fills_the_disk_ends_with_words_and_the_next_one_is_refused() {
     if !kernel_has_namespaces() {
         return;
     }
