@@ -14,16 +14,14 @@ impl Repository {
     pub(crate) async fn follow_origin(&self) -> Result<(), GitError> {
         let _turn = self.turn().await;
         self.finish_following().await?;
-        let branch = self.branch().await?;
-        let upstream = self.resolve(&format!("refs/remotes/origin/{branch}^{{commit}}")).await?;
-        let (Some(upstream), Some(head)) = (upstream, self.resolve("HEAD^{commit}").await?) else { return Ok(()) };
-        if upstream == head || !self.can_follow(head.as_str(), upstream.as_str()).await? {
+        let Some((branch, head, upstream)) = self.heads().await? else { return Ok(()) };
+        if upstream == head || !self.can_follow(&head, &upstream).await? {
             return Ok(());
         }
         let note = format!("{branch}\n{head}\n{upstream}\n");
         files::replace(&self.following(), note.as_bytes()).map_err(failed())?;
         let call = self.git().call("merge").args(["--quiet", "--ff-only", "--no-overwrite-ignore", "--no-stat"]);
-        call.arg(upstream.as_str()).timeout(WORKTREE_TIMEOUT).outcome().await?;
+        call.arg(&upstream).timeout(WORKTREE_TIMEOUT).outcome().await?;
         fs::remove_file(self.following()).map_err(failed())
     }
 
@@ -39,6 +37,22 @@ impl Repository {
             self.git().call("update-ref").args([&format!("refs/heads/{branch}"), upstream, head]).output().await?;
         }
         self.forget_following()
+    }
+
+    /// The current branch, its commit, and that of the branch of this name at origin, if there are both; in one call, because every run
+    /// asks.
+    async fn heads(&self) -> Result<Option<(String, String, String)>, GitError> {
+        let call = self.git().call("for-each-ref").arg("--format=%(HEAD) %(objectname) %(refname)");
+        let listing = call.args(["refs/heads", "refs/remotes/origin"]).output().await?;
+        let listing = String::from_utf8_lossy(&listing);
+        let current = listing.lines().find_map(|line| line.strip_prefix("* ")?.split_once(' '));
+        let Some((head, Some(branch))) = current.map(|(head, name)| (head, name.strip_prefix("refs/heads/"))) else {
+            return Ok(None);
+        };
+        let name = format!("refs/remotes/origin/{branch}");
+        let mut others = listing.lines().filter_map(|line| line.trim_start().split_once(' '));
+        let upstream = others.find(|(_, other)| *other == name).map(|(commit, _)| commit);
+        Ok(upstream.map(|upstream| (branch.to_owned(), head.to_owned(), upstream.to_owned())))
     }
 
     /// Make the files in which two commits differ those of `upstream`, whichever of the two each is of by now.
