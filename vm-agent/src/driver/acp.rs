@@ -141,7 +141,8 @@ impl Acp {
         }
     }
 
-    /// What the operator sets comes last, and so counts.
+    /// What the operator sets comes last, and so counts, but for the address of the API and the proxy: those are set where the run is
+    /// started.
     fn environment(&self, proxy: Option<&Proxy>) -> Vec<(String, OsString)> {
         let mut env: Vec<(&str, OsString)> = vec![
             ("PATH", self.settings.search_path.clone()),

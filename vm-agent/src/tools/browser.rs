@@ -25,7 +25,7 @@ use url::Url;
 use crate::files;
 use crate::images::ImageKind;
 
-/// From the start of the browser to the picture.
+/// For a look, once the browser is there.
 const TIMEOUT: Duration = Duration::from_secs(45);
 /// After its last look the browser stays for so long.
 const STAY: Duration = Duration::from_secs(60);
