@@ -4,7 +4,10 @@ pub mod machine;
 pub mod protocol;
 pub mod settings;
 pub mod store;
+#[cfg(feature = "telemetry")]
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
+pub mod trace;
 pub mod turn;

@@ -33,7 +33,7 @@ pub mod words;
 mod tests;
 
 pub use conversation::{Conversation, Ending, Phase, Timer, Verbosity};
-pub use effect::{Asked, Choice, Effect, Lane, Queued, Say};
+pub use effect::{Asked, Cause, Choice, Effect, Lane, Queued, Say};
 pub use event::{Attachment, Content, Event, Failure, Message, Outcome, Receipt};
 pub use pending::Pending;
 pub use rules::{Capabilities, Rules};
@@ -41,6 +41,7 @@ pub use rules::{Capabilities, Rules};
 use crate::id::{EffectSeq, RunId};
 use crate::protocol::{Decision, Task};
 use crate::time::Timestamp;
+use crate::trace::TraceParent;
 
 /// What a step leads to. The caller commits all of it at once, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +67,9 @@ pub struct Dead {
 
 /// Apply one event.
 pub fn step(rules: &Rules, conversation: Conversation, event: Event, now: Timestamp) -> Transition {
-    let mut step = Step { rules, now, conversation, effects: Vec::new(), acked: Vec::new(), dead: Vec::new() };
+    let mut conversation = conversation;
+    let trace = cause(&mut conversation, &event);
+    let mut step = Step { rules, now, trace, conversation, effects: Vec::new(), acked: Vec::new(), dead: Vec::new() };
     match event {
         Event::Message(message) => step.message(message),
         Event::Report { run, seq, event } => step.report(&run, seq, event),
@@ -81,10 +84,24 @@ pub fn step(rules: &Rules, conversation: Conversation, event: Event, now: Timest
     Transition { conversation, effects, acked, dead }
 }
 
+/// The trace of this event's effects: a message's or, for all that happens by itself, the run's.
+fn cause(conversation: &mut Conversation, event: &Event) -> Option<TraceParent> {
+    match event {
+        Event::Message(message) => {
+            let Cause { trace, asked_at } = message.cause.clone().unwrap_or_default();
+            conversation.asked_at = conversation.asked_at.or(asked_at);
+            trace
+        }
+        Event::Performed { effect, .. } => effect.cause.as_ref().and_then(|cause| cause.trace.clone()),
+        _ => conversation.trace.clone(),
+    }
+}
+
 /// A step in the making.
 struct Step<'a> {
     rules: &'a Rules,
     now: Timestamp,
+    trace: Option<TraceParent>,
     conversation: Conversation,
     effects: Vec<Queued>,
     acked: Vec<EffectSeq>,
@@ -96,8 +113,18 @@ impl Step<'_> {
     fn emit(&mut self, effect: Effect) -> EffectSeq {
         self.conversation.effects += 1;
         let seq = EffectSeq(self.conversation.effects);
-        self.effects.push(Queued { seq, effect });
+        let cause = self.cause(&effect);
+        self.effects.push(Queued { seq, effect, cause });
         seq
+    }
+
+    /// What an effect comes from: while a run goes on, whatever is done belongs to its trace.
+    /// The first message to a person who has written is the answer.
+    fn cause(&mut self, effect: &Effect) -> Option<Cause> {
+        let run = self.conversation.run().and_then(|_| self.conversation.trace.clone());
+        let asked_at = if let Effect::Say(_) = effect { self.conversation.asked_at.take() } else { None };
+        let cause = Cause { trace: run.or_else(|| self.trace.clone()), asked_at };
+        (cause != Cause::default()).then_some(cause)
     }
 
     /// Take an effect that may still be waiting out of the outbox.
@@ -177,8 +204,9 @@ impl Step<'_> {
         }
     }
 
-    /// Start a run for `task`.
-    fn start(&mut self, task: Task) {
+    /// Start a run for `task`, which is part of `trace`.
+    fn start(&mut self, task: Task, trace: Option<TraceParent>) {
+        self.conversation.trace = trace;
         if self.conversation.runs == 0 {
             self.conversation.origin = self.now;
         }
@@ -206,8 +234,8 @@ impl Step<'_> {
         self.forget_progress();
         self.clear(&[Timer::Silence, Timer::Approval, Timer::ApprovalWarning]);
         self.conversation.phase = Phase::Idle;
-        if let Some(task) = self.conversation.queue.pop_front() {
-            self.start(task);
+        if let Some((task, trace)) = self.conversation.next_task() {
+            self.start(task, trace);
         }
     }
 

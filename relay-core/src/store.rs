@@ -22,6 +22,9 @@ use crate::time::Timestamp;
 pub mod redis;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod survey;
+
+pub use survey::{Activity, Survey};
 
 /// How long a lease lasts without a commit. Longer than any effect, so that a holder which is alive keeps it; as short as
 /// the longest time that a person should wait when a relay dies.
@@ -71,6 +74,14 @@ pub trait Store: Send + Sync {
 
     /// Counts over everything stored.
     async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError>;
+
+    /// Counts that cost little however much is stored: a few calls of a server that bills them.
+    async fn survey(&self, now: Timestamp) -> Result<Survey, StoreError>;
+
+    /// What the calls of this process have cost so far.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 
     /// Keep a picture until `expires_at`. The same id again overwrites.
     async fn put_blob(&self, id: &BlobId, blob: Blob, expires_at: Timestamp) -> Result<(), StoreError>;
@@ -216,6 +227,8 @@ pub struct Commit {
     pub dead: Vec<Dead>,
     /// The new state.
     pub conversation: Conversation,
+    /// What goes on now, where that is something else than at the commit before.
+    pub activity: Option<Activity>,
     /// When the conversation is due once it is released.
     pub deadline: Option<Timestamp>,
     /// Whether the holder has nothing more to do for now.
@@ -326,6 +339,15 @@ pub struct Stats {
     pub outbox: u64,
     /// Dead letters.
     pub dead_letters: u64,
+}
+
+/// Answer of [`Store::usage`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Commands carried out by a server, those inside of scripts counted as hosted servers bill them.
+    pub commands: u64,
+    /// Connections that were lost and made again.
+    pub reconnects: u64,
 }
 
 /// A picture.

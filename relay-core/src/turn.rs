@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use crate::id::{EffectSeq, Fence, Nonce};
 use crate::machine::{self, Conversation, Dead, Effect, Event, Lane, Outcome, Phase, Queued, Rules, Transition};
-use crate::store::{Commit, Committed, Held};
+use crate::store::{Activity, Commit, Committed, Held};
 use crate::time::Timestamp;
 
 /// One holder's work on one conversation, from taking the lease to giving it back.
@@ -19,6 +19,8 @@ pub struct Turn {
     /// Names the latest call under this lease.
     nonce: Nonce,
     conversation: Conversation,
+    /// What went on at the latest commit.
+    activity: Activity,
     inbox: Vec<Event>,
     outbox: VecDeque<Queued>,
     /// Present when something was applied that is not committed yet.
@@ -87,6 +89,7 @@ impl Turn {
             rules,
             fence: held.fence,
             nonce: held.nonce,
+            activity: Activity::of(&conversation.phase),
             conversation,
             inbox: held.inbox,
             outbox,
@@ -212,6 +215,7 @@ impl Turn {
     }
 
     fn commit(&mut self, unsaved: Unsaved, release: bool, now: Timestamp, nonce: Nonce) -> Commit {
+        let activity = Activity::of(&self.conversation.phase);
         Commit {
             fence: self.fence,
             previous: std::mem::replace(&mut self.nonce, nonce.clone()),
@@ -222,6 +226,7 @@ impl Turn {
             effects: unsaved.effects,
             dead: unsaved.dead,
             conversation: self.conversation.clone(),
+            activity: (std::mem::replace(&mut self.activity, activity) != activity).then_some(activity),
             deadline: if release && self.ready(now).is_some() { Some(now) } else { self.deadline() },
             release,
         }
@@ -276,7 +281,7 @@ mod tests {
         conversation.address = Some(Address { channel: ChannelKind::Twilio, name: "someone".into() });
         let choice = Choice { run: RunId::of(&id, NOW, 1), tree: TreeHash::parse("aa11").unwrap() };
         let say = Say { text: "the diff".into(), choice: Some(choice), ..Say::default() };
-        let queued = Queued { seq: EffectSeq(1), effect: Effect::Say(say) };
+        let queued = Queued::new(EffectSeq(1), Effect::Say(say));
         let (nonce, outbox) = (Nonce::parse("claim").unwrap(), vec![queued.clone()]);
         let held = Held { conversation, fence: Fence(1), nonce, inbox: Vec::new(), outbox, abandoned: false };
         let mut turn = Turn::begin(Rules::default(), held);

@@ -6,24 +6,27 @@ use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
 use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, NodeId, RunId};
-use relay_core::machine::{Event, Rules};
+use relay_core::machine::{Cause, Event, Rules};
 use relay_core::store::{Held, Ingest, Ingested, Store, StoreError};
+use relay_core::telemetry::metrics::Metrics;
+use relay_core::telemetry::traces;
 use relay_core::time::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 use url::Url;
 
 use crate::channels::console::ConsoleChannel;
 use crate::channels::{Channel, twilio::TwilioChannel};
 use crate::clock;
 use crate::config::Config;
-use crate::counts::Counts;
 use crate::error::RequestError;
 use crate::http::under;
 use crate::identity;
+use crate::metrics::{LeasedBy, RelayMetrics};
 use crate::transcription::Transcription;
 use crate::vm::VmClient;
 use crate::worker::Lines;
@@ -144,8 +147,8 @@ pub struct App {
     pub stopping: CancellationToken,
     /// Voice notes are written down there, if anywhere.
     pub transcription: Option<Transcription>,
-    /// What was counted since the start.
-    pub counts: Counts,
+    /// What is counted and measured.
+    pub metrics: RelayMetrics,
     /// This relay's place in the lines of the channels.
     pub lines: Lines,
     /// Places for chat messages on their way.
@@ -166,7 +169,12 @@ pub struct App {
 
 impl App {
     /// A relay over `store` that hands the conversations it takes to `turns`.
-    pub fn new(config: Config, store: Arc<dyn Store>, turns: mpsc::Sender<Holding>) -> anyhow::Result<Self> {
+    pub fn new(
+        config: Config,
+        metrics: Metrics,
+        store: Arc<dyn Store>,
+        turns: mpsc::Sender<Holding>,
+    ) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
         let public_url = config.public_url.given.clone();
         let twilio = config.twilio.clone().map(|twilio| TwilioChannel::new(http.clone(), twilio, public_url));
@@ -185,7 +193,7 @@ impl App {
             console,
             twilio,
             stopping: CancellationToken::new(),
-            counts: Counts::default(),
+            metrics: RelayMetrics::new(metrics, &store),
             lines: Lines::default(),
             sends: Semaphore::new(SENDS_MAX),
             commits: Semaphore::new(COMMITS_MAX),
@@ -258,7 +266,23 @@ impl App {
         }
     }
 
-    async fn ingest(&self, conversation: ConversationId, event: Event) -> Result<Recorded, RequestError> {
+    /// An event goes on in the trace in which it was taken in.
+    async fn ingest(&self, conversation: ConversationId, mut event: Event) -> Result<Recorded, RequestError> {
+        let span = tracing::info_span!(
+            "send mailbox",
+            otel.kind = "producer",
+            messaging.system = "textslash",
+            messaging.operation.name = "send",
+            messaging.destination.name = "mailbox",
+            %conversation,
+        );
+        if let Event::Message(message) = &mut event {
+            message.cause = Some(Cause { trace: traces::of(&span), asked_at: Some(clock::now()) });
+        }
+        self.append(conversation, event).instrument(span).await
+    }
+
+    async fn append(&self, conversation: ConversationId, event: Event) -> Result<Recorded, RequestError> {
         self.taking_in.fetch_add(1, Ordering::Relaxed);
         let _counted = Counted(&self.taking_in);
         let id = event.id().ok_or(RequestError::Malformed("an event without an id"))?;
@@ -274,7 +298,10 @@ impl App {
             }
         });
         match ingested.await? {
-            Ingested::Held(held) => Ok(Recorded::Held(Box::new(Holding { held: *held, leased }))),
+            Ingested::Held(held) => {
+                self.metrics.leased(if held.abandoned { LeasedBy::Takeover } else { LeasedBy::Arrival });
+                Ok(Recorded::Held(Box::new(Holding { held: *held, leased })))
+            }
             Ingested::Queued => Ok(Recorded::Queued),
             Ingested::Duplicate => Ok(Recorded::Duplicate),
             Ingested::Full => Err(RequestError::InboxFull),
@@ -299,12 +326,6 @@ impl App {
         if let Err(error) = self.turns.try_send(holding) {
             tracing::warn!(%error, "a conversation has to wait for its lease to run out");
         }
-    }
-
-    /// Note that somebody wrote who may not: a count, never who.
-    pub fn count_unknown_sender(&self) {
-        let count = self.counts.unknown_senders.add();
-        tracing::warn!(count, "ignored a message from a sender who is not in ALLOWED_PHONE_NUMBERS");
     }
 
     /// The name under which something is kept: nobody can guess it, and it is the same each time it is kept.

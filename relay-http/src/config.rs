@@ -8,8 +8,12 @@ use relay_core::machine::Rules;
 use relay_core::settings::{Environment, Fault, Reader};
 use relay_core::store::redis::check_address;
 use relay_core::store::redis::keys::{Keys, NAMESPACE};
+use relay_core::telemetry::Sampling;
+pub use relay_core::telemetry::logs::LogFormat;
 use secrecy::SecretString;
 use url::Url;
+
+use crate::clock;
 
 pub mod twilio;
 
@@ -51,6 +55,12 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// `LOG_FORMAT`: `text` or `json`.
     pub log_format: LogFormat,
+    /// Which machine this is, for whoever watches: `FLY_MACHINE_ID` where Fly sets it.
+    pub instance: String,
+    /// `METRICS_BIND`: the address on which metrics are told.
+    pub metrics_bind: Option<SocketAddr>,
+    /// Present when `OTEL_EXPORTER_OTLP_ENDPOINT` is set: traces go there.
+    pub sampling: Option<Sampling>,
 }
 
 /// The address that the world knows, in two forms.
@@ -110,15 +120,6 @@ pub struct AdminConfig {
     pub twilio: Option<TwilioConfig>,
 }
 
-/// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 const BIND: &str = "[::]:3000";
 const LOCAL_URL: &str = "http://localhost:3000";
 const STATE_STORE: &str = "sqlite:textslash.db";
@@ -166,11 +167,9 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let console_token = optional_secret(reader, "CONSOLE_TOKEN");
     let rules = rules(reader);
     let shutdown_grace = reader.millis("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE);
-    let log_format = match reader.value("LOG_FORMAT").as_deref() {
-        None | Some("text") => Some(LogFormat::Text),
-        Some("json") => Some(LogFormat::Json),
-        Some(_) => reader.fault("LOG_FORMAT", "must be text or json"),
-    };
+    let log_format = LogFormat::read(reader);
+    let metrics_bind = reader.optional("METRICS_BIND");
+    let sampling = Sampling::read(reader);
     Some(Config {
         bind: bind?,
         public_url: PublicUrl { given, url: public_url? },
@@ -184,6 +183,9 @@ fn config(reader: &mut Reader) -> Option<Config> {
         rules: rules?,
         shutdown_grace: shutdown_grace?,
         log_format: log_format?,
+        instance: reader.value("FLY_MACHINE_ID").unwrap_or_else(|| clock::node().to_string()),
+        metrics_bind,
+        sampling,
     })
 }
 

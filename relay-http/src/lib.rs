@@ -5,15 +5,15 @@ pub mod app;
 pub mod channels;
 pub mod clock;
 pub mod config;
-pub mod counts;
 pub mod error;
 pub mod http;
 pub mod identity;
 pub mod listener;
+pub mod metrics;
+pub mod requests;
 pub mod router;
 pub mod routes;
 pub mod store;
-pub mod telemetry;
 pub mod transcription;
 pub mod vm;
 pub mod worker;
@@ -21,9 +21,11 @@ pub mod worker;
 use std::pin::pin;
 use std::sync::Arc;
 
+use anyhow::Context;
 use config::Config;
 use listener::{ClosingListener, Peer, lingered};
 use relay_core::store::Store;
+use relay_core::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -38,16 +40,23 @@ const TURNS_WAITING_MAX: usize = 1024;
 /// flight are answered, then the turns end.
 pub async fn run(
     config: Config,
+    metrics: Metrics,
     store: Arc<dyn Store>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let grace = config.shutdown_grace;
     let (turns, held) = mpsc::channel(TURNS_WAITING_MAX);
-    let app = Arc::new(App::new(config, store, turns)?);
+    let app = Arc::new(App::new(config, metrics, store, turns)?);
     let (stopping, drain) = (app.stopping.clone(), CancellationToken::new());
-    let mut tasks = JoinSet::new();
-    tasks.spawn(worker::run(Arc::clone(&app), held, drain.clone()));
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let (worker, draining) = (Arc::clone(&app), drain.clone());
+    tasks.spawn(async move { Ok(worker::run(worker, held, draining).await?) });
+    if let Some(at) = app.config.metrics_bind {
+        let metrics = TcpListener::bind(at).await.with_context(|| format!("METRICS_BIND: can't listen on {at}"))?;
+        let (app, drain) = (Arc::clone(&app), drain.clone());
+        tasks.spawn(async move { Ok(metrics::serve(app, metrics, drain).await?) });
+    }
     tracing::info!("listening on {}", listener.local_addr()?);
     let service = router::router(app).into_make_service_with_connect_info::<Peer>();
     let listener = ClosingListener::new(listener, stopping.clone())?;

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use relay_core::settings::Fault;
+use relay_core::telemetry::metrics::Metrics;
+use relay_core::telemetry::{Exporter, Identity, logs};
 use relay_http::admin::{self, Admin};
 use relay_http::config::{AdminConfig, Config, ProcessEnvironment};
-use relay_http::{run, store, telemetry};
+use relay_http::{run, store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -42,14 +44,21 @@ fn run_relay() -> ExitCode {
         Ok(config) => config,
         Err(faults) => return refuse(&faults),
     };
-    telemetry::start(config.log_format);
-    match serve(config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
+    let identity =
+        Identity { service: "textslash-relay", version: env!("CARGO_PKG_VERSION"), instance: config.instance.clone() };
+    let exporter = match config.sampling.as_ref().map(|sampling| Exporter::start(&identity, sampling)).transpose() {
+        Ok(exporter) => exporter,
+        Err(error) => return refuse(&[unusable_endpoint(&error)]),
+    };
+    logs::start(config.log_format, &std::env::var("RUST_LOG").unwrap_or_default(), std::io::stdout, exporter.as_ref());
+    let served = serve(config, &identity);
+    if let Err(error) = &served {
+        tracing::error!("{error:#}");
     }
+    if let Some(exporter) = exporter {
+        exporter.end();
+    }
+    if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[tokio::main]
@@ -73,8 +82,9 @@ async fn run_admin(command: Admin) -> ExitCode {
 }
 
 #[tokio::main]
-async fn serve(config: Config) -> anyhow::Result<()> {
-    let opened = store::open(&config.store)?;
+async fn serve(config: Config, identity: &Identity) -> anyhow::Result<()> {
+    let metrics = Metrics::new(identity);
+    let opened = store::open(&config.store, &metrics)?;
     let listener =
         TcpListener::bind(config.bind).await.with_context(|| format!("RELAY_BIND: can't listen on {}", config.bind))?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -85,7 +95,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    run(config, opened.store.clone(), listener, shutdown).await
+    run(config, metrics, opened.store.clone(), listener, shutdown).await
+}
+
+fn unusable_endpoint(error: &impl std::fmt::Display) -> Fault {
+    Fault { name: "OTEL_EXPORTER_OTLP_ENDPOINT", problem: format!("cannot be used: {error}") }
 }
 
 #[expect(clippy::print_stderr, reason = "there is no log yet, and a person is looking")]

@@ -6,12 +6,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use axum::middleware;
 use axum::routing::{get, post};
 use relay_core::protocol::BODY_BYTES_MAX;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
+use crate::requests;
 use crate::routes::{callback, console, images, ops, pages, webhook};
 
 /// A webhook is a short form; Twilio's own limit for a text is far below.
@@ -29,10 +31,9 @@ pub fn router(app: Arc<App>) -> Router {
             "/receipt/{conversation}/{effect}",
             post(webhook::receipt).layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX)),
         )
-        .route("/callback/{run}", post(callback::receive).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)))
+        .route(callback::ROUTE, post(callback::receive).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)))
         .route("/images/{blob}", get(images::serve))
         .route("/pages/{blob}", get(pages::serve))
-        .route("/metrics", get(ops::metrics))
         .route("/console", get(console::page))
         .route("/console/app.css", get(console::css))
         .route("/console/app.js", get(console::js))
@@ -43,5 +44,6 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT));
     // A stream of events has no end of its own.
     let endless = Router::new().route("/console/events", get(console::events));
-    bounded.merge(endless).layer(CatchPanicLayer::new()).with_state(app)
+    let watched = middleware::from_fn_with_state(Arc::clone(&app), requests::watch);
+    bounded.merge(endless).layer(CatchPanicLayer::new()).layer(watched).with_state(app)
 }

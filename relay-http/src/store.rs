@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use relay_core::store::redis::RedisStore;
 use relay_core::store::sqlite::SqliteStore;
 use relay_core::store::{Store, StoreError};
+use relay_core::telemetry::metrics::Metrics;
 use secrecy::ExposeSecret;
 
 use crate::config::{StateStore, StoreConfig};
@@ -26,12 +27,15 @@ pub struct OpenStore {
 
 /// Open the store for a relay. Redis need not be up: it is connected to in the background. A file is refused while another
 /// relay works on it.
-pub fn open(config: &StoreConfig) -> anyhow::Result<OpenStore> {
+pub fn open(config: &StoreConfig, metrics: &Metrics) -> anyhow::Result<OpenStore> {
     let lock = match &config.state_store {
         StateStore::SqliteFile(path) => Some(lock(path)?),
         _ => None,
     };
-    Ok(OpenStore { store: Arc::new(LoggedStore::new(connect(config)?)), _lock: lock })
+    Ok(OpenStore {
+        store: Arc::new(LoggedStore::new(connect(config)?, config.state_store.kind(), metrics)),
+        _lock: lock,
+    })
 }
 
 /// Open the store for somebody who only looks, or changes what the store itself keeps whole.
@@ -113,6 +117,8 @@ pub fn reason(error: &StoreError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use relay_core::telemetry::Identity;
+
     use super::*;
 
     fn file(path: &Path) -> StoreConfig {
@@ -123,15 +129,16 @@ mod tests {
     fn a_second_relay_on_the_same_file_is_refused_and_told_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("relay.db");
-        let first = open(&file(&path)).unwrap();
-        let refused = format!("{:#}", open(&file(&path)).err().expect("refused"));
+        let metrics = Metrics::new(&Identity::default());
+        let first = open(&file(&path), &metrics).unwrap();
+        let refused = format!("{:#}", open(&file(&path), &metrics).err().expect("refused"));
         assert!(refused.contains("another relay") && refused.contains("STATE_STORE=redis://"), "{refused}");
         let alias = folder.path().join("alias.db");
         std::os::unix::fs::symlink(&path, &alias).unwrap();
-        assert!(open(&file(&alias)).is_err(), "under another name it is the same file");
+        assert!(open(&file(&alias), &metrics).is_err(), "under another name it is the same file");
         assert!(connect(&file(&path)).is_ok(), "an operator may look");
         drop(first);
-        assert!(open(&file(&path)).is_ok(), "the lock goes with the relay");
+        assert!(open(&file(&path), &metrics).is_ok(), "the lock goes with the relay");
     }
 
     #[test]

@@ -9,10 +9,13 @@ use relay_core::protocol::{
     Answer, ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, IMAGE_BYTES_MAX, Refusal,
     RefusalReason, ReplyRequest, signature,
 };
+use relay_core::telemetry::{calls, traces};
+use relay_core::trace;
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::Instrument;
 use url::Url;
 
 use crate::clock;
@@ -153,11 +156,16 @@ impl VmClient {
             url.path(),
             &body,
         );
-        let request = self.http.request(method, url).header(signature::HEADER, signature);
+        let span = calls::client(method.as_str(), &url, template(path));
+        let mut request = self.http.request(method, url).header(signature::HEADER, signature);
+        if let Some(trace) = traces::of(&span) {
+            request = request.header(trace::HEADER, trace.as_str());
+        }
         let request =
             if body.is_empty() { request } else { request.header("content-type", "application/json").body(body) };
-        let response = request.send().await.map_err(|_| CallError::NoAnswer)?;
+        let response = request.send().instrument(span.clone()).await.map_err(|_| CallError::NoAnswer)?;
         let status = response.status();
+        calls::answered(&span, status.as_u16());
         let body = match read_up_to(response, bytes_max).await {
             Ok(body) => body,
             Err(ReadError::Broken) => return Err(CallError::NoAnswer),
@@ -168,6 +176,12 @@ impl VmClient {
         };
         if status.is_success() { Ok((status, body)) } else { Err(refusal(status, &body)) }
     }
+}
+
+/// A path without the name of anything.
+fn template(path: &str) -> &str {
+    let end = path[1..].find('/').map_or(path.len(), |at| at + 1);
+    &path[..end]
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> CallError {

@@ -16,6 +16,7 @@ mod deadlines;
 mod lines;
 mod perform;
 mod say;
+mod survey;
 mod timers;
 mod turns;
 
@@ -43,6 +44,10 @@ pub async fn run(app: Arc<App>, mut held: mpsc::Receiver<Holding>, drain: Cancel
     let mut catching_up = JoinSet::new();
     catching_up.spawn(catch_up::run(Arc::clone(&app), drain.clone()));
     finding.spawn(deadlines::run(Arc::clone(&app), set_deadlines, given_hints, drain.clone()));
+    if app.config.metrics_bind.is_some() {
+        let (app, drain) = (Arc::clone(&app), drain.clone());
+        catching_up.spawn(async move { survey::run(&app, drain).await });
+    }
     if app.twilio.is_some() {
         let app = Arc::clone(&app);
         catching_up.spawn(async move {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use relay_core::settings::{Environment, Fault, Reader};
 use relay_core::store::redis::check_address;
 use relay_core::store::redis::keys::{Keys, NAMESPACE};
+use relay_core::telemetry::Sampling;
+use relay_core::telemetry::logs::LogFormat;
 use secrecy::SecretString;
 use url::Url;
 
@@ -64,6 +66,14 @@ pub struct Config {
     pub inquiry_timeout: Duration,
     /// How long the process may take to end when it is told to. `SHUTDOWN_GRACE_MS`.
     pub shutdown_grace: Duration,
+    /// How the log is written: `text` or `json`. `LOG_FORMAT`, `text` when absent.
+    pub log_format: LogFormat,
+    /// Which machine this is, for whoever watches. `FLY_MACHINE_ID`, `vm` when absent.
+    pub instance: String,
+    /// Where metrics are told. `METRICS_BIND`; nowhere when absent.
+    pub metrics_bind: Option<SocketAddr>,
+    /// Where traces go. `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER_ARG`.
+    pub sampling: Option<Sampling>,
 }
 
 /// Where reports go. `EVENTS_URL`, required.
@@ -154,6 +164,17 @@ const AGENT_PROCESSES_MAX: u64 = 2_048;
 /// Fly.io kills a machine five seconds after its stop signal unless told otherwise.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(4_500);
 
+impl DriverConfig {
+    /// What people know the driver by.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Demo => "demo",
+            Self::Claude { .. } => "claude",
+            Self::Acp { .. } => "acp",
+        }
+    }
+}
+
 impl Config {
     /// Read all settings, or list everything that is wrong with them.
     pub fn read(environment: &impl Environment) -> Result<Self, Vec<Fault>> {
@@ -176,6 +197,9 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let run_timeout = reader.millis("RUN_TIMEOUT_MS", RUN_TIMEOUT);
     let inquiry_timeout = reader.millis("INQUIRY_TIMEOUT_MS", INQUIRY_TIMEOUT);
     let shutdown_grace = reader.millis("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE);
+    let log_format = LogFormat::read(reader);
+    let metrics_bind = reader.optional("METRICS_BIND");
+    let sampling = Sampling::read(reader);
     Some(Config {
         bind: bind?,
         secret: secret?,
@@ -193,6 +217,10 @@ fn config(reader: &mut Reader) -> Option<Config> {
         run_timeout: run_timeout?,
         inquiry_timeout: inquiry_timeout?,
         shutdown_grace: shutdown_grace?,
+        log_format: log_format?,
+        instance: reader.value("FLY_MACHINE_ID").unwrap_or_else(|| "vm".to_owned()),
+        metrics_bind,
+        sampling,
     })
 }
 

@@ -23,6 +23,7 @@ mod inquirer;
 pub mod lines;
 mod process;
 pub mod proxy;
+mod tool_use;
 
 /// What people read when the session to go on with is not there any more.
 const SESSION_GONE: &str = "The agent's earlier session is gone from this VM; starting a new one.";

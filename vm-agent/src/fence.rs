@@ -10,6 +10,7 @@ use relay_core::id::{ConversationId, Fence};
 use relay_core::protocol::RefusalReason;
 
 use crate::files;
+use crate::metrics::{Layer, metrics};
 use crate::refusal::Refused;
 
 /// Conversations that one VM may serve. A VM belongs to one person.
@@ -38,6 +39,7 @@ impl Fences {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let largest = seen.get(conversation).copied();
         if largest.is_some_and(|largest| fence < largest) {
+            metrics().refused(Layer::Fence);
             return Err(Refused::new(RefusalReason::StaleFence, "Another relay has taken this conversation over."));
         }
         if largest == Some(fence) {

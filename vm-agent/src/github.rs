@@ -14,6 +14,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use relay_core::telemetry::calls;
+use tracing::Instrument;
+
 use crate::git::remote::RemoteUrl;
 
 /// How long one call may take.
@@ -231,8 +234,11 @@ impl GitHub {
             .bearer_auth(self.token.expose_secret())
             .header(ACCEPT, "application/vnd.github+json")
             .header("X-GitHub-Api-Version", "2022-11-28");
-        let mut answer = request.send().await.map_err(unreachable)?;
+        let request = request.build().map_err(unreachable)?;
+        let span = calls::client(request.method().as_str(), request.url(), "/repos/{owner}/{repo}/pulls");
+        let mut answer = self.client.execute(request).instrument(span.clone()).await.map_err(unreachable)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
+        calls::answered(&span, status.as_u16());
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use relay_core::id::{ConversationId, RunId, TreeHash};
 use relay_core::protocol::{Decision, DecisionResult, Report, RunOutcome, Task, VmEvent};
 use relay_core::time::Timestamp;
+use relay_core::trace::TraceParent;
 use serde::{Deserialize, Serialize};
 
 use crate::files;
@@ -48,6 +49,9 @@ pub struct RunRecord {
     /// What the model has cost so far, in millionths of a US dollar, once the agent has told.
     #[serde(default)]
     pub cost_microusd: Option<u64>,
+    /// The trace that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
     /// Where it is.
     pub phase: Phase,
 }

@@ -5,8 +5,8 @@ use std::io;
 use std::process::ExitCode;
 
 use relay_core::settings::Fault;
+use relay_core::telemetry::{Exporter, Identity, logs};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use tracing_subscriber::EnvFilter;
 use vm_agent::config::{Config, ProcessEnvironment};
 use vm_agent::server;
 use vm_agent::supervise::inside::{self, INSIDE};
@@ -26,26 +26,32 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> ExitCode {
-    log_to_standard_error();
-    hide_from_other_processes();
     let config = match Config::read(&ProcessEnvironment) {
         Ok(config) => config,
         Err(faults) => return misconfigured(&faults),
     };
+    let version = env!("CARGO_PKG_VERSION");
+    let identity = Identity { service: "textslash-vm", version, instance: config.instance.clone() };
+    let exporter = match config.sampling.as_ref().map(|sampling| Exporter::start(&identity, sampling)).transpose() {
+        Ok(exporter) => exporter,
+        Err(error) => return misconfigured(&[unusable_endpoint(&error)]),
+    };
+    logs::start(config.log_format, &std::env::var("RUST_LOG").unwrap_or_default(), io::stderr, exporter.as_ref());
+    hide_from_other_processes();
     let served = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
     let served = served.and_then(|runtime| {
-        let served = runtime.block_on(server::serve(config));
+        let served = runtime.block_on(server::serve(config, &identity));
         // What was not done within the grace period is not waited for.
         runtime.shutdown_background();
         served
     });
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
+    if let Err(error) = &served {
+        tracing::error!("{error:#}");
     }
+    if let Some(exporter) = exporter {
+        exporter.end();
+    }
+    if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Let no other process of this user, above all no agent, read this one's environment and memory, which hold its secrets.
@@ -56,14 +62,12 @@ fn hide_from_other_processes() {
     }
 }
 
-fn log_to_standard_error() {
-    // What the client of Redis says of each of its connections is said once and in our own words.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let filter = filter.add_directive("fred=off".parse().expect("a directive"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(io::stderr).init();
+fn unusable_endpoint(error: &impl std::fmt::Display) -> Fault {
+    Fault { name: "OTEL_EXPORTER_OTLP_ENDPOINT", problem: format!("cannot be used: {error}") }
 }
 
 fn misconfigured(faults: &[Fault]) -> ExitCode {
+    tracing_subscriber::fmt().with_ansi(false).with_writer(io::stderr).init();
     for fault in faults {
         tracing::error!("{fault}");
     }

@@ -6,6 +6,8 @@
 use relay_core::id::{RunId, TreeHash};
 use relay_core::protocol::DecisionResult;
 
+use tracing::Instrument;
+
 use crate::git::park::branch_of;
 use crate::git::repository::Repository;
 use crate::git::snapshot::Snapshot;
@@ -127,7 +129,8 @@ async fn heads(repository: &Repository, started_on: &str) -> Result<Heads, GitEr
 async fn push(repository: &Repository, commit: &str, branch: &str) -> Result<(), GitError> {
     let (call, url) = repository.call_origin("push").await?;
     let call = call.args(["--quiet", "--no-verify", "--no-follow-tags", "--no-signed", "--", &url]);
-    call.arg(format!("{commit}:refs/heads/{branch}")).output().await?;
+    let span = tracing::info_span!("git push");
+    call.arg(format!("{commit}:refs/heads/{branch}")).output().instrument(span).await?;
     Ok(())
 }
 

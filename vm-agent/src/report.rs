@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use relay_core::id::RunId;
 use relay_core::protocol::Report;
+use relay_core::telemetry::traces;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
+use crate::metrics::metrics;
 use crate::runs::Runs;
 
 mod callback;
@@ -95,12 +98,18 @@ impl Reporter {
 
     async fn deliver_run(&mut self, run: &RunId) -> bool {
         while let Some(report) = self.runs.next_report(run) {
-            match self.outlet.deliver(&report).await {
-                Delivery::Delivered => self.well(),
+            let span = self.span(run);
+            match self.outlet.deliver(&report).instrument(span).await {
+                Delivery::Delivered => {
+                    metrics().report_delivered();
+                    self.well();
+                }
                 Delivery::Refused(reason) => {
+                    metrics().report_refused();
                     tracing::error!(%run, seq = report.seq, reason, "a report is refused; leaving it out");
                 }
                 Delivery::Failed(error) => {
+                    metrics().report_failed();
                     if self.is_news(&error) {
                         tracing::warn!(%run, seq = report.seq, error, "a report is not delivered; trying on");
                     }
@@ -112,6 +121,21 @@ impl Reporter {
             self.runs.delivered(run, report.seq);
         }
         true
+    }
+
+    /// A report goes on in its run's trace.
+    fn span(&self, run: &RunId) -> Span {
+        let span = tracing::info_span!(
+            parent: None,
+            "send mailbox",
+            otel.kind = "producer",
+            messaging.system = "textslash",
+            messaging.operation.name = "send",
+            messaging.destination.name = "mailbox",
+            %run,
+        );
+        traces::join(&span, self.runs.trace(run).as_ref());
+        span
     }
 
     /// See to what was delivered and not taken. When to do so again, if nothing else happens before.

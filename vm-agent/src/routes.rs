@@ -25,7 +25,9 @@ use tower_http::timeout::TimeoutLayer;
 use crate::clock;
 use crate::fence::Fences;
 use crate::images::ImageName;
+use crate::metrics::{Layer, metrics};
 use crate::refusal::Refused;
+use crate::requests;
 use crate::runs::Runs;
 use crate::volume::Volume;
 
@@ -96,6 +98,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(signed)
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .layer(CatchPanicLayer::new())
+        .layer(middleware::from_fn(requests::watch))
         .with_state(app)
 }
 
@@ -139,6 +142,7 @@ pub fn verify(
     let signed = headers.get(signature::HEADER).and_then(|value| value.to_str().ok());
     let secret = secret.expose_secret().as_bytes();
     signature::verify(secret, clock::now(), method.as_str(), path, body, signed).map_err(|error| {
+        metrics().refused(Layer::Signature);
         tracing::warn!(%error, %method, "request refused");
         Refused::new(RefusalReason::Signature, format!("{error}. Check that relay and VM share one secret."))
     })

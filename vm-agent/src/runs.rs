@@ -8,18 +8,21 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use relay_core::id::{ConversationId, RunId, TreeHash};
 use relay_core::protocol::{
     Accepted, ApproveRequest, CancelRequest, Decision, REPLY_CHARS_MAX, RefusalReason, ReplyRequest, Report, RunState,
     RunStatus, Task, VmEvent,
 };
+use relay_core::telemetry::traces;
 use relay_core::time::Timestamp;
+use relay_core::trace::TraceParent;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::clock;
 use crate::desk::{Desk, Replied};
@@ -94,6 +97,7 @@ struct Active {
     stop: CancellationToken,
     desk: Arc<Desk>,
     last_output_at: Timestamp,
+    cancelled_at: Option<Instant>,
 }
 
 /// Ends a question's hold on the worktree.
@@ -190,11 +194,13 @@ impl Runs {
             }
         }
         tracing::info!(%run, "run is being cancelled");
+        if let Some(active) = state.active(&run) {
+            active.cancelled_at = Some(Instant::now());
+            active.stop.cancel();
+        }
         if let Phase::AwaitingApproval { .. } = phase {
             drop(state);
             self.spawn_conclude_cancelled(&run);
-        } else if let Some(active) = state.active(&run) {
-            active.stop.cancel();
         }
         Ok(Accepted { run, repeated: false })
     }
@@ -347,13 +353,19 @@ impl Runs {
         self.0.tasks.wait().await;
     }
 
+    /// The trace that a run is part of.
+    pub fn trace(&self, run: &RunId) -> Option<TraceParent> {
+        self.record(run)?.trace
+    }
+
     fn spawn_conclude_cancelled(&self, run: &RunId) {
         let (runs, run) = (self.clone(), run.clone());
         self.spawn(async move { runs.conclude_cancelled(&run).await });
     }
 
     fn spawn(&self, step: impl Future<Output = ()> + Send + 'static) {
-        self.0.tasks.spawn(step);
+        // In the trace of whoever asked for it.
+        self.0.tasks.spawn(step.in_current_span());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -398,7 +410,7 @@ impl Runs {
     fn hold(&self, state: &mut State, run: &RunId) -> CancellationToken {
         let stop = self.0.shutdown.child_token();
         let (stop_it, desk) = (stop.clone(), Arc::default());
-        let active = Active { run: run.clone(), stop: stop_it, desk, last_output_at: clock::now() };
+        let active = Active { run: run.clone(), stop: stop_it, desk, last_output_at: clock::now(), cancelled_at: None };
         state.holder = Some(Holder::Run(active));
         stop
     }
@@ -455,7 +467,8 @@ impl State {
 
 fn new_record(conversation: ConversationId, run: RunId, task: Option<Task>, phase: Phase) -> RunRecord {
     let (accepted_at, repository, snapshot, cost_microusd) = (clock::now(), None, None, None);
-    RunRecord { run, conversation, task, accepted_at, repository, snapshot, cost_microusd, phase }
+    let trace = traces::current();
+    RunRecord { run, conversation, task, accepted_at, repository, snapshot, cost_microusd, trace, phase }
 }
 
 fn why_not_decidable(phase: &Phase, shown: &TreeHash) -> String {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use relay_core::telemetry::Identity;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use crate::files;
 use crate::github::GitHub;
 use crate::images::Images;
 use crate::journal::Journal;
+use crate::metrics;
 use crate::render::Renderer;
 use crate::report::{Callback, Outlet, Published, Reporter};
 use crate::repositories::Repositories;
@@ -31,17 +33,24 @@ use crate::uploads::Uploads;
 use crate::volume::Volume;
 use crate::waiting;
 
+/// How often what stands is measured.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often an idle process looks at the time.
 const IDLE_POLL: Duration = Duration::from_millis(250);
 /// How often the end of the process looks whether everything was delivered.
 const DELIVERED_POLL: Duration = Duration::from_millis(20);
 
 /// Serve until a signal or idleness ends the process. Everything that was accepted is in the journal by then.
-pub async fn serve(config: Config) -> anyhow::Result<()> {
+pub async fn serve(config: Config, identity: &Identity) -> anyhow::Result<()> {
+    metrics::begin(identity, config.driver.name());
     let (idle_timeout, grace) = (config.idle_timeout, config.shutdown_grace);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind(config.bind).await.with_context(|| format!("cannot listen on {}", config.bind))?;
+    if let Some(at) = config.metrics_bind {
+        let metrics = TcpListener::bind(at).await.with_context(|| format!("METRICS_BIND: cannot listen on {at}"))?;
+        tokio::spawn(metrics::serve(metrics));
+    }
     let volume = Volume::new(config.data_dir.clone());
     let listener = listener.into_std()?;
     tokio::select! {
@@ -64,6 +73,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         last_request,
     });
 
+    tokio::spawn(measure(app.clone()));
     runs.recover();
     tokio::spawn(reporter.run());
     tokio::spawn({
@@ -192,6 +202,15 @@ fn driver(config: &Config, supervision: Supervision) -> Arc<dyn AgentDriver> {
             };
             Arc::new(Acp::new(settings, supervision))
         }
+    }
+}
+
+/// What is not counted when it happens is looked at now and then.
+async fn measure(app: Arc<App>) {
+    let mut interval = tokio::time::interval(MEASURE_INTERVAL);
+    loop {
+        interval.tick().await;
+        metrics::metrics().stands(app.unreported(), app.volume.free_bytes().ok());
     }
 }
 

@@ -12,6 +12,7 @@ use crate::machine::pending::Pending;
 use crate::machine::rules::Rules;
 use crate::protocol::{Decision, File, Task};
 use crate::time::Timestamp;
+use crate::trace::TraceParent;
 
 /// One person's conversation with one agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,12 @@ pub struct Conversation {
     pub phase: Phase,
     /// Tasks that wait for the current run to end, the next one first.
     pub queue: VecDeque<Task>,
+    /// Of each of them, the trace that it is part of.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub traces: VecDeque<Option<TraceParent>>,
+    /// The trace of the current run, or of the latest one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
     /// What is to happen at which instant, one entry per kind.
     pub timers: BTreeMap<Timer, Timestamp>,
     /// Lanes whose first effect waits to be tried again.
@@ -58,6 +65,9 @@ pub struct Conversation {
     /// When that was dealt with.
     #[serde(default)]
     pub heard_at: Timestamp,
+    /// When a relay took in the first message that nothing was said to yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
     /// Messages whose files are on their way in, and those that came after them, in order; bounded as the queue is.
     #[serde(default)]
     pub arriving: VecDeque<Arriving>,
@@ -300,6 +310,8 @@ impl Conversation {
             address: None,
             phase: Phase::Idle,
             queue: VecDeque::new(),
+            traces: VecDeque::new(),
+            trace: None,
             timers: BTreeMap::new(),
             retries: BTreeMap::new(),
             waking: None,
@@ -312,6 +324,7 @@ impl Conversation {
             names: VecDeque::new(),
             heard: None,
             heard_at: Timestamp::default(),
+            asked_at: None,
             arriving: VecDeque::new(),
             blobs: VecDeque::new(),
             past: VecDeque::new(),
@@ -365,6 +378,25 @@ impl Conversation {
     /// The name of the `number`th run.
     pub fn run_id(&self, number: u64) -> RunId {
         RunId::of(&self.id, self.origin, number)
+    }
+
+    /// Have a task wait.
+    pub(super) fn enqueue(&mut self, task: Task, trace: Option<TraceParent>) {
+        self.queue.push_back(task);
+        // What was queued by an earlier program has none.
+        self.traces.resize(self.queue.len() - 1, None);
+        self.traces.push_back(trace);
+    }
+
+    /// The task that waits longest, which waits no more.
+    pub(super) fn next_task(&mut self) -> Option<(Task, Option<TraceParent>)> {
+        Some((self.queue.pop_front()?, self.traces.pop_front().flatten()))
+    }
+
+    /// Take the task at this place out of the queue.
+    pub(super) fn drop_task(&mut self, at: usize) -> Option<Task> {
+        self.traces.remove(at);
+        self.queue.remove(at)
     }
 
     /// Remember what the store keeps for this conversation, so that it can be erased.

@@ -294,7 +294,9 @@ impl Step<'_> {
 
     /// Send a message again, at its old place: before all that was asked for after it.
     fn again(&mut self, seq: EffectSeq, say: Say) {
-        self.effects.push(Queued { seq, effect: Effect::Say(say) });
+        let effect = Effect::Say(say);
+        let cause = self.cause(&effect);
+        self.effects.push(Queued { seq, effect, cause });
     }
 
     fn lose(&mut self, seq: EffectSeq) {

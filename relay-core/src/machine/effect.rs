@@ -8,6 +8,8 @@ use crate::id::{Address, BlobId, EffectSeq, MessageId, RunId, TreeHash};
 use crate::machine::event::Attachment;
 use crate::machine::split;
 use crate::protocol::{Decision, File, Question, Task};
+use crate::time::Timestamp;
+use crate::trace::TraceParent;
 
 /// What is to be done in the world.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +195,49 @@ pub struct Queued {
     pub seq: EffectSeq,
     /// What is to be done.
     pub effect: Effect,
+    /// What led to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+impl Queued {
+    /// An effect, by itself.
+    pub fn new(seq: EffectSeq, effect: Effect) -> Self {
+        Self { seq, effect, cause: None }
+    }
+}
+
+/// What led to an effect, for whoever watches: nothing is decided by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The trace that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
+    /// When a relay took in the message that it answers, if it answers one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
+}
+
+/// An effect as stores keep it beside its place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    #[serde(flatten)]
+    effect: Effect,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cause: Option<Cause>,
+}
+
+impl From<&Queued> for Kept {
+    fn from(queued: &Queued) -> Self {
+        Self { effect: queued.effect.clone(), cause: queued.cause.clone() }
+    }
+}
+
+impl Kept {
+    /// In its place again.
+    pub(crate) fn at(self, seq: EffectSeq) -> Queued {
+        Queued { seq, effect: self.effect, cause: self.cause }
+    }
 }
 
 /// The first try of a call to a VM is this short, so that the person hears early that the VM has to be woken.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Address, BlobId, EffectSeq, EventId, MessageId, RunId};
-use crate::machine::effect::{Effect, Queued};
+use crate::machine::effect::{Cause, Effect, Queued};
 use crate::protocol::{Answer, File, RefusalReason, RunStatus, VmEvent};
 use crate::time::Timestamp;
 
@@ -76,12 +76,15 @@ pub struct Message {
     /// When it was sent, if it comes late: an answer counts only for what was shown by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
+    /// When a relay took it in, and in which trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
 }
 
 impl Message {
     /// A message that comes in time from somebody with one name.
     pub fn new(id: MessageId, from: Address, content: Content) -> Self {
-        Self { id, from, content, alias: None, sent_at: None }
+        Self { id, from, content, alias: None, sent_at: None, cause: None }
     }
 }
 

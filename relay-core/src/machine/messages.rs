@@ -99,13 +99,13 @@ impl Step<'_> {
     /// Start a task, or let it wait its turn.
     pub(super) fn task(&mut self, task: Task) {
         if self.conversation.phase == Phase::Idle {
-            self.start(task);
+            self.start(task, self.trace.clone());
             return self.acknowledge();
         }
         if self.conversation.queue.len() >= self.rules.queue_max {
             return self.say(text::queue_full(self.rules.queue_max));
         }
-        self.conversation.queue.push_back(task);
+        self.conversation.enqueue(task, self.trace.clone());
         self.say(text::queued(self.conversation.queue.len(), &self.conversation.phase));
     }
 
@@ -173,6 +173,7 @@ impl Step<'_> {
         };
         let dropped = self.conversation.queue.len() + arriving;
         self.conversation.queue.clear();
+        self.conversation.traces.clear();
         self.conversation.inquiry = None;
         self.forget_progress();
         self.clear(&[Timer::Approval, Timer::ApprovalWarning]);
@@ -196,7 +197,7 @@ impl Step<'_> {
     }
 
     fn drop_queued(&mut self, position: usize) {
-        let dropped = position.checked_sub(1).and_then(|at| self.conversation.queue.remove(at));
+        let dropped = position.checked_sub(1).and_then(|at| self.conversation.drop_task(at));
         let text = match dropped {
             Some(task) => text::dropped(position, &text::task(&task)),
             None => text::no_such_position(position, self.conversation.queue.len()),

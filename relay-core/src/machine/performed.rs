@@ -21,7 +21,7 @@ struct Reason {
 }
 
 impl Step<'_> {
-    pub(super) fn performed(&mut self, Queued { seq, effect }: Queued, outcome: Outcome) {
+    pub(super) fn performed(&mut self, Queued { seq, effect, .. }: Queued, outcome: Outcome) {
         if let (Effect::Say(say), false) = (&effect, matches!(outcome, Outcome::Delayed { .. })) {
             self.tried(seq, say, &outcome);
         }

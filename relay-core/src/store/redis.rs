@@ -16,7 +16,7 @@ use crate::id::{BlobId, ConversationId, Nonce};
 use crate::machine::Conversation;
 use crate::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Held, Hint, Ingest, Ingested,
-    Overview, Reserve, Reserved, Stats, Store, StoreError, UNREADABLE_PAUSE,
+    Overview, Reserve, Reserved, Stats, Store, StoreError, Survey, UNREADABLE_PAUSE, Usage,
 };
 use crate::time::Timestamp;
 
@@ -132,7 +132,9 @@ fn newer(format: &str) -> StoreError {
 #[async_trait]
 impl Store for RedisStore {
     async fn ingest(&self, ingest: Ingest) -> Result<Ingested, StoreError> {
-        Ok(match self.scripts.ingest(self.mailbox().await?, &self.keys, &ingest).await? {
+        let reply = self.scripts.ingest(self.mailbox().await?, &self.keys, &ingest).await?;
+        self.mailbox.count(reply.commands());
+        Ok(match reply {
             IngestReply::Newer(format) => return Err(newer(&format)),
             IngestReply::Duplicate => Ingested::Duplicate,
             IngestReply::Full => Ingested::Full,
@@ -147,7 +149,9 @@ impl Store for RedisStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        Ok(match self.scripts.commit(self.mailbox().await?, &self.keys, &commit).await? {
+        let reply = self.scripts.commit(self.mailbox().await?, &self.keys, &commit).await?;
+        self.mailbox.count(reply.commands());
+        Ok(match reply {
             CommitReply::Fenced => Committed::Fenced,
             CommitReply::Released => Committed::Released,
             CommitReply::Held(events) => Committed::Held { inbox: pack::events(&commit.conversation.id, &events)? },
@@ -155,7 +159,9 @@ impl Store for RedisStore {
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
-        Ok(match self.scripts.claim(self.mailbox().await?, &self.keys, &claim).await? {
+        let reply = self.scripts.claim(self.mailbox().await?, &self.keys, &claim).await?;
+        self.mailbox.count(reply.commands());
+        Ok(match reply {
             ClaimReply::Newer(format) => Claimed::Unreadable(format!("a conversation of format {format}")),
             ClaimReply::Taken => Claimed::Taken,
             ClaimReply::NotDue => Claimed::NotDue,
@@ -216,6 +222,14 @@ impl Store for RedisStore {
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
         shelf::stats(self.shelf().await?, &self.keys, now).await
+    }
+
+    async fn survey(&self, now: Timestamp) -> Result<Survey, StoreError> {
+        shelf::survey(self.shelf().await?, &self.keys, now).await
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { commands: self.mailbox.commands() + self.shelf.commands(), reconnects: self.mailbox.reconnects() }
     }
 
     async fn put_blob(&self, id: &BlobId, blob: Blob, expires_at: Timestamp) -> Result<(), StoreError> {

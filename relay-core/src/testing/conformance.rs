@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, Fence, MessageId, NodeId, Nonce};
 use crate::machine::{Content, Conversation, Dead, Effect, Event, Message, Queued, Say};
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DEDUPE_KEEP, FEED_MAX, Held, INBOX_MAX, Ingest, Ingested, LEASE, Reserve,
-    Reserved, Store,
+    Activity, Blob, Claim, Claimed, Commit, Committed, DEDUPE_KEEP, FEED_MAX, Held, INBOX_MAX, Ingest, Ingested, LEASE,
+    Reserve, Reserved, Store, Survey, survey::Busy,
 };
 use crate::time::Timestamp;
 
@@ -42,6 +42,7 @@ pub async fn all<S: Store, F: Future<Output = S>>(fresh: impl Fn() -> F) {
     turns_of_a_line_come_one_after_the_other(&fresh().await).await;
     notes_are_kept_until_another_is(&fresh().await).await;
     a_forgotten_conversation_is_gone_with_all_that_belongs_to_it(&fresh().await).await;
+    a_survey_tells_what_goes_on_and_since_when(&fresh().await).await;
 }
 
 /// The first clause: for stores that can't be made anew for each.
@@ -415,7 +416,7 @@ fn event(number: usize) -> Event {
 }
 
 fn say(seq: u64, text: &str) -> Queued {
-    Queued { seq: EffectSeq(seq), effect: Effect::Say(Say { text: text.into(), ..Say::default() }) }
+    Queued::new(EffectSeq(seq), Effect::Say(Say { text: text.into(), ..Say::default() }))
 }
 
 fn ingest(name: &str, number: usize, nonce: &str) -> Ingest {
@@ -439,6 +440,27 @@ fn claim(name: &str, nonce: &str, now: Timestamp) -> Claim {
 }
 
 /// A commit right after the lease was taken; `c2` comes after `c1`.
+async fn a_survey_tells_what_goes_on_and_since_when(store: &dyn Store) {
+    assert_eq!(store.survey(T0).await.unwrap(), Survey::default());
+    let later = |seconds| T0 + Duration::from_secs(seconds);
+    for (at, name, number) in [(0, "a", 1), (5, "b", 2)] {
+        let held = take(store, name, number).await;
+        let activity = Some(Activity::Working);
+        let begun = Commit { now: later(at), activity, ..commit(&held, "c1", 1) };
+        still_held(store.commit(begun).await.unwrap());
+        let as_before = Commit { now: later(at + 1), release: true, ..commit(&held, "c2", 0) };
+        store.commit(Commit { deadline: Some(later(20 + at)), ..as_before }).await.unwrap();
+    }
+    let survey = store.survey(later(22)).await.unwrap();
+    assert_eq!((survey.conversations, survey.due, survey.oldest_due_at), (2, 1, Some(later(20))));
+    assert_eq!(survey.activities, [(Activity::Working, Busy { count: 2, oldest_at: T0 })].into());
+    store.forget(&conversation("a"), &[], &[]).await.unwrap();
+    let held = take(store, "b", 3).await;
+    let over = Commit { activity: Some(Activity::Idle), ..commit(&held, "c3", 1) };
+    still_held(store.commit(over).await.unwrap());
+    assert!(store.survey(later(22)).await.unwrap().activities.is_empty());
+}
+
 fn commit(held: &Held, nonce: &str, consumed: usize) -> Commit {
     Commit {
         fence: held.fence,
@@ -450,6 +472,7 @@ fn commit(held: &Held, nonce: &str, consumed: usize) -> Commit {
         effects: Vec::new(),
         dead: Vec::new(),
         conversation: held.conversation.clone(),
+        activity: None,
         deadline: None,
         release: false,
     }

@@ -11,7 +11,7 @@ use crate::id::{BlobId, ConversationId};
 use crate::machine::Conversation;
 use crate::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Reserve,
-    Reserved, Stats, Store, StoreError,
+    Reserved, Stats, Store, StoreError, Survey,
 };
 use crate::time::Timestamp;
 
@@ -121,6 +121,10 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn redrive(&self, letter: u64, now: Timestamp) -> Result<bool, StoreError> {
         self.inner.redrive(letter, now).await
+    }
+
+    async fn survey(&self, now: Timestamp) -> Result<Survey, StoreError> {
+        self.inner.survey(now).await
     }
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {

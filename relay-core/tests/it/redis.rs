@@ -138,6 +138,7 @@ fn release(held: &Held) -> Commit {
         effects: Vec::new(),
         dead: Vec::new(),
         conversation: held.conversation.clone(),
+        activity: None,
         deadline: None,
         release: true,
     }

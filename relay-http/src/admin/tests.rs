@@ -5,6 +5,8 @@ use relay_core::protocol::Task;
 use relay_core::store::redis::check::Finding;
 use relay_core::store::sqlite::SqliteStore;
 use relay_core::store::{Commit, Ingest, Ingested};
+use relay_core::telemetry::Identity;
+use relay_core::telemetry::metrics::Metrics;
 use relay_core::time::Timestamp;
 
 use super::*;
@@ -58,6 +60,7 @@ async fn with_a_dead_letter(folder: &std::path::Path) -> AdminConfig {
         effects: Vec::new(),
         dead: vec![Dead { effect, reason: "Twilio error 63016".into() }],
         conversation: Conversation { phase, address: Some(person()), ..held.conversation },
+        activity: None,
         deadline: None,
         release: true,
     };
@@ -152,7 +155,7 @@ async fn a_file_is_checked_with_its_lock() {
     let folder = tempfile::tempdir().unwrap();
     let config = with_a_dead_letter(folder.path()).await;
     assert!(answer("check", &config).await.contains("✓ no relay works on it now"));
-    let relay = crate::store::open(&config.store).unwrap();
+    let relay = crate::store::open(&config.store, &Metrics::new(&Identity::default())).unwrap();
     assert!(answer("check", &config).await.contains("✓ one relay works on it"));
     drop(relay);
 }

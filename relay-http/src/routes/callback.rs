@@ -15,6 +15,9 @@ use crate::clock;
 use crate::error::RequestError;
 use crate::routes;
 
+/// Where VMs report.
+pub const ROUTE: &str = "/callback/{run}";
+
 /// Check, record, acknowledge.
 pub async fn receive(
     State(app): State<Arc<App>>,

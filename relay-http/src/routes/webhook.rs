@@ -16,6 +16,7 @@ use relay_core::machine::{Event, Message};
 use crate::app::App;
 use crate::channels::{Channel, Inbound, Incoming};
 use crate::error::RequestError;
+use crate::metrics::Webhook;
 use crate::routes;
 
 /// Nothing to say at once; the answer is sent as a message of its own.
@@ -28,22 +29,23 @@ pub async fn receive(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, RequestError> {
-    match read(&app, &uri, &headers, body)? {
-        Inbound::Message(message) => take_in(&app, *message, true).await?,
-        Inbound::Unnamed(message) => take_in(&app, *message, false).await?,
-        Inbound::UnknownSender => app.count_unknown_sender(),
-        Inbound::Receipt { .. } | Inbound::Nothing => {}
-    }
-    Ok(no_reply())
+    let told = async {
+        match read(&app, &uri, &headers, body)? {
+            Inbound::Message(message) => take_in(&app, *message, true).await,
+            Inbound::Unnamed(message) => take_in(&app, *message, false).await,
+            Inbound::UnknownSender => Ok(Webhook::UnknownSender),
+            Inbound::Receipt { .. } | Inbound::Nothing => Ok(Webhook::Accepted),
+        }
+    };
+    answer(&app, told.await)
 }
 
-async fn take_in(app: &App, message: Message, is_named: bool) -> Result<(), RequestError> {
+async fn take_in(app: &App, message: Message, is_named: bool) -> Result<Webhook, RequestError> {
     let taken = async {
         match app.conversation_of(&message.from, message.alias.as_ref(), is_named).await? {
-            Some(conversation) => app.accept(conversation, Event::Message(message)).await?,
-            None => app.count_unknown_sender(),
+            Some(conversation) => app.take_in(conversation, Event::Message(message)).await.map(taken),
+            None => Ok(Webhook::UnknownSender),
         }
-        Ok(())
     };
     taken.await.inspect_err(|_: &RequestError| app.refused_webhook())
 }
@@ -56,13 +58,37 @@ pub async fn receipt(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, RequestError> {
-    if let Inbound::Receipt { effect, message, receipt } = read(&app, &uri, &headers, body)? {
+    let told = async {
+        let Inbound::Receipt { effect, message, receipt } = read(&app, &uri, &headers, body)? else {
+            return Ok(Webhook::Accepted);
+        };
         let conversation = ConversationId::parse(conversation)
             .map_err(|_| RequestError::Malformed("the address names no conversation"))?;
         let receipt = Event::Receipt { effect: Some(effect), message, receipt };
-        app.accept(conversation, receipt).await.inspect_err(|_| app.refused_webhook())?;
+        app.take_in(conversation, receipt).await.map(taken).inspect_err(|_| app.refused_webhook())
+    };
+    answer(&app, told.await)
+}
+
+fn taken(is_new: bool) -> Webhook {
+    if is_new { Webhook::Accepted } else { Webhook::Repeated }
+}
+
+/// Each request is counted once, by what became of it.
+fn answer(app: &App, told: Result<Webhook, RequestError>) -> Result<Response, RequestError> {
+    let webhook = match &told {
+        Ok(webhook) => *webhook,
+        Err(RequestError::WebhookSignature) => Webhook::Unsigned,
+        Err(RequestError::InboxFull) => Webhook::Full,
+        Err(RequestError::Store(_)) => Webhook::Unavailable,
+        Err(_) => Webhook::Malformed,
+    };
+    app.metrics.webhook(webhook);
+    if webhook == Webhook::UnknownSender {
+        // Never who.
+        tracing::warn!("ignored a message from a sender who is not in ALLOWED_PHONE_NUMBERS");
     }
-    Ok(no_reply())
+    told.map(|_| no_reply())
 }
 
 fn read(

@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use opentelemetry::KeyValue;
 use relay_core::id::{BlobId, ConversationId};
 use relay_core::machine::Conversation;
 use relay_core::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Overview,
-    Reserve, Reserved, Stats, Store, StoreError,
+    Reserve, Reserved, Stats, Store, StoreError, Survey, Usage,
 };
+use relay_core::telemetry::Histogram;
+use relay_core::telemetry::metrics::{CALLS, Metrics, durations, record};
 use relay_core::time::Timestamp;
 use tokio::sync::mpsc;
 
@@ -20,6 +23,8 @@ use super::reason;
 pub struct LoggedStore {
     inner: Arc<dyn Store>,
     trouble: Mutex<Option<Trouble>>,
+    calls: Histogram<f64>,
+    system: &'static str,
 }
 
 /// What a call does to the store.
@@ -41,6 +46,11 @@ struct Trouble {
 /// Reasons logged for one trouble at most.
 const TOLD_MAX: usize = 8;
 
+/// A call of the store under way.
+trait Answer<T>: Future<Output = Result<T, StoreError>> + Send {}
+
+impl<T, F: Future<Output = Result<T, StoreError>> + Send> Answer<T> for F {}
+
 impl Trouble {
     /// Note that a call failed; whether that is to be logged.
     fn failed(trouble: &mut Option<Self>, kind: Kind, reason: &str) -> bool {
@@ -60,16 +70,34 @@ impl Trouble {
 
 impl LoggedStore {
     /// `inner`, with its troubles logged.
-    pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, trouble: Mutex::new(None) }
+    pub fn new(inner: Arc<dyn Store>, system: &'static str, metrics: &Metrics) -> Self {
+        let calls = durations(&metrics.meter(), "db.client.operation.duration", "Calls of the store", CALLS);
+        Self { inner, trouble: Mutex::new(None), calls, system }
     }
 
-    fn read<T>(&self, call: &'static str, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        self.note(Kind::Reads, call, answer)
+    async fn read<T>(&self, call: &'static str, answer: impl Answer<T>) -> Result<T, StoreError> {
+        self.note(Kind::Reads, call, self.measured(call, answer).await)
     }
 
-    fn written<T>(&self, call: &'static str, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        self.note(Kind::Writes, call, answer)
+    async fn written<T>(&self, call: &'static str, answer: impl Answer<T>) -> Result<T, StoreError> {
+        self.note(Kind::Writes, call, self.measured(call, answer).await)
+    }
+
+    async fn measured<T>(&self, call: &'static str, answer: impl Answer<T>) -> Result<T, StoreError> {
+        let started = Instant::now();
+        let answer = answer.await;
+        let failure = match &answer {
+            Ok(_) => "",
+            Err(StoreError::Unavailable(_)) => "unavailable",
+            Err(StoreError::Unreadable(_)) => "unreadable",
+        };
+        let labels = [
+            KeyValue::new("db.system.name", self.system),
+            KeyValue::new("db.operation.name", call),
+            KeyValue::new("error.type", failure),
+        ];
+        record(&self.calls, started.elapsed(), &labels);
+        answer
     }
 
     fn note<T>(&self, kind: Kind, call: &'static str, answer: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -94,47 +122,55 @@ impl LoggedStore {
 #[async_trait]
 impl Store for LoggedStore {
     async fn ingest(&self, ingest: Ingest) -> Result<Ingested, StoreError> {
-        self.written("ingest", self.inner.ingest(ingest).await)
+        self.written("ingest", self.inner.ingest(ingest)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        self.written("commit", self.inner.commit(commit).await)
+        self.written("commit", self.inner.commit(commit)).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
-        self.written("claim", self.inner.claim(claim).await)
+        self.written("claim", self.inner.claim(claim)).await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Due, StoreError> {
-        self.read("due", self.inner.due(now, limit).await)
+        self.read("due", self.inner.due(now, limit)).await
     }
 
     async fn conversation(&self, conversation: &ConversationId) -> Result<Option<Conversation>, StoreError> {
-        self.read("conversation", self.inner.conversation(conversation).await)
+        self.read("conversation", self.inner.conversation(conversation)).await
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        self.read("dead_letters", self.inner.dead_letters(limit).await)
+        self.read("dead_letters", self.inner.dead_letters(limit)).await
     }
 
     async fn redrive(&self, letter: u64, now: Timestamp) -> Result<bool, StoreError> {
-        self.written("redrive", self.inner.redrive(letter, now).await)
+        self.written("redrive", self.inner.redrive(letter, now)).await
     }
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
-        self.read("stats", self.inner.stats(now).await)
+        self.read("stats", self.inner.stats(now)).await
+    }
+
+    async fn survey(&self, now: Timestamp) -> Result<Survey, StoreError> {
+        self.read("survey", self.inner.survey(now)).await
+    }
+
+    fn usage(&self) -> Usage {
+        self.inner.usage()
     }
 
     async fn put_blob(&self, id: &BlobId, blob: Blob, expires_at: Timestamp) -> Result<(), StoreError> {
-        self.written("put_blob", self.inner.put_blob(id, blob, expires_at).await)
+        self.written("put_blob", self.inner.put_blob(id, blob, expires_at)).await
     }
 
     async fn blob(&self, id: &BlobId, now: Timestamp) -> Result<Option<Blob>, StoreError> {
-        self.read("blob", self.inner.blob(id, now).await)
+        self.read("blob", self.inner.blob(id, now)).await
     }
 
     async fn append_feed(&self, conversation: &ConversationId, key: &str, entry: &str) -> Result<(), StoreError> {
-        self.written("append_feed", self.inner.append_feed(conversation, key, entry).await)
+        self.written("append_feed", self.inner.append_feed(conversation, key, entry)).await
     }
 
     async fn feed(
@@ -143,19 +179,19 @@ impl Store for LoggedStore {
         cursor: u64,
         limit: usize,
     ) -> Result<Vec<FeedEntry>, StoreError> {
-        self.read("feed", self.inner.feed(conversation, cursor, limit).await)
+        self.read("feed", self.inner.feed(conversation, cursor, limit)).await
     }
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
-        self.written("reserve", self.inner.reserve(reserve).await)
+        self.written("reserve", self.inner.reserve(reserve)).await
     }
 
     async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
-        self.written("set_note", self.inner.set_note(name, text).await)
+        self.written("set_note", self.inner.set_note(name, text)).await
     }
 
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
-        self.read("note", self.inner.note(name).await)
+        self.read("note", self.inner.note(name)).await
     }
 
     async fn forget(
@@ -164,19 +200,19 @@ impl Store for LoggedStore {
         blobs: &[BlobId],
         notes: &[String],
     ) -> Result<bool, StoreError> {
-        self.written("forget", self.inner.forget(conversation, blobs, notes).await)
+        self.written("forget", self.inner.forget(conversation, blobs, notes)).await
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.written("sweep", self.inner.sweep(now).await)
+        self.written("sweep", self.inner.sweep(now)).await
     }
 
     async fn conversations(&self, limit: usize) -> Result<Vec<ConversationId>, StoreError> {
-        self.read("conversations", self.inner.conversations(limit).await)
+        self.read("conversations", self.inner.conversations(limit)).await
     }
 
     async fn overview(&self, conversation: &ConversationId) -> Result<Option<Overview>, StoreError> {
-        self.read("overview", self.inner.overview(conversation).await)
+        self.read("overview", self.inner.overview(conversation)).await
     }
 
     /// Not noted: when it ends for good, so does the process, which says why.
@@ -185,11 +221,11 @@ impl Store for LoggedStore {
     }
 
     async fn time(&self, local: Timestamp) -> Result<Timestamp, StoreError> {
-        self.read("time", self.inner.time(local).await)
+        self.read("time", self.inner.time(local)).await
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
-        self.read("health", self.inner.health().await)
+        self.read("health", self.inner.health()).await
     }
 }
 

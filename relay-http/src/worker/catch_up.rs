@@ -96,7 +96,7 @@ async fn catch_up(app: &App, since: Timestamp) -> Result<(), ()> {
     let lost = history::lost(twilio.api(), since).await.map_err(not_told)?;
     let (missed, _) = history::inbound(twilio.api(), since).await.map_err(not_told)?;
     let (count, lost_count) = (missed.len(), lost.len());
-    let mut is_complete = true;
+    let (mut is_complete, mut caught_up) = (true, 0_usize);
     for lost in lost {
         is_complete &= done(tell_lost(app, lost).await).is_some();
     }
@@ -115,7 +115,10 @@ async fn catch_up(app: &App, since: Timestamp) -> Result<(), ()> {
             continue;
         }
         match done(take_in(app, twilio.api(), conversation.clone(), missed).await) {
-            Some(true) => drop(app.counts.caught_up.add()),
+            Some(true) => {
+                app.metrics.caught_up();
+                caught_up += 1;
+            }
             Some(false) => {}
             None => drop(refused.insert(conversation)),
         }
@@ -123,7 +126,7 @@ async fn catch_up(app: &App, since: Timestamp) -> Result<(), ()> {
     if !refused.is_empty() || !is_complete {
         return Err(());
     }
-    let (caught_up, gap_s) = (app.counts.caught_up.get(), clock::now().since(since).as_secs());
+    let gap_s = clock::now().since(since).as_secs();
     tracing::info!(count, caught_up, lost_count, gap_s, "asked Twilio for what was missed");
     Ok(())
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::timers::{Deadline, Timers};
 use crate::app::{App, Holding};
 use crate::clock;
+use crate::metrics::LeasedBy;
 
 /// What other relays left behind, and no hint told of, is found at least this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(34);
@@ -242,6 +243,10 @@ async fn claim(app: &App, conversation: &ConversationId) -> Result<Claiming, Sto
     };
     match answer {
         Claimed::Held(held) => {
+            app.metrics.leased(if held.abandoned { LeasedBy::Takeover } else { LeasedBy::Due });
+            if let Some(due_at) = held.conversation.deadline().filter(|_| !held.abandoned && held.inbox.is_empty()) {
+                app.metrics.took_due(clock::now().since(due_at));
+            }
             place.send(Holding { held: *held, leased });
             Ok(Claiming::Held)
         }

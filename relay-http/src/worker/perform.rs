@@ -9,7 +9,9 @@ use relay_core::protocol::{
     ApproveRequest, CancelRequest, Command, CommandRequest, File, RefusalReason, ReplyRequest, Task,
 };
 use relay_core::store::Blob;
+use relay_core::telemetry::traces;
 use relay_core::turn::Performance;
+use tracing::Instrument;
 
 use super::say;
 use crate::app::{App, Kept};
@@ -33,7 +35,23 @@ const TYPING_TIMEOUT: Duration = Duration::from_secs(5);
 /// A file waits so long for its task to start.
 const FILE_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// In the trace of what led to the effect: inside of the turn, where that is of the same.
 pub(super) async fn perform(app: &Arc<App>, performance: &Performance) -> Performed {
+    let effect = kind(&performance.queued.effect);
+    let span = tracing::info_span!(
+        "effect",
+        otel.name = format!("effect {effect}"),
+        conversation = %performance.conversation.id,
+        effect,
+        seq = performance.queued.seq.0,
+        attempt = performance.attempt,
+    );
+    let trace = performance.queued.cause.as_ref().and_then(|cause| cause.trace.as_ref());
+    traces::join_unless_inside(&span, trace);
+    carry_out_in_time(app, performance).instrument(span).await
+}
+
+async fn carry_out_in_time(app: &Arc<App>, performance: &Performance) -> Performed {
     let timeout = performance.queued.effect.timeout(performance.attempt);
     let started = Instant::now();
     let outcome = match tokio::time::timeout(timeout, carry_out(app, performance)).await {
@@ -45,7 +63,7 @@ pub(super) async fn perform(app: &Arc<App>, performance: &Performance) -> Perfor
         Err(_) => Some(Outcome::no_answer(started.elapsed())),
         Ok(Err(error)) => error.outcome(started.elapsed()),
     };
-    log(performance, outcome.as_ref(), started.elapsed());
+    note(app, performance, outcome.as_ref(), started.elapsed());
     outcome.map_or(Performed::Fenced, Performed::Outcome)
 }
 
@@ -203,8 +221,8 @@ pub fn kind(effect: &Effect) -> &'static str {
     }
 }
 
-/// One line per try.
-fn log(performance: &Performance, outcome: Option<&Outcome>, took: Duration) {
+/// One line and one measure per try.
+fn note(app: &App, performance: &Performance, outcome: Option<&Outcome>, took: Duration) {
     let effect = kind(&performance.queued.effect);
     let outcome = match outcome {
         None => "fenced",
@@ -217,5 +235,10 @@ fn log(performance: &Performance, outcome: Option<&Outcome>, took: Duration) {
     };
     let (conversation, seq, attempt) = (&performance.conversation.id, performance.queued.seq.0, performance.attempt);
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    app.metrics.tried(effect, outcome, took);
+    let waking = performance.conversation.waking.as_ref();
+    if let (Effect::StartRun { .. }, "done", Some(waking)) = (&performance.queued.effect, outcome, waking) {
+        app.metrics.woke(clock::now().since(waking.since));
+    }
     tracing::info!(%conversation, effect, seq, attempt, outcome, took_ms, "effect");
 }

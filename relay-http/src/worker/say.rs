@@ -9,6 +9,7 @@ use relay_core::turn::Performance;
 use crate::app::{App, Kept};
 use crate::channels::{Channel, Line, Outgoing};
 use crate::clock;
+use crate::metrics::Chat;
 use crate::routes::pages;
 
 /// A page is kept this long.
@@ -44,7 +45,7 @@ pub(super) async fn send(app: &App, performance: &Performance, say: &Say) -> Out
         match channel.find(&message, &conversation.delivery, clock::now()).await {
             Ok(None) => {}
             Ok(Some(message)) => {
-                app.counts.found.add();
+                app.metrics.chat(to.channel, Chat::Found);
                 return Outcome::Sent { message };
             }
             Err(outcome) => return outcome,
@@ -54,11 +55,16 @@ pub(super) async fn send(app: &App, performance: &Performance, say: &Say) -> Out
         return delayed;
     }
     if in_doubt {
-        app.counts.resent.add();
+        app.metrics.chat(to.channel, Chat::Resent);
     }
     let outcome = channel.send(message).await;
     if matches!(outcome, Outcome::Done | Outcome::Sent { .. }) {
-        app.counts.sent.add();
+        app.metrics.chat(to.channel, Chat::Sent);
+        if let Some(asked_at) = performance.queued.cause.as_ref().and_then(|cause| cause.asked_at) {
+            app.metrics.answered_person(to.channel, clock::now().since(asked_at));
+        }
+    } else {
+        app.metrics.chat(to.channel, Chat::Failed);
     }
     outcome
 }

@@ -11,8 +11,10 @@ use relay_core::machine::{Content, Conversation, Event, Message};
 use relay_core::store::sqlite::SqliteStore;
 use relay_core::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Overview,
-    Reserve, Reserved, Stats, Store,
+    Reserve, Reserved, Stats, Store, Survey,
 };
+use relay_core::telemetry::Identity;
+use relay_core::telemetry::metrics::Metrics;
 use relay_core::time::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -90,6 +92,7 @@ impl Spy {
             acked: Vec::new(),
             effects: Vec::new(),
             dead: Vec::new(),
+            activity: None,
             conversation: held.conversation,
             deadline: Some(deadline),
             release: true,
@@ -170,6 +173,10 @@ impl Store for Spy {
         self.inner.redrive(letter, now).await
     }
 
+    async fn survey(&self, now: Timestamp) -> Result<Survey, StoreError> {
+        self.inner.survey(now).await
+    }
+
     async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
         self.inner.stats(now).await
     }
@@ -221,7 +228,10 @@ fn app(store: &Arc<Spy>, room: usize) -> (Arc<App>, mpsc::Receiver<Holding>) {
     let settings = HashMap::from([("RELAY_SECRET", SECRET), ("VM_SECRET", SECRET), ("VM_URL", "http://127.0.0.1:9")]);
     let (turns, held) = mpsc::channel(room);
     let store: Arc<dyn Store> = store.clone();
-    (Arc::new(App::new(Config::read(&settings).unwrap(), store, turns).unwrap()), held)
+    (
+        Arc::new(App::new(Config::read(&settings).unwrap(), Metrics::new(&Identity::default()), store, turns).unwrap()),
+        held,
+    )
 }
 
 async fn start(store: Arc<Spy>, room: usize) -> Loop {

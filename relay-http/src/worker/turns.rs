@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use relay_core::machine::{Lane, Outcome};
+use relay_core::machine::{Effect, Event, Lane, Outcome};
 use relay_core::store::{Commit, Committed, LEASE, StoreError};
+use relay_core::telemetry::traces;
 use relay_core::turn::{Move, Performance, Turn};
 use tokio::sync::{SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::perform::{self, Performed};
 use super::timers::Deadline;
@@ -27,6 +30,50 @@ pub(super) async fn take(
     deadlines: &mpsc::Sender<Deadline>,
     drain: &CancellationToken,
 ) {
+    let (span, started) = (span(&holding), Instant::now());
+    work(app, holding, deadlines, drain).instrument(span).await;
+    app.metrics.turn(started.elapsed());
+}
+
+/// A turn goes on in the trace of the first message that it is about, or of the run.
+fn span(holding: &Holding) -> Span {
+    let (conversation, inbox) = (&holding.held.conversation, &holding.held.inbox);
+    let span = tracing::info_span!(
+        parent: None,
+        "process mailbox",
+        otel.kind = "consumer",
+        messaging.system = "textslash",
+        messaging.operation.name = "process",
+        messaging.destination.name = "mailbox",
+        messaging.batch.message_count = inbox.len(),
+        conversation = %conversation.id,
+        trace_id = Empty,
+    );
+    let mut traces = inbox.iter().filter_map(|event| match event {
+        Event::Message(message) => message.cause.as_ref()?.trace.as_ref(),
+        _ => None,
+    });
+    let first = traces.next();
+    traces::join(&span, first.or(conversation.trace.as_ref()));
+    let run = conversation.run().and(conversation.trace.as_ref()).filter(|_| first.is_some());
+    traces.chain(run).for_each(|other| traces::link(&span, Some(other)));
+    span
+}
+
+/// What is decided is told once it is committed.
+fn count(app: &App, commit: &Commit) {
+    for queued in &commit.effects {
+        match &queued.effect {
+            Effect::StartRun { .. } => app.metrics.started_run(),
+            Effect::Decide { decision, .. } => app.metrics.decided(Some(decision)),
+            Effect::CancelRun { .. } => app.metrics.decided(None),
+            _ => {}
+        }
+    }
+    commit.dead.iter().for_each(|dead| app.metrics.gave_up(perform::kind(&dead.effect)));
+}
+
+async fn work(app: &Arc<App>, holding: Holding, deadlines: &mpsc::Sender<Deadline>, drain: &CancellationToken) {
     let Holding { held, mut leased } = holding;
     let conversation = held.conversation.id.clone();
     let mut turn = Turn::begin(app.rules.clone(), held);
@@ -41,9 +88,12 @@ pub(super) async fn take(
         let asked = Instant::now();
         match turn.next(clock::now(), clock::nonce()) {
             Move::Commit(commit) => {
-                let at = commit.deadline;
-                match commit_surely(app, *commit).await {
+                match commit_surely(app, &commit).await {
                     Ok(answer) => {
+                        if !matches!(answer, Committed::Fenced) {
+                            count(app, &commit);
+                        }
+                        let at = commit.deadline;
                         if let Committed::Released = answer {
                             // A full channel only means that the deadline is found in the store, a little later.
                             let _ = deadlines.try_send(Deadline { conversation: conversation.clone(), at });
@@ -105,7 +155,7 @@ async fn place<'a>(app: &'a App, leased: Instant, performance: &Performance) -> 
     }
 }
 
-async fn commit_surely(app: &App, commit: Commit) -> Result<Committed, StoreError> {
+async fn commit_surely(app: &App, commit: &Commit) -> Result<Committed, StoreError> {
     let mut attempt = 1;
     let _place = app.commits.acquire().await;
     loop {

@@ -23,6 +23,7 @@ use subtle::ConstantTimeEq;
 use tokio::net::UnixListener;
 use url::Url;
 
+use crate::metrics::{Layer, metrics};
 use crate::supervise::confinement::AgentUser;
 use crate::supervise::socket::{PrivateSocket, caller};
 
@@ -119,10 +120,12 @@ async fn forward(
     body: Bytes,
 ) -> Response {
     if peer.uid != Some(upstream.uid) {
+        metrics().refused(Layer::Key);
         tracing::warn!(uid = peer.uid, "another user calls the API proxy of a run");
         return StatusCode::FORBIDDEN.into_response();
     }
     if !upstream.knows(&headers) {
+        metrics().refused(Layer::Key);
         return StatusCode::UNAUTHORIZED.into_response();
     }
     match upstream.call(&uri, &headers, body).await {

@@ -15,6 +15,7 @@ fn record(number: u64) -> RunRecord {
         repository: None,
         snapshot: None,
         cost_microusd: None,
+        trace: None,
         phase: Phase::Accepted,
     }
 }

@@ -18,6 +18,7 @@ use crate::git::park::branch_of;
 use crate::git::repository::Repository;
 use crate::git::snapshot::{Changes, Snapshot};
 use crate::journal::{Phase, RunLog, RunRecord};
+use crate::metrics::metrics;
 use crate::text::{clip, head};
 
 /// From one try to write to a disk that does not take it to the next.
@@ -66,8 +67,20 @@ impl Runs {
             return;
         }
         self.0.appended.notify_one();
-        self.state().release(run);
+        let mut state = self.state();
+        if let Some(cancelled_at) = state.active(run).and_then(|active| active.cancelled_at) {
+            metrics().cancelled(cancelled_at.elapsed());
+        }
+        state.release(run);
+        drop(state);
         tracing::info!(%run, "run cancelled");
+        self.measure(run, "cancelled");
+    }
+
+    fn measure(&self, run: &RunId, end: &'static str) {
+        if let Some(record) = self.record(run) {
+            metrics().run_ended(self.driver(), end, clock::now().since(record.accepted_at));
+        }
     }
 
     /// A run may have filled the disk, and the person can do something about that. Told last: what was held back for reports must not
@@ -85,6 +98,7 @@ impl Runs {
     /// Write an outcome down, unless a request to cancel came first; false when it is not, or not wholly, written down.
     async fn finish(&self, run: &RunId, outcome: RunOutcome, phase: Phase) -> bool {
         tracing::info!(%run, outcome = kind(&outcome), "run ended");
+        self.measure(run, kind(&outcome));
         let is_over = matches!(phase, Phase::Over { .. });
         let spent = self.record(run).and_then(|record| spent(&record, &outcome));
         let event = VmEvent::Finished { outcome, spent };

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use relay_core::id::RunId;
 use relay_core::protocol::{BEAT_INTERVAL_MS, File, PROGRESS_CHARS_MAX, Task, VmEvent};
+use relay_core::telemetry::traces;
 use relay_core::time::humane;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::Runs;
 use crate::clock;
@@ -17,6 +20,7 @@ use crate::git::park::branch_of;
 use crate::git::remote::UrlTrust;
 use crate::git::repository::{Repository, Session};
 use crate::journal::Phase;
+use crate::metrics::metrics;
 use crate::text::clip;
 
 /// What an agent may tell before anyone listens.
@@ -38,11 +42,30 @@ pub(super) enum Ending {
 impl Runs {
     /// Everything from the acceptance of a run to its report.
     pub(super) async fn work(&self, run: RunId, stop: CancellationToken) {
-        self.with_beats(&run, async {
+        let span = self.span(&run);
+        let step = async {
             let ending = self.task(&run, &stop).await.unwrap_or_else(Ending::Failed);
             self.conclude(&run, ending).await;
-        })
-        .await;
+        };
+        metrics().runs_active(1);
+        self.with_beats(&run, step).instrument(span).await;
+        metrics().runs_active(0);
+    }
+
+    /// A run in its trace, in terms of <https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-agent-spans/>.
+    fn span(&self, run: &RunId) -> Span {
+        let driver = self.driver();
+        let span = tracing::info_span!(
+            parent: None,
+            "invoke_agent",
+            otel.name = format!("invoke_agent {driver}"),
+            gen_ai.operation.name = "invoke_agent",
+            gen_ai.agent.name = driver,
+            %run,
+            trace_id = Empty,
+        );
+        traces::join(&span, self.record(run).and_then(|record| record.trace).as_ref());
+        span
     }
 
     /// Show that the run is alive while `step` takes its time.
@@ -216,6 +239,7 @@ impl Runs {
         let session = session_of(repository);
         let before = session.as_ref().map_or(0, |session| session.cost_microusd);
         let cost = total.saturating_sub(before);
+        metrics().cost(cost);
         // First: should this process die right here, the next run must not be told to have cost this as well.
         if let Some(session) = session {
             keep_session(repository, &Session { cost_microusd: total, ..session });

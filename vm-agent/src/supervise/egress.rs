@@ -14,6 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use crate::metrics::{Layer, metrics};
+
 use super::confinement::AgentUser;
 use super::socket::{PrivateSocket, next_call};
 
@@ -145,6 +147,7 @@ async fn answer(mut agent: UnixStream, allowed: &AllowList) -> io::Result<()> {
     };
     let verdict = allowed.verdict(&host, port);
     if verdict == Verdict::Refused {
+        metrics().refused(Layer::Egress);
         tracing::info!(host, port, "the agent asked for a host that is not listed");
         let why = "This host is not on the list. Whoever runs this VM can put it into AGENT_HOSTS.";
         return refuse(&mut agent, "403 Forbidden", why).await;

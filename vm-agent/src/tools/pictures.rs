@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::driver::AgentEvent;
 use crate::images::ImageKind;
+use crate::metrics::{Layer, metrics};
 use crate::supervise::confinement::AgentUser;
 use crate::supervise::socket::{PrivateSocket, next_call};
 use crate::text::clip;
@@ -87,6 +88,9 @@ async fn take(stream: UnixStream, count: usize, events: &mpsc::Sender<AgentEvent
 }
 
 async fn answer(stream: &mut BufReader<UnixStream>, line: &str) -> io::Result<()> {
+    if line != TAKEN {
+        metrics().refused(Layer::Image);
+    }
     stream.write_all(format!("{line}\n").as_bytes()).await
 }
 

@@ -1,10 +1,11 @@
 -- Apply one turn's result: all of it, or, under a stale fence, nothing.
 --
--- KEYS  1 conversation  2 due  3 alarm  4 reports  5 dead letters  6 letters
+-- KEYS  1 conversation  2 due  3 alarm  4 reports  5 dead letters  6 letters  7 activities
 -- ARGV  1 conversation id  2 fence  3 nonce  4 now  5 lease in ms  6 format  7 state  8 consumed
 --       9 '1' to release  10 deadline or ''  11 reports_max  12 report_bytes_max
 --       13 the nonce of the call before it under the same lease
---       14 count, and so many places of effects that leave the outbox
+--       14 what goes on now as a score, '-' when nothing does any more, or '' when that is as before
+--       15 count, and so many places of effects that leave the outbox
 --       then count, and so many pairs of place and effect to append to it
 --       then count, and so many dead letters
 -- Reply {'fenced'}          the lease is not the caller's, or a later commit was carried out; nothing was changed
@@ -39,7 +40,7 @@ local function without(outbox, gone)
 end
 
 if not repeated then
-    local at = 14
+    local at = 15
     local function list()
         local from, count = at + 1, tonumber(ARGV[at])
         at = from + count
@@ -72,6 +73,11 @@ if not repeated then
         redis.call('HDEL', KEYS[1], unpack(slots))
         first = first + consumed
         if first == next_ then first, next_ = 0, 0 end
+    end
+    if ARGV[14] == '-' then
+        redis.call('ZREM', KEYS[7], ARGV[1])
+    elseif ARGV[14] ~= '' then
+        redis.call('ZADD', KEYS[7], ARGV[14], ARGV[1])
     end
     put('first', first)
     put('state', ARGV[7])

@@ -1,6 +1,7 @@
 //! How a client of Redis is set up: what it may try again by itself (nothing), how long it waits, and when it takes a
 //! connection for dead.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -85,7 +86,8 @@ impl Server {
     /// A connection that is made again whenever it is lost.
     pub(super) fn connect(&self) -> Connection {
         let client = self.builder().build().expect("a configuration is given");
-        let connection = Connection { client, trouble: Arc::default() };
+        let connection =
+            Connection { client, trouble: Arc::default(), commands: Arc::default(), connects: Arc::default() };
         connection.note_trouble();
         connection.client.connect();
         keep_alive(connection.client.clone());
@@ -143,11 +145,14 @@ pub(super) struct Connection {
     client: Client,
     /// Why there is no connection; nothing while there is one.
     trouble: Arc<Mutex<Option<Error>>>,
+    commands: Arc<AtomicU64>,
+    connects: Arc<AtomicU64>,
 }
 
 impl Connection {
-    /// The client, once it is connected. An error names what keeps it from connecting.
+    /// The client for one command, once it is connected. An error names what keeps it from connecting.
     pub(super) async fn ready(&self) -> Result<&Client, Error> {
+        self.count(1);
         if self.client.is_connected() {
             return Ok(&self.client);
         }
@@ -159,16 +164,34 @@ impl Connection {
         Err(trouble.unwrap_or_else(|| Error::new(ErrorKind::IO, "not connected yet")))
     }
 
+    /// Note that a command made the server carry out so many.
+    pub(super) fn count(&self, commands: u64) {
+        self.commands.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    /// Commands so far.
+    pub(super) fn commands(&self) -> u64 {
+        self.commands.load(Ordering::Relaxed)
+    }
+
+    /// How often the connection was made again.
+    pub(super) fn reconnects(&self) -> u64 {
+        self.connects.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
     /// Keep in mind why there is no connection, for as long as there is none. Whoever calls says it in the log.
     fn note_trouble(&self) {
         let (mut errors, mut connected) = (self.client.error_rx(), self.client.reconnect_rx());
-        let trouble = Arc::clone(&self.trouble);
+        let (trouble, connects) = (Arc::clone(&self.trouble), Arc::clone(&self.connects));
         #[expect(clippy::disallowed_methods, reason = "a connection is lost and made again beside everything else")]
         tokio::spawn(async move {
             loop {
                 let now = tokio::select! {
                     Ok((error, _)) = errors.recv() => Some(error),
-                    Ok(_) = connected.recv() => None,
+                    Ok(_) = connected.recv() => {
+                        connects.fetch_add(1, Ordering::Relaxed);
+                        None
+                    }
                     else => return,
                 };
                 *trouble.lock().unwrap_or_else(PoisonError::into_inner) = now;

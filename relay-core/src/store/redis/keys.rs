@@ -49,6 +49,11 @@ impl Keys {
         format!("{}due", self.prefix)
     }
 
+    /// Conversations in which something is going on, by what, and since when.
+    pub fn activities(&self) -> String {
+        format!("{}activities", self.prefix)
+    }
+
     /// Expires when a conversation is due: the only kind of key with a time to live.
     pub fn alarm(&self, id: &ConversationId) -> String {
         format!("{}alarm:{id}", self.prefix)

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scripts::Taken;
 use crate::id::{ConversationId, EffectSeq, Nonce};
+use crate::machine::effect::Kept;
 use crate::machine::{Conversation, Dead, Effect, Event, Queued};
 use crate::protocol::Report;
 use crate::store::{DeadLetter, Held, StoreError};
@@ -76,7 +77,7 @@ fn outbox(packed: &str) -> Result<Vec<Queued>, StoreError> {
         let (place, after) = rest.split_once(':').ok_or_else(broken)?;
         let (length, after) = after.split_once(':').ok_or_else(broken)?;
         let (effect, after) = after.split_at_checked(length.parse().map_err(|_| broken())?).ok_or_else(broken)?;
-        queued.push(Queued { seq: EffectSeq(place.parse().map_err(|_| broken())?), effect: decode(effect)? });
+        queued.push(decode::<Kept>(effect)?.at(EffectSeq(place.parse().map_err(|_| broken())?)));
         rest = after;
     }
     // One that is asked for again stands behind those that were asked for after it.

@@ -11,6 +11,7 @@ use fred::types::scripts::Script;
 use super::keys::Keys;
 use super::pack;
 use crate::id::{BlobId, ConversationId, Fence};
+use crate::machine::effect::Kept;
 use crate::machine::{Conversation, Event};
 use crate::protocol::BODY_BYTES_MAX;
 use crate::store::{
@@ -70,6 +71,38 @@ pub(super) enum ClaimReply {
     Held(Taken),
 }
 
+/// What a script did inside, in the usual case: hosted servers bill these commands as well as the script's own call.
+impl IngestReply {
+    pub(super) fn commands(&self) -> u64 {
+        match self {
+            Self::Newer(_) => 1,
+            Self::Duplicate | Self::Full => 2,
+            Self::Queued => 3,
+            Self::Held(_) => 5,
+        }
+    }
+}
+
+impl CommitReply {
+    pub(super) fn commands(&self) -> u64 {
+        match self {
+            Self::Fenced => 1,
+            Self::Held(_) => 2,
+            Self::Released => 5,
+        }
+    }
+}
+
+impl ClaimReply {
+    pub(super) fn commands(&self) -> u64 {
+        match self {
+            Self::Taken | Self::NotDue => 3,
+            Self::Newer(_) => 2,
+            Self::Held(_) => 5,
+        }
+    }
+}
+
 impl Scripts {
     pub(super) fn new(for_upstash: bool) -> Self {
         let script =
@@ -113,8 +146,20 @@ impl Scripts {
 
     pub(super) async fn commit(&self, client: &Client, keys: &Keys, call: &Commit) -> Result<CommitReply, StoreError> {
         let id = &call.conversation.id;
-        let names =
-            vec![keys.conversation(id), keys.due(), keys.alarm(id), keys.reports(id), keys.dead(), keys.letters()];
+        let names = vec![
+            keys.conversation(id),
+            keys.due(),
+            keys.alarm(id),
+            keys.reports(id),
+            keys.dead(),
+            keys.letters(),
+            keys.activities(),
+        ];
+        let activity = match call.activity.map(|activity| activity.mark(call.now)) {
+            None => text(""),
+            Some(None) => text("-"),
+            Some(Some(mark)) => number(mark),
+        };
         let mut args = vec![
             text(id.as_str()),
             number(call.fence.0),
@@ -129,11 +174,12 @@ impl Scripts {
             number(REPORTS_MAX as u64),
             number(BODY_BYTES_MAX as u64),
             text(call.previous.as_str()),
+            activity,
         ];
         args.push(number(call.acked.len() as u64));
         args.extend(call.acked.iter().map(|seq| number(seq.0)));
         args.push(number(call.effects.len() as u64 * 2));
-        args.extend(call.effects.iter().flat_map(|queued| [number(queued.seq.0), json(&queued.effect)]));
+        args.extend(call.effects.iter().flat_map(|queued| [number(queued.seq.0), json(&Kept::from(queued))]));
         args.push(number(call.dead.len() as u64));
         args.extend(call.dead.iter().map(|dead| json(&pack::Letter::new(id, dead, call.now))));
         let mut reply = Reply::new(run(client, &self.commit, names, args).await?)?;
@@ -249,6 +295,7 @@ impl Scripts {
             keys.dead(),
             keys.notes(),
             keys.blobs(),
+            keys.activities(),
         ];
         names.extend(blobs.iter().map(|blob| keys.blob(blob)));
         let mut args = vec![text(id.as_str())];

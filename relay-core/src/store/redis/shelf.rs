@@ -6,7 +6,7 @@ use fred::interfaces::{HashesInterface, KeysInterface, SortedSetsInterface};
 use super::keys::Keys;
 use super::pack;
 use crate::id::{BlobId, ConversationId, Fence, NodeId};
-use crate::store::{Blob, DEDUPE_KEEP, DeadLetter, FeedEntry, Overview, Stats, StoreError};
+use crate::store::{Blob, DEDUPE_KEEP, DeadLetter, FeedEntry, Overview, Stats, StoreError, Survey};
 use crate::time::Timestamp;
 
 /// Conversations or pictures that are asked for in one go.
@@ -71,6 +71,27 @@ pub(super) async fn stats(client: &Client, keys: &Keys, now: Timestamp) -> Resul
         }
         from += last(BATCH) + 1;
     }
+}
+
+/// Busy conversations that a survey counts at most.
+const BUSY_MAX: i64 = 10_000;
+
+pub(super) async fn survey(client: &Client, keys: &Keys, now: Timestamp) -> Result<Survey, StoreError> {
+    let now = score(now.as_millis());
+    let pipeline: Pipeline<Client> = client.pipeline();
+    let _: () = pipeline.zcard(keys.due()).await?;
+    let _: () = pipeline.zcount(keys.due(), f64::NEG_INFINITY, now).await?;
+    let _: () = pipeline.zrange(keys.due(), 0, 0, None, false, None, true).await?;
+    let _: () = pipeline.zcard(keys.dead()).await?;
+    let _: () = pipeline.zrange(keys.activities(), 0, BUSY_MAX - 1, None, false, None, true).await?;
+    type Scored = Vec<(String, f64)>;
+    let (conversations, due, first, dead_letters, marks): (u64, u64, Scored, u64, Scored) = pipeline.all().await?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "scores are instants and marks")]
+    let whole = |score: f64| score as u64;
+    let oldest_due_at = first.first().filter(|(_, at)| *at <= now).map(|(_, at)| Timestamp(whole(*at)));
+    let mut survey = Survey { conversations, due, oldest_due_at, dead_letters, ..Survey::default() };
+    marks.iter().for_each(|(_, mark)| survey.count(whole(*mark)));
+    Ok(survey)
 }
 
 pub(super) async fn put_blob(

@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{decode, encode, signed, unsigned};
 use crate::id::{ConversationId, EffectSeq, Fence, NodeId, Nonce};
+use crate::machine::effect::Kept;
 use crate::machine::{Conversation, Event, Queued};
 use crate::store::{
     Claim, Claimed, Commit, Committed, Due, Held, INBOX_MAX, Ingest, Ingested, LEASE, StoreError, UNREADABLE_PAUSE,
@@ -107,12 +108,22 @@ fn apply(db: &Transaction, commit: &Commit) -> Result<(), StoreError> {
         db.prepare_cached("INSERT INTO outbox (conversation, seq, effect) VALUES (?1, ?2, ?3)")?.execute(params![
             id,
             signed(queued.seq.0),
-            encode(&queued.effect)
+            encode(&Kept::from(queued))
         ])?;
     }
     for dead in &commit.dead {
         db.prepare_cached("INSERT INTO dead_letters (conversation, effect, reason, at) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![id, encode(&dead.effect), dead.reason, signed(commit.now.as_millis())])?;
+    }
+    match commit.activity.map(|activity| activity.mark(commit.now)) {
+        None => {}
+        Some(None) => {
+            db.prepare_cached("DELETE FROM activities WHERE conversation = ?1")?.execute([id])?;
+        }
+        Some(Some(mark)) => {
+            db.prepare_cached("INSERT OR REPLACE INTO activities (conversation, mark) VALUES (?1, ?2)")?
+                .execute(params![id, signed(mark)])?;
+        }
     }
     db.prepare_cached("UPDATE conversations SET state = ?2 WHERE id = ?1")?
         .execute(params![id, encode(&commit.conversation)])?;
@@ -244,8 +255,5 @@ fn outbox(db: &Transaction, id: &ConversationId) -> Result<Vec<Queued>, StoreErr
     let mut rows = db.prepare_cached("SELECT seq, effect FROM outbox WHERE conversation = ?1 ORDER BY seq")?;
     let queued: Vec<(i64, String)> =
         rows.query_map([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
-    queued
-        .into_iter()
-        .map(|(seq, effect)| Ok(Queued { seq: EffectSeq(unsigned(seq)), effect: decode(&effect)? }))
-        .collect()
+    queued.into_iter().map(|(seq, effect)| Ok(decode::<Kept>(&effect)?.at(EffectSeq(unsigned(seq))))).collect()
 }

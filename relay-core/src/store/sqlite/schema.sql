@@ -9,6 +9,12 @@ CREATE TABLE IF NOT EXISTS conversations (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS conversations_due ON conversations (due_at) WHERE due_at IS NOT NULL;
 
+-- Conversations in which something is going on: what, and since when, in one number.
+CREATE TABLE IF NOT EXISTS activities (
+    conversation TEXT PRIMARY KEY,
+    mark         INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS inbox (
     place        INTEGER PRIMARY KEY AUTOINCREMENT,
     conversation TEXT NOT NULL,

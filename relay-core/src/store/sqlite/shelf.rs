@@ -8,7 +8,7 @@ use super::{decode, mailbox, signed, unsigned};
 use crate::id::{BlobId, ConversationId, Fence, NodeId};
 use crate::machine::Event;
 use crate::store::{
-    Blob, DEDUPE_KEEP, DeadLetter, FEED_MAX, FeedEntry, Overview, Reserve, Reserved, Stats, StoreError,
+    Blob, DEDUPE_KEEP, DeadLetter, FEED_MAX, FeedEntry, Overview, Reserve, Reserved, Stats, StoreError, Survey,
 };
 use crate::time::Timestamp;
 
@@ -64,6 +64,20 @@ pub(super) fn stats(db: &Transaction, now: Timestamp) -> Result<Stats, StoreErro
         outbox: count("SELECT count(*) FROM outbox")?,
         dead_letters: count("SELECT count(*) FROM dead_letters")?,
     })
+}
+
+pub(super) fn survey(db: &Transaction, now: Timestamp) -> Result<Survey, StoreError> {
+    let Stats { conversations, due, dead_letters, .. } = stats(db, now)?;
+    let oldest: Option<i64> = db
+        .prepare_cached("SELECT min(due_at) FROM conversations WHERE due_at <= ?1")?
+        .query_row([signed(now.as_millis())], |row| row.get(0))?;
+    let oldest_due_at = oldest.map(|at| Timestamp(unsigned(at)));
+    let mut survey = Survey { conversations, due, oldest_due_at, dead_letters, ..Survey::default() };
+    let mut marks = db.prepare_cached("SELECT mark FROM activities")?;
+    for mark in marks.query_map([], |row| row.get::<_, i64>(0))? {
+        survey.count(unsigned(mark?));
+    }
+    Ok(survey)
 }
 
 pub(super) fn put_blob(db: &Transaction, id: &BlobId, blob: &Blob, expires_at: Timestamp) -> Result<(), StoreError> {
@@ -152,7 +166,7 @@ pub(super) fn forget(
     blobs: &[BlobId],
     notes: &[String],
 ) -> Result<bool, StoreError> {
-    for table in ["inbox", "outbox", "dead_letters", "feed"] {
+    for table in ["inbox", "outbox", "dead_letters", "feed", "activities"] {
         db.execute(&format!("DELETE FROM {table} WHERE conversation = ?1"), [id.as_str()])?;
     }
     for blob in blobs {

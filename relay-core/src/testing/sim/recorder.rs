@@ -10,7 +10,7 @@ use crate::machine::{Conversation, Effect, Event, Phase, Queued, Timer};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Reserve,
-    Reserved, Stats, Store, StoreError,
+    Reserved, Stats, Store, StoreError, Survey,
 };
 use crate::time::Timestamp;
 
@@ -175,6 +175,10 @@ impl Store for Recorder {
 
     async fn redrive(&self, letter: u64, now: Timestamp) -> Result<bool, StoreError> {
         self.inner.redrive(letter, now).await
+    }
+
+    async fn survey(&self, now: Timestamp) -> Result<Survey, StoreError> {
+        self.inner.survey(now).await
     }
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {

@@ -166,7 +166,7 @@ impl Inquiries {
                     }
                     (None, Some(effect), Receipt::Sent | Receipt::Delivered | Receipt::Read) => {
                         if let Some(doubt) = before.delivery.doubts.get(effect) {
-                            self.shown(&Queued { seq: *effect, effect: Effect::Say(doubt.say.clone()) });
+                            self.shown(&Queued::new(*effect, Effect::Say(doubt.say.clone())));
                         }
                     }
                     _ => {}

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use relay_core::telemetry::calls;
 use relay_core::time::Timestamp;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use secrecy::ExposeSecret;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
+use tracing::Instrument;
 use url::Url;
 
 use super::errors::{self, Meaning};
@@ -83,11 +85,16 @@ impl Api {
 
     /// The body of a successful answer.
     pub async fn call(&self, request: RequestBuilder) -> Result<Bytes, ApiError> {
-        let response = request
-            .send()
+        let request = request.build().map_err(|_| ApiError::NotConnected)?;
+        let span = calls::client(request.method().as_str(), request.url(), template(request.url()));
+        let response = self
+            .http
+            .execute(request)
+            .instrument(span.clone())
             .await
             .map_err(|error| if error.is_connect() { ApiError::NotConnected } else { ApiError::NoAnswer(None) })?;
         let status = response.status();
+        calls::answered(&span, status.as_u16());
         if status.is_success() {
             self.accepted();
             return read_up_to(response, ANSWER_BYTES_MAX).await.map_err(|_| ApiError::NoAnswer(None));
@@ -168,6 +175,15 @@ pub fn day(at: Timestamp) -> String {
     let seconds = i64::try_from(at.as_millis() / 1_000).unwrap_or(i64::MAX);
     let date = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH).date();
     format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
+}
+
+/// What an address of Twilio's is for, without whose it is.
+fn template(url: &Url) -> &'static str {
+    match url.path() {
+        path if path.ends_with("/Messages.json") => "/Messages.json",
+        path if path.contains("/Messages/") => "/Messages/{sid}",
+        _ => "/",
+    }
 }
 
 #[cfg(test)]

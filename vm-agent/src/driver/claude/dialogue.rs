@@ -1,7 +1,6 @@
 //! One task, said to Claude Code and listened to, until it is over: progress goes to the person, what it asks comes back from
 //! them.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::json;
@@ -14,7 +13,9 @@ use super::progress::Progress;
 use super::stream::{self, Block, Line, Verdict};
 use crate::driver::inquirer::Inquirer;
 use crate::driver::lines::{self, Lines};
+use crate::driver::tool_use::ToolUses;
 use crate::driver::{AgentEvent, Job};
+use crate::metrics::metrics;
 use crate::supervise::Supervised;
 
 /// Bytes of one line of output at most; a line holds at most one tool's whole result.
@@ -80,7 +81,7 @@ impl Dialogue<'_> {
         let content = json!([{"type": "text", "text": self.job.said()}]);
         say(stdin, &json!({"type": "user", "message": {"role": "user", "content": content}})).await;
         let mut progress = Progress::new(&self.job.worktree);
-        let (mut started, mut at_work) = (false, HashSet::new());
+        let (mut started, mut at_work) = (false, ToolUses::default());
         loop {
             // A tool may take as long as it takes: what bounds it is the run's time.
             let silence_timeout = if at_work.is_empty() { self.silence_timeout } else { Duration::MAX };
@@ -98,10 +99,11 @@ impl Dialogue<'_> {
                     self.tell(AgentEvent::Session(session)).await;
                 }
                 Line::Assistant(blocks) => {
-                    at_work.extend(blocks.iter().filter_map(|block| match block {
-                        Block::Tool { id, .. } => Some(id.clone()),
-                        Block::Text(_) => None,
-                    }));
+                    for block in &blocks {
+                        if let Block::Tool { id, name, .. } = block {
+                            at_work.begin(id, name);
+                        }
+                    }
                     for line in blocks.iter().flat_map(|block| progress.next(block)) {
                         self.tell(AgentEvent::Progress(line)).await;
                     }
@@ -110,6 +112,7 @@ impl Dialogue<'_> {
                 Line::Result(result) => {
                     let (turns, cost_usd) = (result.num_turns, result.total_cost_usd);
                     tracing::info!(run = %self.job.run, turns, cost_usd, is_error = result.is_error, "the agent's turn is over");
+                    metrics().tokens(result.usage.counts());
                     self.tell(AgentEvent::Cost(result.cost_microusd())).await;
                     return Talk::Verdict(result.verdict());
                 }
@@ -122,7 +125,7 @@ impl Dialogue<'_> {
                     }
                 }
                 Line::ToolResults(ids) => {
-                    at_work.retain(|id| !ids.contains(id));
+                    ids.iter().for_each(|id| at_work.end(id));
                     self.tell(AgentEvent::Alive).await;
                 }
                 Line::ApiRetry { .. } | Line::Other | Line::Noise => self.tell(AgentEvent::Alive).await,

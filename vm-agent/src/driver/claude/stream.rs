@@ -75,6 +75,29 @@ pub struct TurnResult {
     pub num_turns: u64,
     /// Cost of the session so far, in US dollars.
     pub total_cost_usd: f64,
+    /// Tokens of this turn.
+    pub usage: Usage,
+}
+
+/// Tokens that the model read and wrote.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Read, and not in its cache.
+    pub input_tokens: u64,
+    /// Written.
+    pub output_tokens: u64,
+    /// Read from its cache.
+    pub cache_read_input_tokens: u64,
+    /// Read, and put into its cache.
+    pub cache_creation_input_tokens: u64,
+}
+
+impl Usage {
+    /// New, written, from the cache, into the cache.
+    pub fn counts(&self) -> [u64; 4] {
+        [self.input_tokens, self.output_tokens, self.cache_read_input_tokens, self.cache_creation_input_tokens]
+    }
 }
 
 /// What a turn's end means for the run.

@@ -1,0 +1,87 @@
+//! Which trace something belongs to, as it is carried through the store and over the wire: W3C's `traceparent`. To the machine
+//! it is a word like any other, kept and passed on.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The header, and the field, that carries it.
+pub const HEADER: &str = "traceparent";
+
+/// A `traceparent` of version 00: trace, parent span, flags.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TraceParent(String);
+
+/// The text is no `traceparent`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a traceparent")]
+pub struct NoTraceParent;
+
+impl TraceParent {
+    /// Read one. A version that is not known yet is not passed on.
+    pub fn parse(text: &str) -> Result<Self, NoTraceParent> {
+        let is_hex = |part: &str, length| {
+            part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let parts: Vec<&str> = text.split('-').collect();
+        match parts[..] {
+            ["00", trace, span, flags] if is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2) => {
+                let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+                if is_zero(trace) || is_zero(span) { Err(NoTraceParent) } else { Ok(Self(text.to_owned())) }
+            }
+            _ => Err(NoTraceParent),
+        }
+    }
+
+    /// The trace alone.
+    pub fn trace(&self) -> &str {
+        &self.0[3..35]
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TraceParent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for TraceParent {
+    type Error = NoTraceParent;
+
+    fn try_from(text: String) -> Result<Self, NoTraceParent> {
+        Self::parse(&text)
+    }
+}
+
+impl From<TraceParent> for String {
+    fn from(parent: TraceParent) -> Self {
+        parent.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_traceparent_is_not_passed_on() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(TraceParent::parse(good).unwrap().as_str(), good);
+        for bad in [
+            "",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+        ] {
+            assert_eq!(TraceParent::parse(bad), Err(NoTraceParent), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What is measured of each request, and the span that it is answered in.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use relay_core::telemetry::calls;
+use relay_core::trace::{self, TraceParent};
+use tracing::Instrument;
+
+use crate::app::App;
+use crate::routes::callback;
+
+/// The route of what has none.
+const UNKNOWN: &str = "none";
+/// The method of what is not one that any route has: labels have few values.
+const OTHER: &str = "_OTHER";
+
+/// Around all routes.
+pub async fn watch(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or(UNKNOWN, MatchedPath::as_str).to_owned();
+    let method = method(request.method());
+    // Strangers don't choose the trace of what they ask.
+    let parent = if route == callback::ROUTE { parent(request.headers()) } else { None };
+    let span = calls::server(method, &route, parent.as_ref());
+    let response = next.run(request).instrument(span.clone()).await;
+    let status = response.status().as_u16();
+    calls::answered(&span, status);
+    app.metrics.answered_request(method, route, status, started.elapsed());
+    response
+}
+
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        _ => OTHER,
+    }
+}
+
+fn parent(headers: &HeaderMap) -> Option<TraceParent> {
+    TraceParent::parse(headers.get(trace::HEADER)?.to_str().ok()?).ok()
+}
