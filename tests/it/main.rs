@@ -16,5 +16,6 @@ mod phone;
 mod pull_request;
 mod redis;
 mod signature;
+mod telemetry;
 mod tidy;
 mod whatsapp;

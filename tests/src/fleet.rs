@@ -277,15 +277,21 @@ impl Fleet {
         self.post().press(person, sid, payload).await
     }
 
-    /// What a relay has counted since its start, by name.
+    /// Where a relay's metrics are.
+    pub fn metrics_address(&self, relay: usize) -> SocketAddr {
+        self.relays[relay].metrics_address()
+    }
+
+    /// What a relay has counted since its start, by name and labels.
     ///
     /// # Panics
     /// When it does not answer.
     pub async fn counters(&self, relay: usize) -> std::collections::BTreeMap<String, u64> {
-        let answer = reqwest::get(format!("{}/metrics", self.relays[relay].url())).await.expect("the relay answers");
+        let answer =
+            reqwest::get(format!("http://{}/metrics", self.metrics_address(relay))).await.expect("the relay answers");
         let text = answer.text().await.expect("a text");
         let count = |line: &str| {
-            let (name, count) = line.split_once(' ')?;
+            let (name, count) = line.rsplit_once(' ')?;
             Some((name.to_owned(), count.parse().ok()?))
         };
         text.lines().filter(|line| !line.starts_with('#')).filter_map(count).collect()

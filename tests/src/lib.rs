@@ -13,6 +13,7 @@ pub mod fake_vm;
 pub mod fleet;
 pub mod gate;
 pub mod haproxy;
+pub mod otlp;
 pub mod peers;
 pub mod process;
 pub mod redis;

@@ -75,7 +75,8 @@ async fn every_message_arrives_once_and_in_order_through_bad_weather() {
     }
     let counts = [fleet.counters(0).await, fleet.counters(1).await];
     let sum = |name: &str| counts.iter().map(|counts| counts.get(name).copied().unwrap_or_default()).sum::<u64>();
-    let (found, resent) = (sum("textslash_chat_doubts_found_total"), sum("textslash_chat_doubts_resent_total"));
+    let doubts = |result| sum(&format!(r#"textslash_chat_messages_total{{channel="twilio",result="{result}"}}"#));
+    let (found, resent) = (doubts("found"), doubts("resent"));
     println!(
         "{} answers in {} messages; in doubt and found sent: {found}, sent again: {resent}, read twice: {twice}",
         PEOPLE * MESSAGES,

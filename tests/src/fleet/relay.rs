@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::TOKEN;
 use crate::process::{Process, binary};
-use crate::stack::START_TIMEOUT;
+use crate::stack::{START_TIMEOUT, free_address};
 
 /// Longer than the grace period that a relay has by default.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,6 +20,7 @@ const EARLIER_MAX: usize = 50_000;
 pub struct Relay {
     number: usize,
     address: SocketAddr,
+    metrics: SocketAddr,
     api_key: String,
     vars: Vec<(String, String)>,
     process: Option<Process>,
@@ -38,7 +39,9 @@ impl Relay {
         let api_key = format!("SK{number:032}");
         let mut vars = common.to_vec();
         let mut var = |name: &str, value: String| vars.push((name.to_owned(), value));
+        let metrics = free_address();
         var("RELAY_BIND", address.to_string());
+        var("METRICS_BIND", metrics.to_string());
         var("TWILIO_API_KEY", api_key.clone());
         var("TWILIO_API_SECRET", TOKEN.to_owned());
         if clock_offset_s != 0 {
@@ -47,7 +50,7 @@ impl Relay {
             var("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned());
         }
         vars.extend_from_slice(settings);
-        Self { number, address, api_key, vars, process: None, earlier: Vec::new() }
+        Self { number, address, metrics, api_key, vars, process: None, earlier: Vec::new() }
     }
 
     /// Its place in the fleet, from 0.
@@ -58,6 +61,11 @@ impl Relay {
     /// Its own address, past the edge.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where its metrics are.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics
     }
 
     /// What it names itself by at Twilio: shows who sent a message.

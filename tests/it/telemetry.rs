@@ -1,0 +1,3 @@
+//! What the programs tell of themselves.
+
+mod traces;
