@@ -1,0 +1,110 @@
+# shellcheck shell=bash
+# The steps of `up`, `scale` and `down`. Each looks first, and does nothing where nothing is to be done.
+
+app() {
+    say "app $1: $2"
+    if has_app "$1"; then note "there already" && return; fi
+    fly apps create "$1" --org "$org" >/dev/null || die "$1 was not made. Is the name taken? Names are unique at Fly: set another TEXTSLASH_APP"
+}
+
+private_address() {
+    say "a private address for $1: $2"
+    local there
+    there=$(addresses "$1" private_v6)
+    if [ -n "$there" ]; then note "there already" && return; fi
+    act ips allocate-v6 --private --app "$1"
+}
+
+# Somebody may have deployed by hand.
+no_public_address() {
+    local address public
+    public=$(addresses "$1" 'v4|shared_v4|v6')
+    for address in $public; do
+        say "taking the public address $address from $1, which must have none"
+        act ips release "$address" --app "$1"
+    done
+}
+
+# public_address APP TYPE WHY COMMAND...: asked for one by one, because a first deploy would ask, for a port besides 80 and 443.
+public_address() {
+    local there
+    say "a public address ($2) for $1: $3"
+    there=$(addresses "$1" "$2")
+    if [ -n "$there" ]; then note "there already" && return; fi
+    act ips "${@:4}" --app "$1"
+}
+
+volume() {
+    local volumes
+    say "a volume for $vm_app: repositories, sessions and the journal outlive the machine"
+    look volumes volumes list --app "$vm_app" --json
+    if holds "$volumes" 'any(.[]?; .name == "data" and .state != "pending_destroy" and .state != "destroyed")'; then
+        note "there already" && return
+    fi
+    act volumes create data --app "$vm_app" --region "$region" --size 10 --yes
+}
+
+redis() {
+    say "Redis $redis_name: what the relays share; nothing is ever thrown out of it to make room"
+    if has_redis; then note "there already" && return; fi
+    fly redis create --name "$redis_name" --org "$org" --region "$region" --no-replicas --disable-eviction \
+        --enable-prodpack=false 2>&1 | masked || die "flyctl redis create failed. Run this again: it goes on where it was"
+    note "The relays turn keyspace notifications on by themselves; the check at the end says whether they could."
+}
+
+# What this clone is: a commit, and a hash of what was changed since.
+label() {
+    local commit changes
+    # Without git nobody can tell whether something changed: each deploy is a new one.
+    commit=$(git rev-parse --short=12 HEAD 2>/dev/null) || { date +at-%s && return; }
+    changes=$(git diff HEAD | sha256sum | cut -c 1-12)
+    if git diff --quiet HEAD; then echo "$commit"; else echo "$commit-$changes"; fi
+}
+
+# deploy APP WHICH WHY OPTION...: unless all its machines run what this clone is.
+deploy() {
+    local label
+    label=$(label)
+    say "deploying $1 ($label), $3"
+    look_at_machines "$1"
+    # shellcheck disable=SC2016
+    if holds "$machines" 'length > 0 and all(.[]; .image_ref.tag == $tag)' --arg tag "$label"; then
+        note "runs already"
+        use_staged "$1"
+        return
+    fi
+    fly deploy . --config "deploy/fly.$2.toml" --dockerfile "Dockerfile.$2" --app "$1" --primary-region "$region" \
+        --image-label "$label" --yes "${@:4}" || die "$1 was not deployed. See flyctl logs --app $1, and run this again"
+}
+
+# More than there are, never fewer: how many may have been chosen elsewhere.
+at_least() {
+    look_at_machines "$relay_app"
+    [ "$(count)" -ge "$1" ] || exactly "$1"
+}
+
+exactly() {
+    say "$1 relays: when one is gone the others go on with its work"
+    look_at_machines "$relay_app"
+    if [ "$(count)" -eq "$1" ]; then note "there already" && return; fi
+    act scale count "$1" --app "$relay_app" --region "$region" --yes
+}
+
+# What the relay itself finds when it looks at its store.
+check() {
+    say "relay admin check, in a relay"
+    fly ssh console --app "$relay_app" --command "/usr/local/bin/relay admin check" ||
+        die "the check did not pass. What is marked ✗ says how to mend it; then: deploy/fly.sh up"
+}
+
+destroy_app() {
+    say "app $1: $2"
+    if ! has_app "$1"; then note "not there" && return; fi
+    act apps destroy "$1" --yes
+}
+
+destroy_redis() {
+    say "Redis $redis_name: conversations and messages"
+    if ! has_redis; then note "not there" && return; fi
+    act redis destroy "$redis_name" --yes
+}
