@@ -8,6 +8,7 @@ mod chaos;
 mod claude;
 mod common;
 mod conversation;
+mod deploy;
 mod drawings;
 mod fakes;
 mod kill_matrix;

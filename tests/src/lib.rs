@@ -8,6 +8,7 @@ pub mod chaos;
 pub mod console;
 pub mod cut;
 pub mod fake_anthropic;
+pub mod fake_fly;
 pub mod fake_github;
 pub mod fake_vm;
 pub mod fleet;

@@ -1,0 +1,80 @@
+//! What is at Fly.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+/// All of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Apps by name.
+    pub apps: BTreeMap<String, App>,
+    /// Redis databases by name, with their addresses.
+    pub redis: BTreeMap<String, String>,
+    /// Apps that had a public address at any time.
+    pub were_public: BTreeSet<String>,
+    /// Machines of apps that were made before the app had a private address.
+    pub without_private_address: BTreeSet<String>,
+    /// How many things were numbered.
+    made: usize,
+}
+
+/// An app.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// The types of its addresses.
+    pub addresses: Vec<String>,
+    /// Its volumes by id, with their names.
+    pub volumes: BTreeMap<String, String>,
+    /// Its machines.
+    pub machines: Vec<Machine>,
+    /// Its secrets by name.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+/// A machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Its id.
+    pub id: String,
+    /// Where it is.
+    pub region: String,
+    /// The tag of its image.
+    pub tag: String,
+}
+
+/// A secret: what is known of it from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    /// Of its value.
+    pub digest: String,
+    /// Whether the machines know it.
+    pub deployed: bool,
+}
+
+impl State {
+    /// Of the file, or nothing at all where there is none.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
+    }
+
+    /// Into the file.
+    pub fn save(&self, path: &Path) -> anyhow::Result<()> {
+        Ok(fs::write(path, serde_json::to_string_pretty(self)?)?)
+    }
+
+    pub(super) fn app(&mut self, name: &str) -> anyhow::Result<&mut App> {
+        self.apps.get_mut(name).with_context(|| format!("Could not find App {name:?}"))
+    }
+
+    pub(super) fn next_id(&mut self) -> String {
+        self.made += 1;
+        format!("{:014x}", self.made)
+    }
+}
