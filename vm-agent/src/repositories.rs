@@ -114,7 +114,7 @@ impl Repositories {
         blocking(move || remove_locks(&git_dir).map_err(GitError::io("A stale lock could not be removed"))).await?;
         let repository = Repository::open(root, self.github.clone(), self.agent)?;
         if let Err(error) = repository.finish_following().await {
-            // Tried again before the next run; what is there can be worked with.
+            // Tried again before anything works on it, which fails with the reason if this does.
             tracing::warn!(%error, name, "what was being taken up of origin could not be finished");
         }
         open.insert(name.to_owned(), repository.clone());

@@ -1,16 +1,23 @@
-//! Taking up what origin has new on the current branch, so that a crash at any point leaves it taken up or not, and no mixture.
+//! Taking up what origin has new on the current branch, so that a crash or a full disk at any point leaves it taken up or not: a
+//! mixture is written down as one, and nothing works on it before it is finished.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::capture::path_list;
+use super::manifest::{Entry, Manifest};
 use super::repository::Repository;
 use super::{GitError, ObjectId, WORKTREE_TIMEOUT};
 use crate::files;
 
+/// What a commit holds.
+type Tree = BTreeMap<PathBuf, (String, ObjectId)>;
+
 impl Repository {
-    /// Be where origin was when it was last asked, when nothing has to be merged and no file here is in the way.
+    /// Be where origin was when it was last asked, when nothing has to be merged and no file here is in the way. After an error there
+    /// may be a mixture, which must not be worked on.
     pub(crate) async fn follow_origin(&self) -> Result<(), GitError> {
         let _turn = self.turn().await;
         self.finish_following().await?;
@@ -21,12 +28,13 @@ impl Repository {
         let note = format!("{branch}\n{head}\n{upstream}\n");
         files::replace(&self.following(), note.as_bytes()).map_err(failed())?;
         let call = self.git().call("merge").args(["--quiet", "--ff-only", "--no-overwrite-ignore", "--no-stat"]);
-        call.arg(&upstream).timeout(WORKTREE_TIMEOUT).outcome().await?;
-        fs::remove_file(self.following()).map_err(failed())
+        // One that fails half-way leaves the note, and the mixture to whoever comes next.
+        call.arg(&upstream).timeout(WORKTREE_TIMEOUT).output().await?;
+        self.forget_following()
     }
 
-    /// A process that was killed while it took something up has left some files old and some new. Nothing had been in the way of the
-    /// new ones, and nobody has worked on them since.
+    /// A process that was killed while it took something up, or found no room for it, has left some files old and some new.
+    /// Whatever moves the worktree calls this first, in its turn.
     pub(crate) async fn finish_following(&self) -> Result<(), GitError> {
         let Ok(note) = fs::read_to_string(self.following()) else { return Ok(()) };
         let [branch, head, upstream] = note.lines().collect::<Vec<_>>()[..] else { return self.forget_following() };
@@ -55,23 +63,64 @@ impl Repository {
         Ok(upstream.map(|upstream| (branch.to_owned(), head.to_owned(), upstream.to_owned())))
     }
 
-    /// Make the files in which two commits differ those of `upstream`, whichever of the two each is of by now.
+    /// Make the files in which two commits differ those of `upstream`, whichever of the two each is of by now. What somebody has
+    /// worked on since stays.
     async fn put_tree(&self, head: &str, upstream: &str) -> Result<(), GitError> {
         let commit =
-            ObjectId::parse(upstream).ok_or(GitError::Unexpected { what: "merge", why: "its note is malformed" })?;
-        let kept = self.tree_entries(&commit).await?;
-        let (present, gone): (Vec<PathBuf>, Vec<PathBuf>) =
-            self.differing_paths(head, upstream).await?.into_iter().partition(|path| kept.contains_key(path));
+            |name| ObjectId::parse(name).ok_or(GitError::Unexpected { what: "merge", why: "its note is malformed" });
+        let (was, will_be) = (self.tree_entries(&commit(head)?).await?, self.tree_entries(&commit(upstream)?).await?);
+        // Our turn: whoever held this was killed.
+        remove(&self.git().git_dir().join("index.lock"))?;
+        let changing = self.differing_paths(head, upstream).await?;
+        let worked_on = self.worked_on(&changing, &was, &will_be).await?;
+        if !worked_on.is_empty() {
+            tracing::warn!(
+                count = worked_on.len(),
+                "files that origin has new were worked on meanwhile, and stay as they are"
+            );
+        }
+        let changing = changing.into_iter().filter(|path| worked_on.iter().all(|there| !is_in_the_way(there, path)));
+        let (present, gone): (Vec<PathBuf>, Vec<PathBuf>) = changing.partition(|path| will_be.contains_key(path));
         self.git().call("read-tree").arg(upstream).output().await?;
         let call = self.git().call("checkout-index").args(["--force", "--quiet", "-z", "--stdin"]);
         call.stdin(path_list(&present)).timeout(WORKTREE_TIMEOUT).output().await?;
-        for path in gone {
-            match fs::remove_file(self.worktree().join(path)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed()(error)),
-                _ => {}
+        gone.iter().try_for_each(|path| remove(&self.worktree().join(path)))
+    }
+
+    /// What lies where files are `changing`, and is of neither of the two commits, nor the beginning of a file of the later one.
+    async fn worked_on(
+        &self,
+        changing: &BTreeSet<PathBuf>,
+        was: &Tree,
+        will_be: &Tree,
+    ) -> Result<Vec<PathBuf>, GitError> {
+        let Manifest(there) = self.capture().await?;
+        let mut worked_on = Vec::new();
+        for (path, entry) in there.into_iter().filter(|(path, _)| is_concerned(path, changing)) {
+            let is_of = |tree: &Tree| match (entry.recorded(), tree.get(&path)) {
+                (Some((mode, blob)), Some((other_mode, other))) => mode == other_mode && blob == other,
+                _ => false,
+            };
+            let is_ours = match &entry {
+                Entry::Directory { .. } => true,
+                _ if is_of(was) || is_of(will_be) => true,
+                Entry::File { blob, .. } => match will_be.get(&path) {
+                    Some((_, whole)) => self.is_beginning(blob, whole).await?,
+                    None => false,
+                },
+                Entry::Link { .. } | Entry::Special => false,
+            };
+            if !is_ours {
+                worked_on.push(path);
             }
         }
-        Ok(())
+        Ok(worked_on)
+    }
+
+    /// Whether one content begins the other: a file that there was no room or no time for.
+    async fn is_beginning(&self, part: &ObjectId, whole: &ObjectId) -> Result<bool, GitError> {
+        let content = async |blob: &ObjectId| self.git().call("cat-file").args(["blob", blob.as_str()]).output().await;
+        Ok(content(whole).await?.starts_with(&content(part).await?))
     }
 
     /// Whether `upstream` goes on from `head`, and none of its changes meets work here which origin does not know; that stays as it
@@ -86,11 +135,30 @@ impl Repository {
     }
 
     fn forget_following(&self) -> Result<(), GitError> {
-        fs::remove_file(self.following()).map_err(failed())
+        remove(&self.following())
     }
 
     fn following(&self) -> PathBuf {
         self.git().git_dir().with_file_name("following")
+    }
+}
+
+/// Whether a thing at `path` can meet one of the paths that are `changing`.
+fn is_concerned(path: &Path, changing: &BTreeSet<PathBuf>) -> bool {
+    // Paths are sorted by their steps: what lies below one follows it.
+    let below = changing.range(path.to_owned()..).next();
+    below.is_some_and(|below| below.starts_with(path)) || path.ancestors().any(|above| changing.contains(above))
+}
+
+/// Whether nothing can be put at `path` without taking away what is `there`.
+fn is_in_the_way(there: &Path, path: &Path) -> bool {
+    there.starts_with(path) || path.starts_with(there)
+}
+
+fn remove(path: &Path) -> Result<(), GitError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed()(error)),
+        _ => Ok(()),
     }
 }
 

@@ -234,6 +234,7 @@ impl Repository {
     pub async fn checkout(&self, name: &str, create: bool) -> Result<(), GitError> {
         self.check_branch_name(name).await?;
         let _turn = self.turn().await;
+        self.finish_following().await?;
         if create && self.branch().await? == name {
             return Ok(());
         }

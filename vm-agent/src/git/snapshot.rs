@@ -67,9 +67,10 @@ pub struct Changes {
 }
 
 impl Repository {
-    /// Keep the worktree as it is. No run may be at work.
+    /// Keep the worktree as it is, once it is no mixture. No run may be at work.
     pub async fn snapshot(&self) -> Result<Snapshot, GitError> {
         let _turn = self.turn().await;
+        self.finish_following().await?;
         self.prune_when_many().await?;
         let manifest = self.capture().await?;
         // Here and below all run to their ends: a git that is killed leaves its locks.

@@ -97,6 +97,38 @@ async fn taking_up_what_is_new_is_finished_after_a_kill() -> anyhow::Result<()> 
     Ok(())
 }
 
+/// As on a full disk: git leaves off in the middle, at a file whose content it cannot have.
+#[tokio::test]
+async fn what_could_not_be_taken_up_wholly_is_finished_before_anything_works_on_it() -> anyhow::Result<()> {
+    let (volume, repository) = Volume::with_clone().await?;
+    let git_dir = repository.git().git_dir().to_owned();
+    for (path, text) in
+        [("README.md", "# New\n"), ("added.txt", "new and long\n"), ("src/main.rs", "fn main() { new() }\n")]
+    {
+        volume.commit_at_origin("main", path, text)?;
+    }
+    repository.ask_origin().await?;
+    let blob = git(&git_dir, &["rev-parse", "refs/remotes/origin/main:src/main.rs"])?;
+    let object = git_dir.join("objects").join(&blob[..2]).join(blob[2..].trim());
+    fs::rename(&object, volume.path("aside"))?;
+    assert!(matches!(repository.follow_origin().await, Err(GitError::Failed { .. })));
+    let read = |path: &str| fs::read_to_string(repository.worktree().join(path));
+    assert_eq!(read("added.txt")?, "new and long\n", "half of it is there");
+    assert!(volume.path("data/repos/origin/following").exists());
+    assert!(repository.snapshot().await.is_err() && repository.checkout("other", true).await.is_err());
+
+    write(repository.worktree(), "README.md", "worked on since\n")?;
+    write(repository.worktree(), "added.txt", "new an")?;
+    fs::rename(volume.path("aside"), &object)?;
+    repository.snapshot().await?;
+    assert_eq!(read("src/main.rs")?, "fn main() { new() }\n");
+    assert_eq!((read("README.md")?, read("added.txt")?), ("worked on since\n".into(), "new and long\n".into()));
+    let head = git(&git_dir, &["rev-parse", "HEAD"])?;
+    assert_eq!(head, git(&git_dir, &["rev-parse", "refs/remotes/origin/main"])?);
+    assert!(!volume.path("data/repos/origin/following").exists());
+    Ok(())
+}
+
 #[tokio::test]
 async fn repositories_of_one_name_lie_side_by_side() -> anyhow::Result<()> {
     let (volume, _first) = Volume::with_clone().await?;

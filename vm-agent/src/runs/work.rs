@@ -113,7 +113,7 @@ impl Runs {
             () = self.ask_origin(run, &repository) => {}
             () = stop.cancelled() => return Ok(Ending::Stopped),
         }
-        self.follow_origin(run, &repository).await;
+        follow_origin(&repository).await?;
         // Both to their ends: a git that is killed leaves its locks.
         let (begun, prepared) = tokio::join!(self.begin(run, &repository), repository.prepare_for_agent());
         begun.and(prepared.map_err(|error| error.to_string()))?;
@@ -147,13 +147,6 @@ impl Runs {
             tracing::warn!(%error, %run, "origin could not be asked for what is new");
             let text = format!("⚠️ Origin could not be asked for what is new, so I work on what is here. {error}");
             self.tell(run, VmEvent::Progress { text: clip(&text, PROGRESS_CHARS_MAX) });
-        }
-    }
-
-    /// Begin where origin is, if nothing here is in the way.
-    async fn follow_origin(&self, run: &RunId, repository: &Repository) {
-        if let Err(error) = repository.follow_origin().await {
-            tracing::warn!(%error, %run, "what is new at origin could not be taken up");
         }
     }
 
@@ -300,6 +293,16 @@ impl Runs {
         repository.bring_back(parked, &branch_of(parked)).await.map_err(|error| error.to_string())?;
         Ok(Ending::Done(format!("The work of run {} is back.", parked.number())))
     }
+}
+
+/// Begin where origin is, if nothing here is in the way. What fails half-way is a mixture, and no place to begin.
+async fn follow_origin(repository: &Repository) -> Result<(), String> {
+    repository.follow_origin().await.map_err(|error| {
+        format!(
+            "What is new at origin could not be taken up, so the work was not begun: {error}\n\
+             Once that is mended, send the task again; what was begun is finished first."
+        )
+    })
 }
 
 fn session_of(repository: &Repository) -> Option<Session> {
