@@ -24,6 +24,7 @@ pub mod agent_git;
 pub mod capture;
 mod changed_files;
 mod error;
+pub(crate) mod fetch;
 mod follow;
 pub mod manifest;
 mod object_id;

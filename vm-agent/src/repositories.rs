@@ -16,6 +16,7 @@ pub use crate::git::repository::{Branches, FileText, Repository};
 pub use crate::git::snapshot::{Changes, Snapshot};
 
 use crate::files;
+use crate::git::fetch::Fetches;
 use crate::git::remote::{directory_name, is_directory_name};
 use crate::git::repository::reach;
 use crate::git::{Call, WORKTREE_TIMEOUT, blocking, is_unreachable};
@@ -35,6 +36,7 @@ pub struct Repositories {
     root: PathBuf,
     github: Option<GitHub>,
     agent: Option<AgentUser>,
+    fetches: Fetches,
     open: Mutex<HashMap<String, Repository>>,
     /// Held while repositories are added, or the current one changes.
     turn: Mutex<()>,
@@ -44,7 +46,13 @@ impl Repositories {
     /// The repositories on the volume at `data_dir`. `github` is what reaches private repositories there.
     /// Worktrees are handed to `agent` before each run, which needs the right to give files away.
     pub fn new(data_dir: PathBuf, github: Option<GitHub>, agent: Option<AgentUser>) -> Self {
-        Self { root: data_dir.join("repos"), github, agent, open: Mutex::new(HashMap::new()), turn: Mutex::new(()) }
+        let (root, fetches) = (data_dir.join("repos"), Fetches::default());
+        Self { root, github, agent, fetches, open: Mutex::new(HashMap::new()), turn: Mutex::new(()) }
+    }
+
+    /// Break off every fetch that goes on although nobody waits for it.
+    pub(crate) async fn shut_down(&self) {
+        self.fetches.shut_down().await;
     }
 
     /// Clone the repository at `url` and make it the current one. One that is here already is brought up to date, as
@@ -112,7 +120,7 @@ impl Repositories {
         // Nobody in this process works on it yet: whatever is locked was locked by one that was killed.
         let git_dir = root.join("git");
         blocking(move || remove_locks(&git_dir).map_err(GitError::io("A stale lock could not be removed"))).await?;
-        let repository = Repository::open(root, self.github.clone(), self.agent)?;
+        let repository = Repository::open(root, self.github.clone(), self.agent, self.fetches.clone())?;
         if let Err(error) = repository.finish_following().await {
             // Tried again before anything works on it, which fails with the reason if this does.
             tracing::warn!(%error, name, "what was being taken up of origin could not be finished");
@@ -184,7 +192,7 @@ impl Repositories {
         .output()
         .await?;
         fs::remove_file(tree.join(".git")).map_err(failed())?;
-        let repository = Repository::open(root.to_owned(), self.github.clone(), None)?;
+        let repository = Repository::open(root.to_owned(), self.github.clone(), None, self.fetches.clone())?;
         let git = repository.git();
         git.call("config").args(["remote.origin.url", remote.as_str()]).output().await?;
         // An operator's address may hold credentials.

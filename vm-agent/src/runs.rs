@@ -350,7 +350,7 @@ impl Runs {
     pub async fn shut_down(&self) {
         self.0.shutdown.cancel();
         self.0.tasks.close();
-        self.0.tasks.wait().await;
+        tokio::join!(self.0.tasks.wait(), self.0.surroundings.repositories.shut_down());
     }
 
     /// The trace that a run is part of.

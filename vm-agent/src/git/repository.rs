@@ -13,11 +13,12 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use tokio::sync::Mutex;
 
+use super::fetch::Fetches;
 use super::remote::{RemoteUrl, UrlTrust};
 use super::{Call, Git, GitError, NETWORK_TIMEOUT, ObjectId, blocking};
 use crate::files;
@@ -26,11 +27,6 @@ use crate::supervise::confinement::AgentUser;
 
 /// Characters of a session's name at most.
 const SESSION_BYTES_MAX: u64 = 1024;
-
-/// Origin is not asked again for so long: messages that follow one another need no fetch each.
-const FETCH_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a run waits for origin.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Digits of a commit's name in the name of a branch that is made for it.
 const DETACHED_DIGITS: usize = 7;
@@ -64,6 +60,7 @@ struct Inner {
     agent: Option<AgentUser>,
     turn: Mutex<()>,
     fetched_at: Mutex<Option<Instant>>,
+    fetches: Fetches,
 }
 
 /// The branches that can be checked out.
@@ -88,14 +85,19 @@ pub struct FileText {
 
 impl Repository {
     /// The repository whose files lie in `root`, as a clone left them there.
-    pub(crate) fn open(root: PathBuf, github: Option<GitHub>, agent: Option<AgentUser>) -> Result<Self, GitError> {
+    pub(crate) fn open(
+        root: PathBuf,
+        github: Option<GitHub>,
+        agent: Option<AgentUser>,
+        fetches: Fetches,
+    ) -> Result<Self, GitError> {
         let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let git = Git::new(root.join("git"), root.join("tree"));
         let failed = |source| GitError::Io { what: format!("The repository {name} could not be opened"), source };
         fs::create_dir_all(git.git_dir().join("info")).map_err(failed)?;
         fs::write(git.git_dir().join("info/attributes"), ATTRIBUTES).map_err(failed)?;
         let (turn, fetched_at) = (Mutex::new(()), Mutex::new(None));
-        Ok(Self { inner: Arc::new(Inner { name, root, git, github, agent, turn, fetched_at }) })
+        Ok(Self { inner: Arc::new(Inner { name, root, git, github, agent, turn, fetched_at, fetches }) })
     }
 
     /// Its name, as `repos` lists it.
@@ -130,6 +132,15 @@ impl Repository {
         self.inner.turn.lock().await
     }
 
+    /// Held while origin is asked; when it was last asked with success.
+    pub(super) async fn fetched_at(&self) -> tokio::sync::MutexGuard<'_, Option<Instant>> {
+        self.inner.fetched_at.lock().await
+    }
+
+    pub(super) fn fetches(&self) -> &Fetches {
+        &self.inner.fetches
+    }
+
     /// The agent's session in this repository, if it has one.
     pub fn session(&self) -> io::Result<Option<Session>> {
         let mut text = String::new();
@@ -159,33 +170,6 @@ impl Repository {
     pub(crate) async fn call_origin(&self, what: &'static str) -> Result<(Call, String), GitError> {
         let origin = self.origin().await?;
         Ok(reach(self.git().call(what), &origin, self.inner.github.as_ref()))
-    }
-
-    /// Learn what is new at origin, unless that was done a moment ago. Not waited for long, because a run can do without; it goes
-    /// on all the same, also when nobody waits any more: a fetch that is cut off has to begin anew.
-    pub(crate) async fn ask_origin(&self) -> Result<(), GitError> {
-        let repository = self.clone();
-        let fetching = tokio::spawn(async move {
-            let mut fetched_at = repository.inner.fetched_at.lock().await;
-            if fetched_at.is_none_or(|at| at.elapsed() > FETCH_INTERVAL) {
-                repository.fetch().await?;
-                *fetched_at = Some(Instant::now());
-            }
-            Ok(())
-        });
-        match tokio::time::timeout(FETCH_TIMEOUT, fetching).await {
-            Ok(Ok(fetched)) => fetched,
-            Ok(Err(failure)) => Err(GitError::io("The fetch was broken off")(io::Error::other(failure))),
-            Err(_) => Err(GitError::TimedOut { what: "fetch", limit: FETCH_TIMEOUT }),
-        }
-    }
-
-    /// Learn what is new at origin. Changes no local branch and no file.
-    pub(crate) async fn fetch(&self) -> Result<(), GitError> {
-        let (call, url) = self.call_origin("fetch").await?;
-        let call = call.args(["--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--", &url]);
-        call.arg("+refs/heads/*:refs/remotes/origin/*").output().await?;
-        Ok(())
     }
 
     /// The branch that is checked out; it may have no commit yet.

@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use url::Url;
 
 use super::*;
+use crate::git::fetch::Fetches;
 use crate::git::testing::{Volume, git, run, write};
 use crate::repositories::UrlTrust;
 
@@ -177,7 +178,7 @@ async fn githubs_address_gets_the_token_and_a_refusal_of_it_is_explained() -> an
     git(repository.git().git_dir(), &["config", "remote.origin.url", &origin])?;
     let github = GitHub::new("tok_secret".to_owned().into(), site.clone(), site)?;
     let root = repository.git().git_dir().with_file_name("");
-    let repository = Repository::open(root, Some(github.clone()), None)?;
+    let repository = Repository::open(root, Some(github.clone()), None, Fetches::default())?;
     let refused = publish(&repository, &run(1)?, &before, &tree, &text(), Some(&github)).await;
     let said = refused.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(said.contains("`GITHUB_TOKEN`") && !said.contains("tok_secret"), "{said}");

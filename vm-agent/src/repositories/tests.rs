@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
 
 use super::*;
 use crate::git::testing::{SEED, Volume, contents, git, write};
@@ -126,6 +127,29 @@ async fn what_could_not_be_taken_up_wholly_is_finished_before_anything_works_on_
     let head = git(&git_dir, &["rev-parse", "HEAD"])?;
     assert_eq!(head, git(&git_dir, &["rev-parse", "refs/remotes/origin/main"])?);
     assert!(!volume.path("data/repos/origin/following").exists());
+    Ok(())
+}
+
+/// A fetch that nobody waits for any more is not met by another one, and does not outlive the process.
+#[tokio::test]
+async fn one_fetch_of_a_repository_goes_on_at_a_time_and_ends_with_the_process() -> anyhow::Result<()> {
+    let (volume, repository) = Volume::with_clone().await?;
+    let slow = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/origin.git", slow.local_addr()?);
+    git(repository.git().git_dir(), &["config", "remote.origin.url", &url])?;
+    let mut first = tokio::select! {
+        asked = repository.ask_origin() => panic!("nobody has answered: {asked:?}"),
+        called = slow.accept() => called?.0,
+    };
+    tokio::select! {
+        fetched = repository.fetch() => panic!("the first one goes on: {fetched:?}"),
+        _ = slow.accept() => panic!("two fetches at a time"),
+        () = tokio::time::sleep(Duration::from_millis(700)) => {}
+    }
+    volume.repositories.shut_down().await;
+    let mut asked = Vec::new();
+    let read = tokio::io::AsyncReadExt::read_to_end(&mut first, &mut asked);
+    tokio::time::timeout(Duration::from_secs(10), read).await.expect("the first one is broken off")?;
     Ok(())
 }
 
