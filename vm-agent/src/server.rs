@@ -59,7 +59,7 @@ pub async fn serve(config: Config, identity: &Identity) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
     }
     let listener = TcpListener::from_std(listener)?;
-    let (runs, isolation) = open_runs(&config, volume.clone())?;
+    let (runs, isolation) = open_runs(&config, volume.clone()).await?;
     let reporter = Reporter::new(runs.clone(), outlet(&config)?);
     let fences = Fences::open(config.data_dir.join("fences.json")).context("cannot read the fences")?;
     let last_request = LastRequest::now();
@@ -98,14 +98,14 @@ pub async fn serve(config: Config, identity: &Identity) -> anyhow::Result<()> {
 }
 
 /// The runs, and how their agents are isolated, in words.
-fn open_runs(config: &Config, volume: Volume) -> anyhow::Result<(Runs, String)> {
+async fn open_runs(config: &Config, volume: Volume) -> anyhow::Result<(Runs, String)> {
     let agent = config.confinement.user;
     match agent {
         Some(_) => files::let_pass(&config.data_dir).context("cannot let the agent pass through DATA_DIR")?,
         None => tracing::warn!("the agent runs as the user of this process and can reach what that can; see AGENT_UID"),
     }
     let inside = Inside::open().context("this program can't be opened")?;
-    let sandbox = sandbox(config, &inside);
+    let sandbox = sandbox(config, &inside).await;
     let words = sandbox.as_ref().map_or("no sandbox", |sandbox| match sandbox.network() {
         Network::Listed => "a sandbox with a network of listed hosts",
         Network::Open => "a sandbox with the machine's network",
@@ -138,7 +138,7 @@ fn open_runs(config: &Config, volume: Volume) -> anyhow::Result<(Runs, String)> 
 }
 
 /// Less than what is usual is said.
-fn sandbox(config: &Config, inside: &Inside) -> Option<Sandbox> {
+async fn sandbox(config: &Config, inside: &Inside) -> Option<Sandbox> {
     let SandboxConfig { is_wanted, network, .. } = config.sandbox;
     if !is_wanted {
         tracing::warn!("AGENT_SANDBOX is off: the agent sees this machine's processes, files and network");
@@ -148,7 +148,7 @@ fn sandbox(config: &Config, inside: &Inside) -> Option<Sandbox> {
         tracing::warn!("AGENT_NETWORK is open: the agent reaches whatever this machine reaches");
     }
     let hidden = vec![config.data_dir.clone(), config.images_dir.clone()];
-    match Sandbox::new(hidden, network, config.confinement.user, inside) {
+    match Sandbox::new(hidden, network, config.confinement.user, inside).await {
         Ok(sandbox) => Some(sandbox),
         Err(reason) => {
             tracing::warn!(reason, "no sandbox: the agent sees this machine's processes, files and network");

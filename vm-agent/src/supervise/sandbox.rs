@@ -6,9 +6,11 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
 
 use super::AgentCommand;
 use super::confinement::AgentUser;
@@ -20,6 +22,8 @@ const HIDDEN: [&str; 8] = ["/home", "/root", "/tmp", "/var/tmp", "/run", "/mnt",
 /// Bytes that fit into what stands in for such a place: they are memory, and go with the run.
 const STAND_IN_BYTES: &str = "536870912";
 const BWRAP: &str = "bwrap";
+/// How long the trial may take: namespaces are made in milliseconds.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much of the network an agent has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +46,7 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// A sandbox that hides `hidden` from an agent of this user, if this machine has one to give; the error says why not.
-    pub fn new(
+    pub async fn new(
         hidden: Vec<PathBuf>,
         network: Network,
         agent: Option<AgentUser>,
@@ -50,7 +54,7 @@ impl Sandbox {
     ) -> Result<Self, String> {
         let sandbox = Self { hidden, network, agent };
         let first = inside.command(&Orders::default()).map_err(|error| error.to_string())?;
-        sandbox.probe(&first)?;
+        sandbox.probe(&first).await?;
         Ok(sandbox)
     }
 
@@ -71,14 +75,17 @@ impl Sandbox {
     }
 
     /// Whether it can be had, tried out with this program in the place of an agent.
-    fn probe(&self, first: &[OsString; 3]) -> Result<(), String> {
+    async fn probe(&self, first: &[OsString; 3]) -> Result<(), String> {
         let mut probe = Command::new(BWRAP);
         probe.args(self.namespaces()).arg("--").args(first).arg("true");
-        probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         if let Some(agent) = self.agent {
             probe.uid(agent.uid).gid(agent.gid);
         }
-        match probe.output() {
+        let Ok(tried) = tokio::time::timeout(TRIAL_TIMEOUT, probe.output()).await else {
+            return Err(format!("bubblewrap did not answer within {} s", TRIAL_TIMEOUT.as_secs()));
+        };
+        match tried {
             Ok(output) if output.status.success() => Ok(()),
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr);

@@ -161,3 +161,17 @@ async fn a_sandbox_that_is_not_wanted_or_not_to_be_had_is_missed_aloud() {
     assert!(vm.log().contains("bubblewrap is not installed"), "{}", vm.log());
     assert!(vm.log().contains("the agent has") && vm.log().contains("no sandbox"), "{}", vm.log());
 }
+
+/// A sandbox that does not come to be is none, and the start does not wait for it.
+#[tokio::test]
+async fn a_sandbox_that_does_not_answer_is_not_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("bwrap");
+    std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
+    let vm = Vm::start(&[("AGENT_DRIVER", "demo"), ("PATH", &path)]).await;
+    let health: Health = vm.send("GET", "/health", Vec::new()).await.json().await.unwrap();
+    assert!(health.isolation.contains("no sandbox"), "{}", health.isolation);
+    assert!(vm.log().contains("bubblewrap did not answer within"), "{}", vm.log());
+}
