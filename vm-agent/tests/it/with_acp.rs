@@ -13,6 +13,7 @@ const HELLO: &str = r#"read -r line; echo "$line" >> "$NOTES"; echo '{"jsonrpc":
 const NEW: &str =
     r#"read -r line; echo "$line" >> "$NOTES"; echo '{"jsonrpc":"2.0","id":2,"result":{"sessionId":"s-1"}}'"#;
 const PROMPT: &str = r#"read -r line; echo "$line" >> "$NOTES""#;
+const ASK: &str = r#"echo '{"jsonrpc":"2.0","id":"p","method":"session/request_permission","params":{"sessionId":"s-1","toolCall":{"toolCallId":"t1","kind":"edit","title":"x"},"options":[{"optionId":"yes","name":"Allow","kind":"allow_once"},{"optionId":"no","name":"Reject","kind":"reject_once"}]}}'"#;
 const TOOL: &str = r#"echo '{"method":"session/update","params":{"sessionId":"s-1","update":{"sessionUpdate":"tool_call","toolCallId":"t1","title":"Counting sheep","kind":"other","status":"in_progress"}}}'"#;
 const TOOL_OVER: &str = r#"echo '{"method":"session/update","params":{"sessionId":"s-1","update":{"sessionUpdate":"tool_call_update","toolCallId":"t1","status":"completed"}}}'"#;
 const WORDS: &str = r#"echo '{"method":"session/update","params":{"sessionId":"s-1","update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"All done."}}}}'"#;
@@ -195,12 +196,20 @@ async fn another_agent_that_hangs_is_stopped_and_one_whose_tool_takes_long_is_no
 
 #[tokio::test]
 async fn what_nobody_allows_is_rejected() {
-    let ask = r#"echo '{"jsonrpc":"2.0","id":"p","method":"session/request_permission","params":{"sessionId":"s-1","toolCall":{"toolCallId":"t1","kind":"edit","title":"x"},"options":[{"optionId":"yes","name":"Allow","kind":"allow_once"},{"optionId":"no","name":"Reject","kind":"reject_once"}]}}'"#;
-    let script = format!("{HELLO}\n{NEW}\n{PROMPT}\n{ask}\n{PROMPT}\n{WORDS}\n{}", end(3, "end_turn"));
+    let script = format!("{HELLO}\n{NEW}\n{PROMPT}\n{ASK}\n{PROMPT}\n{WORDS}\n{}", end(3, "end_turn"));
     let (vm, _directory, notes) = vm_with(&script, &[("INQUIRY_TIMEOUT_MS", "200")]).await;
     let run = vm.prompt(1, "do it").await;
     answered(&vm, &run).await;
     let notes = std::fs::read_to_string(notes).unwrap();
     let answer = notes.lines().last().unwrap();
     assert!(answer.contains(r#""outcome":"selected","optionId":"no""#), "{answer}");
+}
+
+/// A tool that was announced and then refused is not at work: silence after that is silence.
+#[tokio::test]
+async fn another_agent_that_hangs_after_a_no_is_stopped() {
+    let script = format!("{HELLO}\n{NEW}\n{PROMPT}\n{TOOL}\n{ASK}\n{PROMPT}\nsleep 600");
+    let settings = [("AGENT_SILENCE_TIMEOUT_MS", "700"), ("INQUIRY_TIMEOUT_MS", "200")];
+    let (vm, _directory, _) = vm_with(&script, &settings).await;
+    assert!(failure(&vm, 1).await.contains("said nothing for"));
 }

@@ -247,15 +247,19 @@ impl Dialogue<'_> {
         turn: &mut Turn<'_>,
     ) -> Result<(), Talk> {
         open.inquiry = Some(id.clone());
+        let tool = asked.tool_call.tool_call_id.clone();
         let (told, question) = turn.progress.ask(asked.tool_call);
         for event in told {
             self.tell(event).await;
         }
         let inquirer = Inquirer { desk: &self.job.desk, events: self.events, timeout: self.inquiry_timeout };
         let said = inquirer.ask(question, permission::options(&asked.options), false);
-        let said = self.gone.run_until_cancelled(said).await.flatten();
+        let said = self.gone.run_until_cancelled(said).await.and_then(Result::ok);
         open.inquiry = None;
         let answer = permission::answer(&asked.options, said.as_deref());
+        if !permission::allows(&asked.options, &answer) {
+            turn.progress.refused(&tool);
+        }
         peer.answer(id, answer).await.map_err(|error| unsaid(&error))
     }
 

@@ -27,6 +27,15 @@ pub(super) fn answer(offered: &[PermissionOption], said: Option<&str>) -> Reques
     })
 }
 
+/// Whether the answer is yes.
+pub(super) fn allows(offered: &[PermissionOption], answer: &RequestPermissionResponse) -> bool {
+    let RequestPermissionOutcome::Selected(selected) = &answer.outcome else { return false };
+    let chosen = offered.iter().find(|option| option.option_id == selected.option_id);
+    chosen.is_some_and(|option| {
+        matches!(option.kind, PermissionOptionKind::AllowOnce | PermissionOptionKind::AllowAlways)
+    })
+}
+
 /// The answer to whoever still waits when the run is stopped.
 pub(super) fn cancelled() -> RequestPermissionResponse {
     RequestPermissionResponse::new(RequestPermissionOutcome::Cancelled)

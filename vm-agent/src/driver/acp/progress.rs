@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::driver::AgentEvent;
 use crate::driver::claude::progress::{DETAIL_CHARS_MAX, command_from, path_from};
+use crate::driver::inquirer::Detail;
 use crate::text::{clip, first_line};
 
 /// Bytes of one message that are kept; people are shown less.
@@ -45,10 +46,10 @@ struct Tool {
 /// What a tool is used with, as far as people are shown it.
 #[derive(Debug, Default)]
 struct Input {
-    command: Option<String>,
+    command: Option<Detail>,
     pattern: Option<String>,
     url: Option<String>,
-    all: String,
+    all: Detail,
 }
 
 impl<'a> Progress<'a> {
@@ -97,6 +98,13 @@ impl<'a> Progress<'a> {
         (told, tool.question(worktree))
     }
 
+    /// The person did not allow it, so it does not begin.
+    pub fn refused(&mut self, id: &ToolCallId) {
+        if let Some(tool) = self.tools.get_mut(id) {
+            tool.is_over = true;
+        }
+    }
+
     /// Whether a tool is at work.
     pub fn is_at_work(&self) -> bool {
         self.tools.values().any(|tool| !tool.is_over)
@@ -126,7 +134,12 @@ impl<'a> Progress<'a> {
         let worktree = self.worktree;
         let Some(tool) = self.known(call.tool_call_id.clone()) else { return Vec::new() };
         tool.learn(&call);
-        tool.is_over |= matches!(status, Some(ToolCallStatus::Completed | ToolCallStatus::Failed));
+        match status {
+            Some(ToolCallStatus::Completed | ToolCallStatus::Failed) => tool.is_over = true,
+            // What was refused may be done in another way.
+            Some(ToolCallStatus::InProgress) => tool.is_over = false,
+            _ => {}
+        }
         // One word is the tool's name; what it will be used with is still to come.
         let is_vague = matches!(status, None | Some(ToolCallStatus::Pending)) && !tool.title.trim().contains(' ');
         if tool.is_told || is_vague {
@@ -175,7 +188,9 @@ impl Tool {
             ToolKind::Delete => format!("🗑️ Deleting {}", path()),
             ToolKind::Move => format!("🚚 Moving {}", path()),
             ToolKind::Search => format!("🔎 Searching {}", or_title(&self.input.pattern)),
-            ToolKind::Execute => format!("▶️ {}", or_title(&self.input.command)),
+            ToolKind::Execute => {
+                format!("▶️ {}", or_title(&self.input.command.as_ref().map(|command| command.text.clone())))
+            }
             ToolKind::Fetch => format!("🌐 {}", or_title(&self.input.url)),
             // The picture says it.
             _ if self.title.ends_with("send_image") => return None,
@@ -188,13 +203,13 @@ impl Tool {
     fn question(&self, worktree: &Path) -> String {
         let what = self.line(worktree).unwrap_or_else(|| self.title.clone());
         // All of a command, of which the line shows the beginning.
-        let detail = self.input.command.as_deref().unwrap_or(match self.kind {
-            ToolKind::Read | ToolKind::Edit | ToolKind::Delete | ToolKind::Move => "",
-            _ => &self.input.all,
+        let detail = self.input.command.as_ref().or(match self.kind {
+            ToolKind::Read | ToolKind::Edit | ToolKind::Delete | ToolKind::Move => None,
+            _ => Some(&self.input.all),
         });
-        match detail.replace('`', "'") {
-            detail if what.ends_with(&detail) => format!("May the agent do this?\n{what}"),
-            detail => format!("May the agent do this?\n{what}\n```{detail}```"),
+        match detail {
+            Some(detail) if !what.ends_with(&detail.text) => format!("May the agent do this?\n{what}\n{detail}"),
+            _ => format!("May the agent do this?\n{what}"),
         }
     }
 }
@@ -202,8 +217,10 @@ impl Tool {
 impl Input {
     fn of(input: &Value) -> Self {
         let text = |name: &str| input.get(name).and_then(Value::as_str).map(|text| clip(text, INPUT_CHARS_MAX));
-        let all = if input.is_null() { String::new() } else { clip(&input.to_string(), INPUT_CHARS_MAX) };
-        Self { command: text("command"), pattern: text("pattern"), url: text("url"), all }
+        let command = input.get("command").and_then(Value::as_str);
+        let command = command.map(|command| Detail::of(command, INPUT_CHARS_MAX));
+        let all = if input.is_null() { Detail::default() } else { Detail::of(&input.to_string(), INPUT_CHARS_MAX) };
+        Self { command, pattern: text("pattern"), url: text("url"), all }
     }
 }
 

@@ -5,7 +5,7 @@ use relay_core::protocol::{InquiryOption, OPTIONS_MAX};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::driver::inquirer::Inquirer;
+use crate::driver::inquirer::{Detail, Inquirer};
 use crate::text::clip;
 
 /// The tool that asks the person.
@@ -57,10 +57,10 @@ impl Inquirer<'_> {
                 label: clip(&option.label, LABEL_CHARS_MAX),
                 description: clip(&option.description, DESCRIPTION_CHARS_MAX),
             });
-            let Some(reply) = self.ask(question.clone(), options.collect(), multi_select).await else {
-                return denied(&self.unanswered());
-            };
-            answers.insert(question, reply.into());
+            match self.ask(question.clone(), options.collect(), multi_select).await {
+                Ok(reply) => drop(answers.insert(question, reply.into())),
+                Err(unanswered) => return denied(&unanswered.to_string()),
+            }
         }
         if let Some(input) = input.as_object_mut() {
             input.insert("answers".to_owned(), answers.into());
@@ -69,13 +69,13 @@ impl Inquirer<'_> {
     }
 
     async fn ask_whether(&self, tool: &str, input: Value) -> Value {
-        let detail = clip(&input.to_string(), INPUT_CHARS_MAX).replace('`', "'");
-        let text = format!("May the agent use *{}*?\n```{detail}```", clip(tool, LABEL_CHARS_MAX));
+        let detail = Detail::of(&input.to_string(), INPUT_CHARS_MAX);
+        let text = format!("May the agent use *{}*?\n{detail}", clip(tool, LABEL_CHARS_MAX));
         let option = |label: &str| InquiryOption { label: label.to_owned(), description: String::new() };
         match self.ask(text, vec![option(YES), option("No")], false).await {
-            Some(reply) if reply == YES => json!({"behavior": "allow", "updatedInput": input}),
-            Some(reply) => denied(&format!("The person said: {reply}")),
-            None => denied(&self.unanswered()),
+            Ok(reply) if reply == YES => json!({"behavior": "allow", "updatedInput": input}),
+            Ok(reply) => denied(&format!("The person said: {reply}")),
+            Err(unanswered) => denied(&unanswered.to_string()),
         }
     }
 }
@@ -112,6 +112,18 @@ mod tests {
             asked
         };
         tokio::join!(inquirer.decide(tool, input), person)
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_has_asked_too_often_is_told_so_and_nobody_is_asked() {
+        let (desk, (events, mut told)) = (Desk::default(), mpsc::channel(16));
+        let timeout = Duration::from_secs(60);
+        let inquirer = Inquirer { desk: &desk, events: &events, timeout };
+        // What is dropped was asked all the same.
+        std::iter::repeat_with(|| desk.open()).take(20).for_each(drop);
+        let decided = inquirer.decide("Bash", json!({"command": "ls"})).await;
+        assert!(decided["message"].as_str().is_some_and(|message| message.contains("20 times")), "{decided}");
+        assert!(told.try_recv().is_err());
     }
 
     #[tokio::test]

@@ -104,6 +104,19 @@ fn a_question_shows_all_of_a_command() {
 }
 
 #[test]
+fn a_question_says_that_it_shows_the_beginning_alone() {
+    let mut progress = Progress::new(Path::new("/w"));
+    let command = format!("true {}; rm -rf /w", "x".repeat(INPUT_CHARS_MAX));
+    let call = json!({"toolCallId": "t", "kind": "execute", "title": "true", "rawInput": {"command": command}});
+    let (_, question) = progress.ask(ToolCallUpdate::deserialize(call).expect("a call"));
+    let chars = command.chars().count();
+    assert!(
+        question.ends_with(&format!("…```\n⚠️ This is the beginning; it has {chars} characters in all.")),
+        "{question}"
+    );
+}
+
+#[test]
 fn a_tool_is_at_work_until_it_is_over() {
     let mut progress = Progress::new(Path::new("/data/repos/scratch/tree"));
     let at_work: Vec<bool> = lines("opencode-cancelled.jsonl")
