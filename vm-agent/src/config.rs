@@ -297,7 +297,7 @@ fn confinement(reader: &mut Reader) -> Option<Confinement> {
         None => memory_share(),
     };
     let processes_max = Some(reader.optional("AGENT_PROCESSES_MAX").unwrap_or(AGENT_PROCESSES_MAX));
-    Some(Confinement { user: user?, memory_bytes_max, processes_max })
+    Some(Confinement { user: user?, memory_bytes_max, processes_max, cgroup: None })
 }
 
 fn sandbox(reader: &mut Reader) -> Option<SandboxConfig> {

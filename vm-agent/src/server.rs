@@ -27,6 +27,8 @@ use crate::repositories::Repositories;
 use crate::routes::{App, LastRequest, router};
 use crate::runs::{Runs, Surroundings};
 use crate::supervise::Supervision;
+use crate::supervise::cgroup::CgroupUse;
+use crate::supervise::confinement::Confinement;
 use crate::supervise::inside::Inside;
 use crate::supervise::sandbox::{Network, Sandbox};
 use crate::uploads::Uploads;
@@ -110,7 +112,8 @@ async fn open_runs(config: &Config, volume: Volume) -> anyhow::Result<(Runs, Str
         Network::Listed => "a sandbox with a network of listed hosts",
         Network::Open => "a sandbox with the machine's network",
     });
-    let isolation = format!("{}, {words}", config.confinement.in_words());
+    let confinement = Confinement { cgroup: cgroups(), ..config.confinement };
+    let isolation = format!("{}, {words}", confinement.in_words());
     tracing::info!("the agent has {isolation}");
     let github = match &config.github {
         Some(GitHubConfig { token, api_url, web_url }) => {
@@ -120,7 +123,7 @@ async fn open_runs(config: &Config, volume: Volume) -> anyhow::Result<(Runs, Str
     };
     // The program as it is running, also when its file was replaced meanwhile.
     let supervision =
-        Supervision::new("/proc/self/exe".into(), config.confinement, inside, sandbox, config.sandbox.allowed.clone());
+        Supervision::new("/proc/self/exe".into(), confinement, inside, sandbox, config.sandbox.allowed.clone());
     let supervision = supervision.context("cannot adopt what agents leave behind")?;
     let surroundings = Surroundings {
         renderer: Renderer::new(supervision.clone(), config.chromium.clone(), config.search_path.clone()),
@@ -135,6 +138,12 @@ async fn open_runs(config: &Config, volume: Volume) -> anyhow::Result<(Runs, Str
     };
     let journal = Journal::open(config.data_dir.join("runs")).context("cannot read the journal of runs")?;
     Ok((Runs::new(journal, surroundings), isolation))
+}
+
+/// Machines without are usual: containers have theirs to read alone.
+fn cgroups() -> Option<CgroupUse> {
+    let found = CgroupUse::find();
+    found.inspect_err(|reason| tracing::info!(reason, "runs have no control groups; they are swept all the same")).ok()
 }
 
 /// Less than what is usual is said.

@@ -19,6 +19,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
+pub mod cgroup;
 pub mod confinement;
 pub mod egress;
 pub mod inside;
@@ -27,6 +28,7 @@ pub mod socket;
 pub mod supervisor;
 pub mod sweep;
 
+use cgroup::Cgroup;
 use confinement::Confinement;
 use egress::{AllowList, Egress};
 use inside::{Inside, Orders, PROXY_PORT};
@@ -93,6 +95,7 @@ pub struct Supervised {
     pub stdout: Option<ChildStdout>,
     /// What the agent, and the supervisor, complain about.
     pub stderr: Option<ChildStderr>,
+    lock: PathBuf,
     _egress: Option<Egress>,
 }
 
@@ -137,7 +140,7 @@ impl Supervision {
             .stderr(Stdio::piped())
             .spawn()?;
         let (stdin, stdout, stderr) = (supervisor.stdin.take(), supervisor.stdout.take(), supervisor.stderr.take());
-        Ok(Supervised { supervisor, stdin, stdout, stderr, _egress: egress })
+        Ok(Supervised { supervisor, stdin, stdout, stderr, lock: agent.lock, _egress: egress })
     }
 
     /// The command with its first process, its sandbox and its way to the network, as far as it has them.
@@ -177,7 +180,8 @@ impl Supervised {
     /// Wait for the agent to end by itself. On return no process of the run is left.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.supervisor.wait().await;
-        sweep::strangers().await;
+        // A supervisor that was killed has left its group.
+        cgroup::end(Cgroup::left_of(&self.lock), sweep::strangers()).await;
         status
     }
 
@@ -197,7 +201,7 @@ impl Supervised {
 }
 
 /// Make sure that nothing is left of a run which an earlier vm-agent started: wait for its supervisor, which noticed that
-/// its parent died, and kill what carries the run's mark.
+/// its parent died, and kill what is in the run's group or carries its mark.
 pub async fn clear_leftovers(lock: &Path) {
     let deadline = tokio::time::Instant::now() + LEFTOVER_TIMEOUT;
     while lock.exists() && !is_free(lock) && tokio::time::Instant::now() < deadline {
@@ -205,7 +209,7 @@ pub async fn clear_leftovers(lock: &Path) {
     }
     let mut mark = OsString::from(format!("{RUN_VARIABLE}="));
     mark.push(lock);
-    sweep::marked(&mark).await;
+    cgroup::end(Cgroup::left_of(lock), sweep::marked(&mark)).await;
 }
 
 fn is_free(lock: &Path) -> bool {

@@ -12,6 +12,8 @@ use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use rustix::thread::set_no_new_privs;
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::CgroupUse;
+
 /// Files that a process may have open; builds of large projects need thousands.
 const OPEN_FILES_MAX: u64 = 16_384;
 /// The largest file that can be written.
@@ -40,8 +42,10 @@ pub struct Confinement {
     pub user: Option<AgentUser>,
     /// Memory that all of its processes together may use, in bytes.
     pub memory_bytes_max: Option<u64>,
-    /// Processes and threads that it may have; counted for its user, so only where it has one of its own.
+    /// Processes and threads that it may have; counted for its user, or in its control group, so only where it has one of its own.
     pub processes_max: Option<u64>,
+    /// The control group of a run, where there is one.
+    pub cgroup: Option<CgroupUse>,
 }
 
 impl AgentUser {
@@ -74,8 +78,11 @@ impl Confinement {
             None => "the user of this process".to_owned(),
         };
         let memory = self.memory_bytes_max.map_or_else(String::new, |bytes| format!(", {} MB of memory", bytes >> 20));
-        let processes = self.user.and(self.processes_max).map_or_else(String::new, |max| format!(", {max} processes"));
-        format!("{user}{memory}{processes}")
+        let are_counted = self.user.is_some() || self.cgroup.is_some_and(|cgroup| cgroup.processes);
+        let processes =
+            self.processes_max.filter(|_| are_counted).map_or_else(String::new, |max| format!(", {max} processes"));
+        let group = self.cgroup.map_or_else(String::new, |cgroup| format!(", {}", cgroup.in_words()));
+        format!("{user}{memory}{processes}{group}")
     }
 }
 
@@ -103,10 +110,15 @@ mod tests {
             user: Some(AgentUser { uid: 1777, gid: 1777 }),
             memory_bytes_max: Some(2 << 30),
             processes_max: Some(512),
+            cgroup: None,
         };
         assert_eq!(all.in_words(), "a user of its own (uid 1777), 2048 MB of memory, 512 processes");
         let none = Confinement { processes_max: Some(512), ..Confinement::default() };
         assert_eq!(none.in_words(), "the user of this process", "which has other processes, too");
+        let cgroup = Some(CgroupUse { memory: false, processes: true });
+        let counted = Confinement { processes_max: Some(512), cgroup, ..Confinement::default() };
+        let words = "the user of this process, 512 processes, a control group that bounds processes";
+        assert_eq!(counted.in_words(), words);
         assert!(memory_share().is_some_and(|share| share > 64 << 20));
     }
 }

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::cgroup::{self, Cgroup};
 use super::confinement::Confinement;
 use super::sweep;
 
@@ -99,8 +100,20 @@ async fn supervise(orders: Orders) -> Result<u8, SupervisorError> {
         // Its other groups are given up with it.
         command.uid(user.uid).gid(user.gid);
     }
-    let mut agent =
-        command.spawn().map_err(|source| SupervisorError::NotStarted { program: orders.program, source })?;
+    let group = orders.confinement.cgroup.map(|_| Cgroup::make(&orders.lock, &orders.confinement));
+    let group = group.transpose().map_err(SupervisorError::Unconfined)?;
+    let started = match &group {
+        Some(group) => group.within(|| command.spawn()).map_err(SupervisorError::Unconfined),
+        None => Ok(command.spawn()),
+    };
+    let not_started = |source| SupervisorError::NotStarted { program: orders.program.clone(), source };
+    let mut agent = match started.and_then(|started| started.map_err(not_started)) {
+        Ok(agent) => agent,
+        Err(error) => {
+            cgroup::end(group, sweep::descendants()).await;
+            return Err(error);
+        }
+    };
     let ended = tokio::select! {
         status = agent.wait() => status.ok(),
         _ = terminate.recv() => end(&mut agent).await,
@@ -110,7 +123,7 @@ async fn supervise(orders: Orders) -> Result<u8, SupervisorError> {
             kill(&mut agent).await
         }
     };
-    sweep::descendants().await;
+    cgroup::end(group, sweep::descendants()).await;
     Ok(exit_code(ended))
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a failed test shows the log of its process")]
 
+mod cgroups;
 mod drawings;
 mod isolation;
 mod life;
