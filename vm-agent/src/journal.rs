@@ -29,6 +29,9 @@ const OVER_MAX: usize = 100;
 const RECORD_FILE: &str = "run.json";
 const EVENTS_FILE: &str = "events.jsonl";
 const DELIVERED_FILE: &str = "delivered";
+/// Renamed by a request to cancel for which there is no room: that needs none.
+const NOT_CANCELLED_FILE: &str = "not-cancelled";
+const CANCELLED_FILE: &str = "cancelled";
 const LOCK_FILE: &str = "supervisor.lock";
 
 /// One run.
@@ -184,6 +187,7 @@ impl RunLog {
     fn create(directory: PathBuf, record: RunRecord) -> io::Result<Self> {
         files::private_directory(&directory)?;
         let events = open_events(&directory)?;
+        fs::write(directory.join(NOT_CANCELLED_FILE), "")?;
         files::replace(&directory.join(RECORD_FILE), &serde_json::to_vec(&record)?)?;
         if let Some(parent) = directory.parent() {
             File::open(parent)?.sync_all()?;
@@ -193,7 +197,11 @@ impl RunLog {
     }
 
     fn load(directory: &Path) -> io::Result<Self> {
-        let record: RunRecord = serde_json::from_slice(&fs::read(directory.join(RECORD_FILE))?)?;
+        let mut record: RunRecord = serde_json::from_slice(&fs::read(directory.join(RECORD_FILE))?)?;
+        let is_open = matches!(record.phase, Phase::Accepted | Phase::Working | Phase::AwaitingApproval { .. });
+        if is_open && directory.join(CANCELLED_FILE).exists() {
+            record.phase = Phase::Cancelling;
+        }
         let entries = read_entries(directory)?;
         let delivered = read_delivered(directory)?;
         let phase = settled(&record.phase, &entries);
@@ -229,6 +237,18 @@ impl RunLog {
         files::replace(&self.directory.join(RECORD_FILE), &serde_json::to_vec(&next)?)?;
         self.record = next;
         Ok(())
+    }
+
+    /// Write down that the run is being cancelled, also where there is no room to write: what is held back for its end is not
+    /// touched while an agent may be there to take it.
+    pub fn cancel(&mut self) -> io::Result<()> {
+        self.update(|record| record.phase = Phase::Cancelling).or_else(|error| {
+            let place = |name| self.directory.join(name);
+            fs::rename(place(NOT_CANCELLED_FILE), place(CANCELLED_FILE)).map_err(|_| error)?;
+            File::open(&self.directory)?.sync_all()?;
+            self.record.phase = Phase::Cancelling;
+            Ok(())
+        })
     }
 
     /// Add an event to be reported, on disk before this returns. Progress and beats are left out while very many events

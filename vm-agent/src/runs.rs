@@ -186,11 +186,7 @@ impl Runs {
                 return Err(Refused::new(RefusalReason::Busy, "A decision on this run is being carried out."));
             }
             Phase::Accepted | Phase::Working | Phase::AwaitingApproval { .. } => {
-                let cancelling = |log: &mut RunLog| log.update(|record| record.phase = Phase::Cancelling);
-                let written = cancelling(log);
-                let written =
-                    written.or_else(|error| if self.made_room(&error) { cancelling(log) } else { Err(error) });
-                written.map_err(|error| Refused::disk(&error))?;
+                log.cancel().map_err(|error| Refused::disk(&error))?;
             }
         }
         tracing::info!(%run, "run is being cancelled");

@@ -211,3 +211,23 @@ fn an_unreadable_run_does_not_hide_the_others() {
     fs::create_dir(directory.path().join("broken")).unwrap();
     assert_eq!(reopened(&directory).logs().count(), 1);
 }
+
+#[test]
+fn a_cancellation_that_cannot_be_written_is_kept_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = reopened(&directory);
+    let log = journal.create(record(1)).unwrap();
+    // What is in the place of the record's next version keeps it from being written.
+    let in_the_way = log.directory.join("run.new");
+    fs::create_dir(&in_the_way).unwrap();
+    assert!(log.update(|record| record.phase = Phase::Working).is_err());
+    log.cancel().unwrap();
+    assert_eq!(log.record().phase, Phase::Cancelling);
+    assert_eq!(reopened(&directory).log(&run(1)).unwrap().record().phase, Phase::Cancelling);
+
+    fs::remove_dir(&in_the_way).unwrap();
+    let mut journal = reopened(&directory);
+    let over = Phase::Over { decided: None };
+    journal.log_mut(&run(1)).unwrap().update(|record| record.phase = over.clone()).unwrap();
+    assert_eq!(reopened(&directory).log(&run(1)).unwrap().record().phase, over);
+}

@@ -32,16 +32,11 @@ async fn told_of_the_volume(vm: &Vm, run: &relay_core::id::RunId) -> String {
     vm.relay.event(run, 0, told).await
 }
 
-#[tokio::test]
-async fn a_run_that_fills_the_disk_ends_with_words_and_the_next_one_is_refused() {
-    if !kernel_has_namespaces() {
-        return;
-    }
+/// A VM on a small disk, with this shell script as its Claude Code.
+async fn on_a_small_disk(script: &str) -> (Vm, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("claude");
-    // Once, so that the second run finds nothing to do.
-    let script = format!("#!/bin/sh\n[ -e filled ] || head -c 300M /dev/urandom > filled\n{DONE}\n");
-    std::fs::write(&program, script).unwrap();
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut vm = Vm::start(&[
         ("ANTHROPIC_API_KEY", "sk-ant-the-real-one"),
@@ -53,6 +48,42 @@ async fn a_run_that_fills_the_disk_ends_with_words_and_the_next_one_is_refused()
     let data = vm.root.path().join("data").display().to_string();
     vm.restart_by(&["bwrap", "--die-with-parent", "--dev-bind", "/", "/", "--size", "100000000", "--tmpfs", &data])
         .await;
+    (vm, directory)
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_filling_the_disk_can_be_cancelled() {
+    if !kernel_has_namespaces() {
+        return;
+    }
+    // It takes whatever becomes free, until it is gone.
+    let (vm, _directory) =
+        on_a_small_disk("trap '' TERM\nwhile :; do cat /dev/zero >> filled; done 2> /dev/null").await;
+    let run = vm.prompt(1, "fill the disk").await;
+    eventually("the disk to be full", async || {
+        let health: Health = vm.send("GET", "/health", Vec::new()).await.json().await.unwrap();
+        (health.free_bytes == 0).then_some(())
+    })
+    .await;
+    assert_eq!(vm.cancel(&run).await.status(), StatusCode::ACCEPTED);
+    let outcome = vm.relay.outcome(&run).await;
+    let is_stopped = match &outcome {
+        RunOutcome::Cancelled => true,
+        RunOutcome::Failed { reason, .. } => reason.contains("is stopped"),
+        _ => false,
+    };
+    assert!(is_stopped, "{outcome:?}");
+    assert_eq!(vm.processes(&run), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_run_that_fills_the_disk_ends_with_words_and_the_next_one_is_refused() {
+    if !kernel_has_namespaces() {
+        return;
+    }
+    // Once, so that the second run finds nothing to do.
+    let (vm, _directory) =
+        on_a_small_disk(&format!("[ -e filled ] || head -c 300M /dev/urandom > filled\n{DONE}")).await;
     let run = vm.prompt(1, "fill the disk").await;
     let outcome = vm.relay.outcome(&run).await;
     assert!(
