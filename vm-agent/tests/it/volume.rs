@@ -36,7 +36,8 @@ async fn told_of_the_volume(vm: &Vm, run: &relay_core::id::RunId) -> String {
 async fn on_a_small_disk(script: &str) -> (Vm, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("claude");
-    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    // Asked for its version it does nothing: that happens outside of the volume.
+    std::fs::write(&program, format!("#!/bin/sh\n[ \"$1\" = --version ] && exit\n{script}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut vm = Vm::start(&[
         ("ANTHROPIC_API_KEY", "sk-ant-the-real-one"),
