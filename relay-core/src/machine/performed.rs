@@ -166,10 +166,7 @@ impl Step<'_> {
             }
             (Effect::Transcribe { .. }, Outcome::Done) => self.listening(),
             (Effect::StartRun { run, .. }, Outcome::Done) => self.accepted(&run),
-            (Effect::StartRun { .. }, Outcome::Refused { message, .. }) => {
-                self.say(text::refused(&message));
-                self.end(Ending::Failed);
-            }
+            (Effect::StartRun { run, .. }, Outcome::Refused { message, .. }) => self.start_refused(&run, &message),
             (Effect::Decide { .. }, Outcome::Refused { reason, message }) => self.decision_refused(reason, &message),
             (Effect::CancelRun { .. }, Outcome::Refused { message, .. }) => {
                 self.say(text::refused(&message));
@@ -219,7 +216,9 @@ impl Step<'_> {
     }
 
     fn probed(&mut self, run: &RunId, status: Option<RunStatus>) {
-        if !matches!(&self.conversation.phase, Phase::Working { run: working, .. } if working == run) {
+        // Of a diff that only waits for its drawings the VM has told all that it knows.
+        let is_told = self.conversation.drawn.is_some();
+        if is_told || !matches!(&self.conversation.phase, Phase::Working { run: working, .. } if working == run) {
             return;
         }
         match status {
@@ -248,6 +247,17 @@ impl Step<'_> {
             pending.shown = true;
             pending.shown_at = self.now;
             self.set_approval_timers();
+        }
+    }
+
+    /// A run that goes on by now, or is over, is not ended by a refusal of another or that comes late.
+    fn start_refused(&mut self, refused: &RunId, message: &str) {
+        let is_told = self.conversation.drawn.is_some();
+        if !is_told
+            && matches!(&self.conversation.phase, Phase::Starting { run, .. } | Phase::Working { run, .. } if run == refused)
+        {
+            self.say(text::refused(message));
+            self.end(Ending::Failed);
         }
     }
 

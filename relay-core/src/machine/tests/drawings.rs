@@ -89,6 +89,23 @@ fn drawings_that_do_not_come_hold_the_diff_up_for_a_while_only() {
     assert!(talk.for_vm().is_none(), "they are no longer asked for");
 }
 
+/// The probe left before the diff was reported, or the start was asked for again; the answer comes after it.
+#[test]
+fn what_a_vm_says_of_a_run_too_late_ends_no_diff_that_waits_for_its_drawings() {
+    let late = [
+        (Effect::Probe { run: run(1) }, Outcome::Probed { status: None }),
+        (start(1, "fix the bug"), Outcome::Refused { reason: None, message: "no".into() }),
+    ];
+    for (effect, outcome) in late {
+        let mut talk = reported();
+        talk.feed(Event::Performed { effect: Queued { seq: EffectSeq(1), effect }, outcome });
+        assert!(talk.conversation.drawn.is_some() && talk.texts().is_empty(), "{:?}", talk.phase());
+        talk.settle(kept(1));
+        talk.settle(kept(2));
+        assert!(matches!(talk.phase(), Phase::AwaitingApproval(_)));
+    }
+}
+
 #[test]
 fn a_run_that_is_cancelled_meanwhile_shows_nothing() {
     let mut talk = reported();

@@ -232,3 +232,27 @@ fn every_ending_is_told_and_remembered() {
         assert_eq!((talk.phase(), talk.conversation.deadline()), (&Phase::Idle, None));
     }
 }
+
+#[test]
+fn a_refusal_that_comes_late_ends_no_other_run_and_no_diff() {
+    let refusal = |number| Event::Performed {
+        effect: Queued { seq: EffectSeq(1), effect: start(number, "old") },
+        outcome: Outcome::Refused { reason: None, message: "no".into() },
+    };
+    let mut talk = Talk::working();
+    talk.report(answered("Done."));
+    talk.hear("another thing");
+    talk.settle(Outcome::Done);
+    talk.forget();
+    talk.feed(refusal(1));
+    assert!(matches!(talk.phase(), Phase::Working { run: working, .. } if *working == run(2)), "{:?}", talk.phase());
+    assert!(talk.texts().is_empty());
+    let mut talk = Talk::awaiting();
+    talk.feed(refusal(1));
+    assert!(matches!(talk.phase(), Phase::AwaitingApproval(_)), "{:?}", talk.phase());
+    let mut talk = Talk::working();
+    talk.hear("cancel");
+    talk.forget();
+    talk.feed(refusal(1));
+    assert!(matches!(talk.phase(), Phase::Cancelling { .. }) && talk.texts().is_empty());
+}
