@@ -91,6 +91,12 @@ pub struct Conversation {
 pub struct Inquiry {
     /// Its number in the run.
     pub number: u32,
+    /// What it says, but for when the agent goes on without a reply.
+    #[serde(default)]
+    pub text: String,
+    /// When that is.
+    #[serde(default)]
+    pub until: Timestamp,
     /// What can be chosen, in order; other words are a reply as well.
     pub labels: Vec<String>,
     /// Whether several can be.
@@ -101,6 +107,9 @@ pub struct Inquiry {
     /// Those of them that were not handed over yet, have to be again, or never will be.
     #[serde(default)]
     pub untaken: Vec<EffectSeq>,
+    /// True once one of them was given up: it is asked again when the person writes.
+    #[serde(default)]
+    pub lost: bool,
 }
 
 /// What is going on in a conversation.

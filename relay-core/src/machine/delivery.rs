@@ -15,7 +15,7 @@ use crate::machine::conversation::Retry;
 use crate::machine::effect::{Effect, Lane, Queued, Say};
 use crate::machine::event::{Failure, Outcome, Receipt};
 use crate::machine::rules::Pace;
-use crate::machine::{Phase, Step, text};
+use crate::machine::{Phase, Step, shape, text};
 use crate::time::Timestamp;
 
 /// Messages handed over lately that are remembered, so that receipts find them and a search knows them.
@@ -280,8 +280,16 @@ impl Step<'_> {
             Failure::Passing => {
                 self.give_up_say(effect, say, "the channel failed to deliver it every time", true);
             }
+            // Its buttons may be at fault, and are not needed: what they stand for can be typed.
+            Failure::Final { reachable: true, .. } if self.has_buttons(&say) => {
+                self.again(effect, Say { typed: true, ..say });
+            }
             Failure::Final { reason, reachable } => self.give_up_say(effect, say, &reason, reachable),
         }
+    }
+
+    fn has_buttons(&self, say: &Say) -> bool {
+        !say.typed && self.capabilities().is_some_and(|channel| shape::has_buttons(say, channel))
     }
 
     /// The person does not have a message that was handed over: what it shows or asks can't be answered before they do.
@@ -303,7 +311,7 @@ impl Step<'_> {
         if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase {
             pending.lost(seq);
         }
-        self.inquiry_misses(seq);
+        self.inquiry_loses(seq);
     }
 
     /// A message will not arrive: an operator finds it among the dead letters, and the person is told if that can be.

@@ -114,6 +114,9 @@ pub struct Say {
     /// The inquiry that it asks, with its options as buttons where the channel has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
+    /// True once it failed with its buttons: it goes without them, and is answered by typing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub typed: bool,
     /// True for a line that only says what is going on; a channel may show it smaller.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub passing: bool,

@@ -26,6 +26,11 @@ impl Inquiry {
         self.untaken.is_empty()
     }
 
+    /// Whether only the message with the buttons may be missing: whoever presses one has that.
+    fn shows_but_for_buttons(&self) -> bool {
+        self.untaken.iter().all(|part| Some(part) == self.parts.last())
+    }
+
     /// Whether these words are one of its options, and not a word of the chat that happens to be said alike. *cancel* always
     /// cancels.
     fn has_option(&self, text: &str) -> bool {
@@ -55,7 +60,8 @@ impl Inquiry {
         } else {
             vec![text]
         };
-        match parts.into_iter().map(|part| self.numbered(part)).collect::<Option<Vec<_>>>() {
+        let chosen = |part| self.label(part).map(Ok).or_else(|| self.numbered(part));
+        match parts.into_iter().map(chosen).collect::<Option<Vec<_>>>() {
             None => own_words(),
             Some(chosen) => match chosen.into_iter().collect::<Result<Vec<_>, ()>>() {
                 Ok(labels) => Reply::Chooses(labels.join(", ")),
@@ -80,13 +86,31 @@ impl Step<'_> {
             return;
         }
         let labels: Vec<String> = options.iter().map(|option| option.label.clone()).collect();
-        let buttons = if several { Vec::new() } else { labels.clone() };
+        let (text, until) = (text::inquiry(question, options, several), self.now + timeout);
+        let (parts, untaken) = (Vec::new(), Vec::new());
+        self.ask_person(run, Inquiry { number, text, until, labels, several, parts, untaken, lost: false });
+    }
+
+    /// Say all of an inquiry; it waits for a reply from now on.
+    fn ask_person(&mut self, run: &RunId, inquiry: Inquiry) {
+        let labels = if inquiry.several { Vec::new() } else { inquiry.labels.clone() };
         let parts = self.say_all(Say {
-            text: text::inquiry(question, options, several, timeout),
-            asked: Some(Asked { run: run.clone(), number, labels: buttons }),
+            text: format!("{}{}", inquiry.text, text::goes_on(inquiry.until.since(self.now))),
+            asked: Some(Asked { run: run.clone(), number: inquiry.number, labels }),
             ..Say::default()
         });
-        self.conversation.inquiry = Some(Inquiry { number, labels, several, untaken: parts.clone(), parts });
+        self.conversation.inquiry = Some(Inquiry { untaken: parts.clone(), parts, lost: false, ..inquiry });
+    }
+
+    /// An inquiry that was lost on its way to the person is asked again: they have just written.
+    pub(super) fn ask_lost_again(&mut self) {
+        let Phase::Working { run, .. } = &self.conversation.phase else { return };
+        let run = run.clone();
+        // One that an older relay asked is known by its options alone.
+        let is_lost = |inquiry: &Inquiry| inquiry.lost && !inquiry.text.is_empty();
+        if let Some(inquiry) = self.conversation.inquiry.clone().filter(is_lost) {
+            self.ask_person(&run, inquiry);
+        }
     }
 
     /// The agent goes on without.
@@ -121,8 +145,10 @@ impl Step<'_> {
     pub(super) fn pressed_reply(&mut self, run: &RunId, number: u32, option: usize) {
         let is_of_run = self.conversation.run() == Some(run);
         let open = self.conversation.inquiry.as_ref().filter(|inquiry| is_of_run && inquiry.number == number);
+        let is_shown = open.is_some_and(Inquiry::shows_but_for_buttons);
         match open.and_then(|inquiry| inquiry.labels.get(option.checked_sub(1)?)).cloned() {
-            Some(label) => self.reply(label),
+            Some(label) if is_shown => self.reply(label),
+            Some(_) => self.say(text::INQUIRY_NOT_SHOWN),
             None => self.say(text::OLD_INQUIRY),
         }
     }
@@ -145,6 +171,14 @@ impl Step<'_> {
         }
     }
 
+    /// A message will not arrive.
+    pub(super) fn inquiry_loses(&mut self, part: EffectSeq) {
+        self.inquiry_misses(part);
+        if let Some(inquiry) = &mut self.conversation.inquiry {
+            inquiry.lost |= inquiry.parts.contains(&part);
+        }
+    }
+
     /// An inquiry that had not arrived is asked anew, by the message in this place.
     pub(super) fn asked_again(&mut self, asked: &Asked, seq: EffectSeq) {
         let is_of_run = self.conversation.run() == Some(&asked.run);
@@ -153,7 +187,7 @@ impl Step<'_> {
             && inquiry.number == asked.number
             && inquiry.parts.len() == 1
         {
-            (inquiry.parts, inquiry.untaken) = (vec![seq], vec![seq]);
+            (inquiry.parts, inquiry.untaken, inquiry.lost) = (vec![seq], vec![seq], false);
         }
     }
 }
@@ -161,10 +195,12 @@ impl Step<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Timestamp;
 
     fn inquiry(several: bool, labels: &[&str]) -> Inquiry {
         let labels = labels.iter().map(|&label| label.to_owned()).collect();
-        Inquiry { number: 1, labels, several, parts: Vec::new(), untaken: Vec::new() }
+        let (text, until, parts, untaken) = (String::new(), Timestamp::default(), Vec::new(), Vec::new());
+        Inquiry { number: 1, text, until, labels, several, parts, untaken, lost: false }
     }
 
     #[test]
@@ -183,6 +219,16 @@ mod tests {
             assert_eq!((colours(false).read(text), colours(true).read(text)), (one, more), "{text:?}");
         }
         assert_eq!(inquiry(false, &[]).read("42"), says("42"));
+    }
+
+    #[test]
+    fn a_number_means_the_option_of_that_name_before_the_one_in_that_place() {
+        let sizes = |several| inquiry(several, &["2", "4", "8"]);
+        let chooses = |text: &str| Reply::Chooses(text.to_owned());
+        for (text, one) in [("2", "2"), ("4", "4"), ("8", "8"), ("1", "2"), ("3", "8")] {
+            assert_eq!((sizes(false).read(text), sizes(true).read(text)), (chooses(one), chooses(one)), "{text}");
+        }
+        assert_eq!(sizes(true).read("2, 8"), chooses("2, 8"));
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl Step<'_> {
             },
             Content::Unsupported { what } => self.say(text::unsupported(&what)),
         }
+        self.ask_lost_again();
     }
 
     /// A person who writes is a reason to call a VM again that had been given up.

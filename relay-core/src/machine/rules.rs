@@ -54,12 +54,23 @@ pub struct Capabilities {
     pub code_parts_max: usize,
     /// Whether each message costs money, so that passing lines are gathered and lines that wait become one.
     pub paid: bool,
-    /// UTF-16 units of a message with buttons at most, where that is less than of one without.
-    pub choice_units_max: Option<usize>,
+    /// What a message with buttons is held to, where that is more than one without.
+    pub button_line: Option<ButtonLine>,
     /// Whether the channel tells when a message has arrived, and how long the next one waits for that.
     pub receipt_timeout: Option<Duration>,
     /// How fast one person may be written to.
     pub pace: Option<Pace>,
+}
+
+/// A message with buttons is one line: no breaks, no tabs, no wide gaps ([`split::is_line`](super::split::is_line)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ButtonLine {
+    /// UTF-16 units of it at most.
+    pub units_max: usize,
+    /// Whether a diff can have its buttons.
+    pub choice: bool,
+    /// Numbers of options of the inquiries that can have theirs.
+    pub options: &'static [usize],
 }
 
 /// So many messages at once, and then one in each interval.
@@ -78,7 +89,7 @@ impl Capabilities {
         text_parts_max: 1,
         code_parts_max: 1,
         paid: false,
-        choice_units_max: None,
+        button_line: None,
         receipt_timeout: None,
         pace: None,
     };
@@ -89,7 +100,7 @@ impl Capabilities {
         text_parts_max: 4,
         code_parts_max: 2,
         paid: true,
-        choice_units_max: None,
+        button_line: None,
         receipt_timeout: Some(Duration::from_secs(10)),
         pace: Some(Pace { interval: Duration::from_secs(6), burst: 10 }),
     };

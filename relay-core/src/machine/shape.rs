@@ -11,19 +11,18 @@ const NUMBER_UNITS: usize = 10;
 /// Room for the address of a page; a deployment's own address is far shorter.
 pub const LINK_UNITS_MAX: usize = 400;
 
-/// `say` as the messages that carry it: first its text, then its code, the buttons with the last. `say` is never empty.
+/// `say` as the messages that carry it: first its text, then its code, the buttons with the last, which is a line of their own
+/// where they need one. `say` is never empty.
 pub(super) fn shape(say: Say, channel: &Capabilities) -> Vec<Say> {
     let Say { picture, document, choice, asked, passing, .. } = &say;
     let (picture, document, choice, asked, passing) =
         (picture.clone(), *document, choice.clone(), asked.clone(), *passing);
-    let asks_apart = choice.is_some() && channel.choice_units_max.is_some_and(|units_max| length(&say) > units_max);
+    let line = line(&say, channel);
     let mut parts = body(say, channel);
     if let Some(first) = parts.first_mut() {
         (first.picture, first.document) = (picture, document);
     }
-    if let (Some(choice), true) = (&choice, asks_apart) {
-        parts.push(Say { text: text::choose(&choice.run), ..Say::default() });
-    }
+    parts.extend(line.map(|text| Say { text, ..Say::default() }));
     if let Some(last) = parts.last_mut() {
         (last.choice, last.asked) = (choice, asked);
     }
@@ -31,6 +30,28 @@ pub(super) fn shape(say: Say, channel: &Capabilities) -> Vec<Say> {
         part.passing = passing;
     }
     parts
+}
+
+/// Whether it could have buttons that need a line.
+pub(super) fn has_buttons(say: &Say, channel: &Capabilities) -> bool {
+    channel.button_line.is_some_and(|line| match (&say.choice, &say.asked) {
+        (Some(_), _) => line.choice,
+        (None, Some(asked)) => line.options.contains(&asked.labels.len()),
+        (None, None) => false,
+    })
+}
+
+/// The line for the buttons of `say`, where it is none itself.
+fn line(say: &Say, channel: &Capabilities) -> Option<String> {
+    let units_max = channel.button_line.filter(|_| has_buttons(say, channel))?.units_max;
+    if say.code.is_none() && split::is_line(&say.text) && split::units(&say.text) <= units_max {
+        return None;
+    }
+    match (&say.choice, &say.asked) {
+        (Some(choice), _) => Some(text::choose(&choice.run)),
+        (None, Some(asked)) => Some(text::choose_option(&asked.labels, units_max)),
+        (None, None) => None,
+    }
 }
 
 /// Whether one message carries all of it, its choice aside.

@@ -11,6 +11,15 @@ const CLOSE: &str = "\n```";
 /// No part is asked to be shorter.
 const UNITS_MIN: usize = 16;
 
+/// What stands between two words of a line is narrower than this.
+const GAP: &str = "     ";
+
+/// Whether `text` is one line, without tabs and wide gaps: what Twilio takes as a variable of a template (error 21656).
+pub fn is_line(text: &str) -> bool {
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    !text.trim().is_empty() && !text.contains(breaks) && !text.contains(GAP)
+}
+
 /// Parts of `text`, none longer than `units_max` UTF-16 units. White space at the cuts is dropped; nothing else is.
 pub fn split(text: &str, units_max: usize) -> Vec<String> {
     parts(text, units_max).collect()
@@ -173,6 +182,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_line_has_no_breaks_no_tabs_and_no_wide_gaps() {
+        assert!(is_line("What becomes of run 1?") && is_line("a    b"));
+        for text in ["", " ", "a\nb", "a\r", "a\tb", "a     b", "a\u{2028}b", "a\u{85}b"] {
+            assert!(!is_line(text), "{text:?}");
+        }
+    }
 
     #[test]
     fn cuts_fall_on_paragraphs_then_lines_then_words() {

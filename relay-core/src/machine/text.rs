@@ -93,6 +93,18 @@ pub(super) fn choose(run: &RunId) -> String {
     format!("What becomes of {}? *approve* or *reject*.", run_name(run))
 }
 
+/// The same under an inquiry: its options once more, where they fit.
+pub(super) fn choose_option(labels: &[String], units_max: usize) -> String {
+    let one_line = |label: &String| label.split_whitespace().collect::<Vec<_>>().join(" ");
+    let options: Vec<String> =
+        (1..).zip(labels).map(|(number, label)| format!("{number}. *{}*", one_line(label))).collect();
+    let named = format!("Your answer? {}, or your own words.", options.join(", "));
+    match split::units(&named) <= units_max && split::is_line(&named) {
+        true => named,
+        false => format!("Your answer? A number from 1 to {}, or your own words.", labels.len()),
+    }
+}
+
 /// Between the start of a text and the address of all of it.
 pub(super) fn left_out(characters: usize) -> String {
     format!("✂️ {characters} characters are left out here. All of it:")
@@ -215,7 +227,7 @@ pub(super) fn finish_first(phase: &Phase) -> String {
 }
 
 /// What the agent asks, with what can be chosen.
-pub(super) fn inquiry(question: &str, options: &[InquiryOption], several: bool, timeout: Duration) -> String {
+pub(super) fn inquiry(question: &str, options: &[InquiryOption], several: bool) -> String {
     let mut lines = vec![format!("❓ {}", question.trim())];
     lines.extend((1..).zip(options).map(|(number, InquiryOption { label, description })| match description.trim() {
         "" => format!("{number}. *{label}*"),
@@ -226,8 +238,20 @@ pub(super) fn inquiry(question: &str, options: &[InquiryOption], several: bool, 
         (false, false) => "Answer with a number, or in your own words.",
         (false, true) => "Answer with numbers, or in your own words.",
     };
-    lines.push(format!("{how} After {} the agent goes on without.", humane(timeout)));
+    let is_number = |option: &InquiryOption| option.label.trim().parse::<usize>().is_ok();
+    lines.push(match options.iter().find(|option| is_number(option)) {
+        Some(InquiryOption { label, .. }) => {
+            let label = label.trim();
+            format!("{how} A number that is an option itself means that option: *{label}* means *{label}*, whatever its place.")
+        }
+        None => how.to_owned(),
+    });
     lines.join("\n")
+}
+
+/// Ends an inquiry.
+pub(super) fn goes_on(timeout: Duration) -> String {
+    format!(" After {} the agent goes on without.", humane(timeout))
 }
 
 pub(super) fn no_such_option(count: usize) -> String {

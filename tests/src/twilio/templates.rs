@@ -75,6 +75,9 @@ impl Account {
         texts.extend(actions.iter().flat_map(|action| [text(&action["title"]), text(&action["id"])]));
         for (name, value) in &variables {
             let value = value.as_str().filter(|value| !value.is_empty()).ok_or_else(invalid)?;
+            if value.contains(['\n', '\r', '\t']) || value.contains("     ") {
+                return Err(invalid());
+            }
             if units(value) > VARIABLE_MAX {
                 return Err(Box::new(refuse(400, 21658, "A content variable is too long.")));
             }

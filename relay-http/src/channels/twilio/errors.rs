@@ -83,9 +83,9 @@ pub fn meaning(code: Option<u32>, status: Option<u16>) -> Meaning {
 pub fn failure(code: Option<u32>) -> Failure {
     match meaning(code, None) {
         Meaning::Failure(failure) => failure,
-        // The template is not used any more when the message is sent again.
-        Meaning::Credentials | Meaning::Template => Failure::Passing,
-        Meaning::Variables => given_up(code),
+        Meaning::Credentials => Failure::Passing,
+        // The machine sends it again without its buttons, and so without the template.
+        Meaning::Template | Meaning::Variables => given_up(code),
     }
 }
 
@@ -105,7 +105,11 @@ mod tests {
         assert_eq!(meaning(Some(20003), Some(401)), Meaning::Credentials);
         assert_eq!(meaning(Some(21655), None), Meaning::Template);
         assert_eq!(meaning(Some(21658), None), Meaning::Variables);
-        assert_eq!(failure(Some(63029)), Failure::Passing, "it is sent again without the template");
+        assert_eq!(
+            failure(Some(63029)),
+            given_up(Some(63029)),
+            "it is for the machine to send it without the template"
+        );
         assert_eq!(failure(Some(63038)), Failure::UsedUp);
         let last =
             |code, reachable| Meaning::Failure(Failure::Final { reason: format!("Twilio error {code}"), reachable });

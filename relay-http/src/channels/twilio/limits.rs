@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | characters of a message | 1,600, counted here in UTF-16 units | Twilio error 21617; how emoji count is not documented |
 //! | body of a message with buttons | 1,024; a variable of it 255 or 1,600 | Twilio docs, "Content API", and error 21658: they differ, so the smaller is kept |
+//! | a variable of a template | no line breaks, no tabs, no more than four spaces in a row | Twilio errors 21656 and 92007 |
 //! | buttons without approval of the template | 3, titles of 20 characters, payloads of 256 | Twilio docs, "WhatsApp quick reply"; Meta docs, "Reply buttons" |
 //! | messages of one sender | 80 a second, more on request | Twilio docs, "WhatsApp rate limits" |
 //! | messages of the sandbox | 1 in 3 seconds | Twilio docs, "Sandbox for WhatsApp" |
@@ -18,14 +19,15 @@
 use std::time::Duration;
 
 use relay_core::machine::Capabilities;
-use relay_core::machine::rules::Pace;
+use relay_core::machine::rules::{ButtonLine, Pace};
 
+use super::template::OPTIONS;
 use crate::config::TwilioConfig;
 
 /// UTF-16 units of a message.
 const TEXT_UNITS_MAX: usize = 1_600;
 /// UTF-16 units of a message with buttons, which is one variable of a template.
-pub(super) const CHOICE_UNITS_MAX: usize = 255;
+pub(super) const BUTTON_LINE_UNITS_MAX: usize = 255;
 /// UTF-16 units of what a button says.
 pub(super) const TITLE_UNITS_MAX: usize = 20;
 /// A message is waited for so long before the next one goes, arrived or not.
@@ -51,11 +53,17 @@ pub fn per_second(from: Option<&str>) -> f64 {
 
 /// What WhatsApp carries, with these settings.
 pub fn capabilities(config: &TwilioConfig) -> Capabilities {
+    let choice = config.approval_content_sid.is_some();
+    let options: &[usize] = if config.inquiry_content_sids.is_some() { &OPTIONS } else { &[] };
     let paced = !config.user_interval.is_zero();
     Capabilities {
         text_units_max: TEXT_UNITS_MAX,
         paid: true,
-        choice_units_max: config.approval_content_sid.as_ref().map(|_| CHOICE_UNITS_MAX),
+        button_line: (choice || !options.is_empty()).then_some(ButtonLine {
+            units_max: BUTTON_LINE_UNITS_MAX,
+            choice,
+            options,
+        }),
         receipt_timeout: Some(RECEIPT_TIMEOUT),
         pace: paced.then_some(Pace { interval: config.user_interval, burst: USER_BURST }),
         ..Capabilities::PAID

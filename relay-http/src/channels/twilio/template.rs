@@ -16,13 +16,17 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::api::{Api, ApiError};
-use super::limits::{CHOICE_UNITS_MAX, TITLE_UNITS_MAX};
+use super::limits::{BUTTON_LINE_UNITS_MAX, TITLE_UNITS_MAX};
 use crate::config::TwilioConfig;
 use crate::config::twilio::{APPROVAL_CONTENT_SID, INQUIRY_CONTENT_SIDS};
 use crate::http::under;
 
 /// Options of an inquiry for which there are templates, in the order of their names in the setting.
 pub const OPTIONS: [usize; 2] = [2, 3];
+
+/// What the buttons of the template for approvals say and stand for.
+const APPROVAL_BUTTONS: [(&str, &str); 3] =
+    [("Approve", "approve:{{2}}"), ("Reject", "reject:{{2}}"), ("Show diff", "diff")];
 
 /// A template, filled in.
 pub struct Filled {
@@ -42,6 +46,8 @@ pub struct Templates {
 struct Template {
     /// Where its name was set.
     setting: &'static str,
+    /// Buttons that it needs to have.
+    buttons: usize,
     /// `None` when there is none or it is of no use.
     sid: Mutex<Option<String>>,
     /// Why it is of no use.
@@ -54,23 +60,52 @@ struct Created {
     sid: String,
 }
 
+/// What Twilio has of a template.
+#[derive(Deserialize)]
+struct Stored {
+    types: Types,
+}
+
+#[derive(Deserialize)]
+struct Types {
+    #[serde(rename = "twilio/quick-reply")]
+    quick_reply: Option<QuickReply>,
+}
+
+#[derive(Deserialize)]
+struct QuickReply {
+    actions: Vec<Value>,
+}
+
+impl Stored {
+    fn buttons(&self) -> usize {
+        self.types.quick_reply.as_ref().map_or(0, |reply| reply.actions.len())
+    }
+}
+
 impl Templates {
     /// Those that `config` names.
     pub fn new(config: &TwilioConfig) -> Self {
-        let inquiries = config.inquiry_content_sids.iter().flatten();
+        let inquiries = config.inquiry_content_sids.iter().flatten().zip(OPTIONS);
+        let inquiry =
+            |(sid, options): (&String, usize)| Template::new(INQUIRY_CONTENT_SIDS, options, Some(sid.clone()));
         Self {
-            approval: Template::new(APPROVAL_CONTENT_SID, config.approval_content_sid.clone()),
-            inquiries: inquiries.map(|sid| Template::new(INQUIRY_CONTENT_SIDS, Some(sid.clone()))).collect(),
+            approval: Template::new(APPROVAL_CONTENT_SID, APPROVAL_BUTTONS.len(), config.approval_content_sid.clone()),
+            inquiries: inquiries.map(inquiry).collect(),
         }
     }
 
-    /// The buttons of a message that reads `body`; `None` where it has none, or there is no template that can have them.
+    /// The buttons of a message that reads `body`; `None` where it has none, or there is no template that can have them. A text
+    /// that is no line goes without: where the machine knows of the buttons, they come on a line after it.
     pub fn fill(&self, say: &Say, body: &str) -> Option<Filled> {
+        if say.typed || !split::is_line(body) || split::units(body) > BUTTON_LINE_UNITS_MAX {
+            return None;
+        }
         let (template, variables) = match (&say.choice, &say.asked) {
             (Some(choice), _) => (&self.approval, approval_variables(choice, body)),
             (None, Some(asked)) => {
                 let at = OPTIONS.iter().position(|options| *options == asked.labels.len())?;
-                (self.inquiries.get(at)?, inquiry_variables(asked, body)?)
+                (self.inquiries.get(at)?, inquiry_variables(asked, body))
             }
             (None, None) => return None,
         };
@@ -102,8 +137,8 @@ impl Templates {
 }
 
 impl Template {
-    fn new(setting: &'static str, sid: Option<String>) -> Self {
-        Self { setting, sid: Mutex::new(sid), concern: Mutex::new(None) }
+    fn new(setting: &'static str, buttons: usize, sid: Option<String>) -> Self {
+        Self { setting, buttons, sid: Mutex::new(sid), concern: Mutex::new(None) }
     }
 
     fn sid(&self) -> Option<String> {
@@ -111,15 +146,18 @@ impl Template {
     }
 
     fn is_of_no_use(&self, sid: &str, code: Option<u32>) {
-        if self.sid.lock().unwrap_or_else(PoisonError::into_inner).take().is_none() {
-            return;
-        }
-        let concern = format!(
+        self.give_up(format!(
             "The template {sid} in {} can't be used (Twilio error {}), so people answer by typing: clear the setting, make \
              another with `relay admin twilio-template`, set what it prints, and start the relay again.",
             self.setting,
             code.unwrap_or_default()
-        );
+        ));
+    }
+
+    fn give_up(&self, concern: String) {
+        if self.sid.lock().unwrap_or_else(PoisonError::into_inner).take().is_none() {
+            return;
+        }
         tracing::warn!("{concern}");
         *self.concern.lock().unwrap_or_else(PoisonError::into_inner) = Some(concern);
     }
@@ -127,10 +165,18 @@ impl Template {
     async fn check(&self, api: &Api) {
         let Some(sid) = self.sid() else { return };
         let url = under(&api.config.content_url, &format!("/v1/Content/{sid}"));
-        let found = api.call(api.request(Method::GET, url)).await;
-        // That we may not look says nothing of whether it can be used.
-        if let Err(ApiError::Refused { code, status: StatusCode::NOT_FOUND, .. }) = found {
-            self.is_of_no_use(&sid, code);
+        match api.json::<Stored>(api.request(Method::GET, url)).await {
+            Err(ApiError::Refused { code, status: StatusCode::NOT_FOUND, .. }) => self.is_of_no_use(&sid, code),
+            // What the person presses would stand for something else than it says.
+            Ok(stored) if stored.buttons() != self.buttons => self.give_up(format!(
+                "The template {sid} in {} has {} buttons where {} are needed, so people answer by typing: set the names in \
+                 the order in which `relay admin twilio-template` prints them, and start the relay again.",
+                self.setting,
+                stored.buttons(),
+                self.buttons
+            )),
+            // That we may not look says nothing of whether it can be used.
+            _ => {}
         }
     }
 }
@@ -139,18 +185,15 @@ fn approval_variables(choice: &Choice, body: &str) -> Map<String, Value> {
     variables([body.to_owned(), format!("{}:{}", choice.run, choice.tree)])
 }
 
-/// `None` where the text is too long for one variable: it goes without buttons. A diff has a line of its own for them, since it
-/// has to be answered; an inquiry is answered by a number as well.
-fn inquiry_variables(asked: &Asked, body: &str) -> Option<Map<String, Value>> {
+fn inquiry_variables(asked: &Asked, body: &str) -> Map<String, Value> {
     let titles = titles(&asked.labels);
-    (split::units(body) <= CHOICE_UNITS_MAX)
-        .then(|| variables([body.to_owned(), format!("{}:{}", asked.run, asked.number)].into_iter().chain(titles)))
+    variables([body.to_owned(), format!("{}:{}", asked.run, asked.number)].into_iter().chain(titles))
 }
 
 /// What the buttons say: the options where each fits and differs from the others, as WhatsApp wants it; else their numbers.
 fn titles(labels: &[String]) -> Vec<String> {
     let trimmed: HashSet<&str> = labels.iter().map(|label| label.trim()).collect();
-    let fits = |label: &&str| !label.is_empty() && split::units(label) <= TITLE_UNITS_MAX && !label.contains('\n');
+    let fits = |label: &&str| split::is_line(label) && split::units(label) <= TITLE_UNITS_MAX;
     match trimmed.len() == labels.len() && trimmed.iter().all(fits) {
         true => labels.iter().map(|label| label.trim().to_owned()).collect(),
         false => (1..=labels.len()).map(|number| number.to_string()).collect(),
@@ -166,8 +209,7 @@ fn variables(values: impl IntoIterator<Item = String>) -> Map<String, Value> {
 /// old.
 pub async fn create_approval(api: &Api) -> Result<String, ApiError> {
     let examples = ["Run 1: 3 files, +42 −7. Approve or reject?", "run:tree"].map(str::to_owned);
-    let buttons = [("Approve", "approve:{{2}}"), ("Reject", "reject:{{2}}"), ("Show diff", "diff")];
-    let buttons = buttons.map(|(title, id)| (title.to_owned(), id.to_owned()));
+    let buttons = APPROVAL_BUTTONS.map(|(title, id)| (title.to_owned(), id.to_owned()));
     create(api, &definition("textslash_approval", variables(examples), buttons)).await
 }
 
@@ -211,8 +253,9 @@ mod tests {
     }
 
     fn templates() -> Templates {
-        let named = |sid: &str| Template::new(INQUIRY_CONTENT_SIDS, Some(sid.to_owned()));
-        Templates { approval: Template::new(APPROVAL_CONTENT_SID, None), inquiries: vec![named("HX2"), named("HX3")] }
+        let named = |sid: &str, options| Template::new(INQUIRY_CONTENT_SIDS, options, Some(sid.to_owned()));
+        let approval = Template::new(APPROVAL_CONTENT_SID, APPROVAL_BUTTONS.len(), None);
+        Templates { approval, inquiries: vec![named("HX2", 2), named("HX3", 3)] }
     }
 
     fn filled(labels: &[&str], body: &str) -> Option<(String, Value)> {
@@ -233,8 +276,12 @@ mod tests {
         assert_eq!(filled(&[], "Which?"), None);
         assert_eq!(filled(&["a"], "Which?"), None);
         assert_eq!(filled(&["a", "b", "c", "d"], "Which?"), None);
-        assert!(filled(&["a", "b"], &"x".repeat(CHOICE_UNITS_MAX)).is_some());
-        assert_eq!(filled(&["a", "b"], &"x".repeat(CHOICE_UNITS_MAX + 1)), None);
+        assert!(filled(&["a", "b"], &"x".repeat(BUTTON_LINE_UNITS_MAX)).is_some());
+        assert_eq!(filled(&["a", "b"], &"x".repeat(BUTTON_LINE_UNITS_MAX + 1)), None);
+        for body in ["Which?\nThat.", "Which?\tThat.", "Which?     That.", ""] {
+            assert_eq!(filled(&["a", "b"], body), None, "{body:?} is no line");
+        }
+        assert!(templates().fill(&Say { typed: true, ..say(&["a", "b"]) }, "Which?").is_none());
         let templates = templates();
         templates.is_of_no_use("HX2", Some(63029));
         assert!(templates.fill(&say(&["a", "b"]), "Which?").is_none());
@@ -247,7 +294,7 @@ mod tests {
         let titles = |labels: &[&str]| titles(&say(labels).asked.unwrap().labels);
         assert_eq!(titles(&["Yes", "No"]), ["Yes", "No"]);
         let long = "x".repeat(TITLE_UNITS_MAX + 1);
-        for labels in [["Yes", &long], ["Yes", "Yes "], ["Yes", " "], ["Yes", "No\nway"]] {
+        for labels in [["Yes", &long], ["Yes", "Yes "], ["Yes", " "], ["Yes", "No\nway"], ["Yes", "No\tway"]] {
             assert_eq!(titles(&labels), ["1", "2"], "{labels:?}");
         }
     }
