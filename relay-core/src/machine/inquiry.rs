@@ -109,6 +109,11 @@ impl Step<'_> {
         // One that an older relay asked is known by its options alone.
         let is_lost = |inquiry: &Inquiry| inquiry.lost && !inquiry.text.is_empty();
         if let Some(inquiry) = self.conversation.inquiry.clone().filter(is_lost) {
+            // Its buttons come again below the text. The other parts may have joined what has to be said.
+            if let Some(&buttons) = inquiry.parts.last().filter(|part| inquiry.untaken.contains(part)) {
+                self.withdraw(buttons);
+                self.conversation.delivery.forget(buttons);
+            }
             self.ask_person(&run, inquiry);
         }
     }

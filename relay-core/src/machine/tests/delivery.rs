@@ -495,3 +495,17 @@ fn a_question_that_is_lost_is_asked_again_when_the_person_writes() {
     talk.hear("status");
     assert!(!talk.texts().iter().any(|text| text.contains("Which colour?")), "once");
 }
+
+#[test]
+fn the_buttons_of_a_question_that_is_asked_again_come_once() {
+    let mut talk = buttons();
+    talk.report(asks());
+    let effect = talk.waiting_says()[0].clone();
+    talk.feed(Event::Performed {
+        effect,
+        outcome: Outcome::Undelivered { failure: Failure::Final { reason: "gone".into(), reachable: true } },
+    });
+    talk.hear("status");
+    let asks = |queued: &&&Queued| matches!(&queued.effect, Effect::Say(say) if say.asked.is_some());
+    assert_eq!(talk.waiting_says().iter().filter(asks).count(), 1);
+}
