@@ -4,148 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relay_core::id::{Address, ChannelKind, ConversationId, EffectSeq, MessageId, RunId, TreeHash};
+use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, RunId, TreeHash};
+use relay_core::machine::drawings::Fetching;
+use relay_core::machine::rules::ButtonLine;
 use relay_core::machine::words::{Pressed, Word};
 use relay_core::machine::{
-    self, Content, Conversation, Effect, Event, Failure, Lane, Message, Outcome, Phase, Queued, Receipt, Rules, Say,
-    Timer, Transition, Verbosity, text,
+    self, Capabilities, Content, Conversation, Effect, Event, Lane, Message, Outcome, Phase, Queued, Rules, Say, Timer,
+    Transition, Verbosity, text,
 };
 use relay_core::protocol::{
-    Answer, ChangedFiles, Decision, DecisionResult, DiffStat, RefusalReason, RunOutcome, RunState, RunStatus, Task,
-    VmEvent,
+    Answer, ChangedFiles, Decision, DiffStat, Drawing, RunOutcome, RunState, RunStatus, Task, VmEvent,
 };
 use relay_core::time::Timestamp;
 
 mod inquiries;
+mod moves;
 
-use inquiries::{Asks, Inquiries};
+use inquiries::Inquiries;
+use moves::{Move, Reported, moves};
 
 const QUEUE_MAX: usize = 3;
 /// What every report of progress says.
 const PROGRESS: &str = "a step";
-
-/// One thing that happens; what it refers to is looked up in the state at that moment.
-#[derive(Clone, Debug)]
-enum Move {
-    /// Something is written; late, if it was missed at first.
-    Hear {
-        text: String,
-        late: bool,
-    },
-    /// A button of the run so many runs ago, with the tree of that run.
-    Press {
-        word: &'static str,
-        runs_ago: u64,
-    },
-    /// A button of an inquiry so many ago, of the run so many runs ago.
-    Reply {
-        runs_ago: u64,
-        ago: u32,
-        option: usize,
-    },
-    Wait(u64),
-    /// A receipt of the message sent so many messages ago, with or without the effect that asked for it.
-    Receipt {
-        ago: usize,
-        receipt: Receipt,
-        named: bool,
-    },
-    /// A report of the run so many runs ago.
-    Report {
-        runs_ago: u64,
-        event: Reported,
-    },
-    /// An outcome of the first effect of a lane.
-    Perform {
-        chat: bool,
-        outcome: Outcome,
-    },
-}
-
-#[derive(Clone, Debug)]
-enum Reported {
-    Plain(VmEvent),
-    Changes,
-    Asks(Asks),
-}
-
-fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let words =
-        ["approve", "reject", "cancel", "status", "queue", "diff", "help", "clear", "drop 1", "resume 1", " ", "do it"];
-    let hear = prop_oneof![
-        4 => proptest::sample::select(words.to_vec()).prop_map(str::to_owned),
-        1 => proptest::sample::select(vec!["quiet", "normal", "verbose"]).prop_map(str::to_owned),
-        4 => (0u32..1_000).prop_map(|number| format!("task {number}")),
-        4 => proptest::sample::select(vec!["1", "2", "3", "1, 2", "red", "Approve"]).prop_map(str::to_owned),
-    ];
-    let press = (proptest::sample::select(vec!["approve", "reject"]), 0u64..3);
-    let decision = prop_oneof![Just(Decision::Approve), Just(Decision::Reject), Just(Decision::Park)];
-    let result = prop_oneof![
-        Just(DecisionResult::RolledBack),
-        Just(DecisionResult::PullRequest { url: "u".into(), branch: "b".into() }),
-        Just(DecisionResult::Parked { branch: "b".into() }),
-        Just(DecisionResult::Failed { reason: "r".into() }),
-    ];
-    let finished = prop_oneof![
-        Just(RunOutcome::Answered { text: "a".into() }),
-        Just(RunOutcome::Failed { reason: "r".into(), kept: None }),
-        Just(RunOutcome::Cancelled),
-        Just(RunOutcome::Interrupted { kept: Some("k".into()) }),
-    ];
-    let event = prop_oneof![
-        2 => Just(Reported::Plain(VmEvent::Beat)),
-        6 => Just(Reported::Plain(VmEvent::Progress { text: PROGRESS.into() })),
-        2 => Just(Reported::Plain(VmEvent::Started { driver: "d".into() })),
-        6 => Just(Reported::Changes),
-        2 => finished.prop_map(|outcome| Reported::Plain(VmEvent::Finished { outcome, spent: None })),
-        8 => inquiries::asks().prop_map(Reported::Asks),
-        4 => (decision, result).prop_map(|(decision, result)| Reported::Plain(VmEvent::Decided { decision, result })),
-    ];
-    let reason = prop_oneof![
-        Just(None),
-        Just(Some(RefusalReason::NotFound)),
-        Just(Some(RefusalReason::StaleTree)),
-        Just(Some(RefusalReason::Invalid)),
-    ];
-    let outcome = prop_oneof![
-        3 => Just(Outcome::Done),
-        4 => Just(Outcome::Sent { message: MessageId::parse("T").expect("plain") }),
-        1 => failure().prop_map(|failure| Outcome::Undelivered { failure }),
-        1 => Just(Outcome::Delayed { pause_ms: 500 }),
-        2 => Just(Outcome::no_answer(Duration::from_millis(2_500))),
-        1 => Just(Outcome::busy(Some(1_000))),
-        1 => reason.prop_map(|reason| Outcome::Refused { reason, message: "no".into() }),
-    ];
-    let one = prop_oneof![
-        4 => (hear, proptest::bool::weighted(0.1)).prop_map(|(text, late)| Move::Hear { text, late }),
-        2 => (0u64..2, 0u32..2, 0usize..4).prop_map(|(runs_ago, ago, option)| Move::Reply { runs_ago, ago, option }),
-        3 => press.prop_map(|(word, runs_ago)| Move::Press { word, runs_ago }),
-        2 => (0u64..400).prop_map(Move::Wait),
-        3 => (0u64..30).prop_map(Move::Wait),
-        5 => (prop_oneof![4 => Just(0u64), 1 => 1u64..3], event).prop_map(|(runs_ago, event)| Move::Report { runs_ago, event }),
-        4 => (0usize..4, receipt(), any::<bool>())
-            .prop_map(|(ago, receipt, named)| Move::Receipt { ago, receipt, named }),
-        8 => (any::<bool>(), outcome).prop_map(|(chat, outcome)| Move::Perform { chat, outcome }),
-    ];
-    proptest::collection::vec(one, 1..120)
-}
-
-fn failure() -> impl Strategy<Value = Failure> {
-    prop_oneof![
-        Just(Failure::Passing),
-        Just(Failure::Closed),
-        any::<bool>().prop_map(|reachable| Failure::Final { reason: "gone".into(), reachable }),
-    ]
-}
-
-fn receipt() -> impl Strategy<Value = Receipt> {
-    prop_oneof![
-        1 => Just(Receipt::Sent),
-        2 => Just(Receipt::Delivered),
-        1 => Just(Receipt::Read),
-        2 => failure().prop_map(|failure| Receipt::Failed { failure }),
-    ]
-}
 
 /// What is known from outside of the conversation: the reference that the machine is held against.
 struct Model {
@@ -169,10 +49,15 @@ struct Model {
 }
 
 impl Model {
-    fn new() -> Self {
+    /// With buttons on a line of their own, or below any text.
+    fn new(button_line: Option<ButtonLine>) -> Self {
         let id = ConversationId::parse("c0ffee").expect("plain");
         Self {
-            rules: Rules { queue_max: QUEUE_MAX, ..Rules::default() },
+            rules: Rules {
+                queue_max: QUEUE_MAX,
+                twilio: Capabilities { button_line, ..Capabilities::PAID },
+                ..Rules::default()
+            },
             now: Timestamp(1_800_000_000_000),
             conversation: Conversation::new(id),
             outbox: Vec::new(),
@@ -222,7 +107,7 @@ impl Model {
                 *seq += 1;
                 let event = match event {
                     Reported::Plain(event) => event,
-                    Reported::Changes => changes(&run),
+                    Reported::Changes { is_drawn } => changes(&run, is_drawn),
                     Reported::Asks(asks) => self.inquiries.report(&run, asks)?,
                 };
                 Event::Report { run, seq: *seq, event }
@@ -437,6 +322,12 @@ impl Model {
         let progress_waits = !state.progress.lines.is_empty();
         prop_assert_eq!(progress_waits, state.timers.contains_key(&Timer::Progress), "what waits has its deadline");
         prop_assert!(!progress_waits || state.verbosity != Verbosity::Quiet, "nothing is gathered in vain");
+        let fetches = |drawing| self.outbox.iter().any(|queued| queued.seq == drawing);
+        let mut fetching = state.drawn.iter().flat_map(|drawn| &drawn.fetching);
+        let waits_for_nothing = |drawing: &Fetching| drawing.fetched.is_none() && !fetches(drawing.effect);
+        prop_assert!(!fetching.any(waits_for_nothing), "a diff waits for a drawing that nobody fetches");
+        let may_wait = matches!(state.phase, Phase::Working { .. } | Phase::Cancelling { .. });
+        prop_assert!(state.drawn.is_none() || may_wait, "a diff waits for drawings in {:?}", state.phase);
         let waits = matches!(state.phase, Phase::AwaitingApproval(_));
         prop_assert!(!waits || state.timers.contains_key(&Timer::Approval), "no diff waits for ever");
         let stored = serde_json::to_string(state).expect("plain data");
@@ -457,7 +348,8 @@ fn tree(run: &RunId) -> TreeHash {
     TreeHash::parse(format!("aa{}", run.number())).expect("digits")
 }
 
-fn changes(run: &RunId) -> VmEvent {
+fn changes(run: &RunId, is_drawn: bool) -> VmEvent {
+    let drawing = Drawing { name: "diff.png".into(), caption: "1 file".into(), document: false };
     let outcome = RunOutcome::Changes {
         summary: "s".into(),
         tree: tree(run),
@@ -465,7 +357,7 @@ fn changes(run: &RunId) -> VmEvent {
         diff: "+x".into(),
         diff_cut: false,
         files: ChangedFiles::default(),
-        drawings: Vec::new(),
+        drawings: if is_drawn { vec![drawing] } else { Vec::new() },
     };
     VmEvent::Finished { outcome, spent: None }
 }
@@ -478,6 +370,9 @@ fn fitting(effect: &Effect, outcome: Outcome, now: Timestamp) -> Outcome {
             let status = RunStatus { run: run.clone(), state: RunState::Running, started_at: now, last_output_at: now };
             Outcome::Probed { status: Some(status) }
         }
+        (Effect::KeepImage { .. }, Outcome::Done) => {
+            Outcome::ImageKept { blob: BlobId::parse("picture").expect("plain") }
+        }
         (Effect::Probe { .. }, Outcome::Refused { .. }) => Outcome::Probed { status: None },
         (_, outcome) => outcome,
     }
@@ -487,8 +382,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_machine_keeps_its_promises(moves in moves()) {
-        let mut model = Model::new();
+    fn whatever_happens_the_machine_keeps_its_promises(moves in moves(), on_line in any::<bool>()) {
+        let buttons = ButtonLine { units_max: 255, choice: true, options: &[2] };
+        let mut model = Model::new(on_line.then_some(buttons));
         for one in moves {
             if let Some(event) = model.event(one) {
                 model.step(&event)?;

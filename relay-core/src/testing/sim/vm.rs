@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::id::{Fence, RunId, TreeHash};
+use crate::id::{BlobId, Fence, RunId, TreeHash};
 use crate::machine::{Effect, Outcome};
 use crate::protocol::{
     Answer, Decision, DecisionResult, RefusalReason, RunOutcome, RunState, RunStatus, Task, VmEvent,
@@ -93,12 +93,20 @@ impl Vm {
                 (Outcome::Answered { answer: Answer { text: "as you see".into(), code: None } }, None)
             }
             Effect::Reply { run, number, .. } => self.reply(run, *number),
-            Effect::KeepImage { .. }
-            | Effect::Say(_)
-            | Effect::FetchFile { .. }
-            | Effect::Transcribe { .. }
-            | Effect::Introduce { .. } => (Outcome::Done, None),
+            Effect::KeepImage { run, name, .. } => (self.picture(run, name), None),
+            Effect::Say(_) | Effect::FetchFile { .. } | Effect::Transcribe { .. } | Effect::Introduce { .. } => {
+                (Outcome::Done, None)
+            }
         }
+    }
+
+    /// What a relay has once it has fetched a picture of a run.
+    fn picture(&self, run: &RunId, name: &str) -> Outcome {
+        if !self.runs.contains_key(run) {
+            return refused(RefusalReason::NotFound);
+        }
+        let blob = BlobId::parse(format!("{run}-{}", name.replace('.', "-"))).expect("made of names");
+        Outcome::ImageKept { blob }
     }
 
     fn start(&mut self, run: &RunId) -> (Outcome, Option<VmWork>) {

@@ -7,9 +7,9 @@ use relay_core::id::RunId;
 use relay_core::machine::delivery::Arrival;
 use relay_core::machine::words::{Pressed, Word};
 use relay_core::machine::{
-    Content, Conversation, Effect, Event, Message, Outcome, Phase, Queued, Receipt, Transition, text,
+    Content, Conversation, Effect, Event, Message, Outcome, Phase, Queued, Receipt, Say, Transition, text,
 };
-use relay_core::protocol::{InquiryOption, VmEvent};
+use relay_core::protocol::{InquiryOption, RunOutcome, VmEvent};
 
 /// What can be chosen; one of them is a word of the chat as well.
 pub(super) const LABELS: [&str; 2] = ["Red", "Approve"];
@@ -45,11 +45,29 @@ struct Open {
     run: RunId,
     number: u32,
     several: bool,
-    /// Whether its message was handed over, and did not fail since.
-    is_shown: bool,
+    /// Whether its buttons come with its text.
+    asks_at_once: bool,
+    /// Whether its text was handed over, and did not fail since.
+    text_is_shown: bool,
+    /// The same of its buttons, which come with the text or after it.
+    buttons_are_shown: bool,
 }
 
 impl Open {
+    fn is_shown(&self) -> bool {
+        self.text_is_shown && self.buttons_are_shown
+    }
+
+    /// Note what became of a message, if it is one of those that ask this.
+    fn has(&mut self, say: &Say, is_shown: bool) {
+        if say.text.contains(&question(&self.run, self.number)) {
+            self.text_is_shown = is_shown;
+        }
+        if say.asked.as_ref().is_some_and(|asked| (&asked.run, asked.number) == (&self.run, self.number)) {
+            self.buttons_are_shown = is_shown;
+        }
+    }
+
     /// The option, or options, that a text names, if it names nothing else; `None` in it where a number stands for nothing.
     fn chosen(&self, text: &str) -> Option<Option<String>> {
         if let Some(label) = LABELS.iter().find(|label| label.eq_ignore_ascii_case(text.trim())) {
@@ -70,12 +88,14 @@ impl Open {
     fn reply(&self, message: &Message) -> Option<String> {
         match &message.content {
             Content::Button { payload } => match Pressed::parse(payload)? {
-                Pressed::Reply { run, number, option } if run == self.run && number == self.number => {
+                Pressed::Reply { run, number, option }
+                    if run == self.run && number == self.number && (self.text_is_shown || self.asks_at_once) =>
+                {
                     LABELS.get(option.checked_sub(1)?).map(|label| (*label).to_owned())
                 }
                 _ => None,
             },
-            Content::Text { text } if !self.is_shown || message.sent_at.is_some() || Self::is_word(text) => None,
+            Content::Text { text } if !self.is_shown() || message.sent_at.is_some() || Self::is_word(text) => None,
             Content::Text { text } if text.trim().is_empty() => None,
             Content::Text { text } => self.chosen(text).unwrap_or_else(|| Some(text.trim().to_owned())),
             Content::Files { .. } | Content::Unsupported { .. } => None,
@@ -94,7 +114,7 @@ impl Inquiries {
         *number += 1;
         let option = |label: &&str| InquiryOption { label: (*label).to_owned(), description: String::new() };
         let options = LABELS.iter().map(option).collect();
-        Some(VmEvent::Inquiry { number: *number, text: "Which?".into(), options, several, timeout_ms: 60_000 })
+        Some(VmEvent::Inquiry { number: *number, text: question(run, *number), options, several, timeout_ms: 60_000 })
     }
 
     /// The number of the inquiry of `run` so many ago.
@@ -106,7 +126,7 @@ impl Inquiries {
     pub(super) fn takes(&self, text: &str, is_late: bool) -> bool {
         self.open
             .as_ref()
-            .is_some_and(|open| !Open::is_word(text) && (open.chosen(text).is_some() || (open.is_shown && !is_late)))
+            .is_some_and(|open| !Open::is_word(text) && (open.chosen(text).is_some() || (open.is_shown() && !is_late)))
     }
 
     /// Hold a step against what is known, and keep up with it.
@@ -141,27 +161,40 @@ impl Inquiries {
                 let works =
                     matches!(before.phase, Phase::Starting { .. } | Phase::Stalled { .. } | Phase::Working { .. });
                 if works && before.run() == Some(run) {
-                    prop_assert!(says("Which?"), "whoever is asked hears it");
+                    prop_assert!(says(&question(run, *number)), "whoever is asked hears it");
                     let (run, number, several) = (run.clone(), *number, *several);
-                    self.open = Some(Open { run, number, several, is_shown: false });
+                    let asks_at_once = transition.effects.iter().any(|queued| {
+                        said(queued).contains(&question(&run, number))
+                            && matches!(&queued.effect, Effect::Say(Say { asked: Some(_), .. }))
+                    });
+                    let (text_is_shown, buttons_are_shown) = (false, false);
+                    self.open = Some(Open { run, number, several, asks_at_once, text_is_shown, buttons_are_shown });
                 }
+            }
+            // Also while its diff waits for drawings.
+            Event::Report { run, event: VmEvent::Finished { outcome: RunOutcome::Changes { .. }, .. }, .. }
+                if !matches!(before.phase, Phase::Cancelling { .. }) =>
+            {
+                self.open.take_if(|open| open.run == *run);
             }
             Event::Report { run, event: VmEvent::InquiryOver { number }, .. } => {
                 let over = self.open.take_if(|open| open.run == *run && open.number == *number).is_some();
                 prop_assert_eq!(over, says(text::INQUIRY_OVER));
             }
             Event::Performed { effect, outcome: Outcome::Done | Outcome::Sent { .. } } => self.shown(effect),
+            // Asked again, because it was lost.
+            Event::Message(_) => {
+                if let Some(open) = self.open.as_mut().filter(|open| says(&question(&open.run, open.number))) {
+                    (open.text_is_shown, open.buttons_are_shown) = (false, false);
+                }
+            }
             Event::Receipt { effect, message, receipt } => {
                 let known = before.delivery.sent.iter().find(|sent| sent.message == *message);
                 let say = known.and_then(|sent| sent.say.clone());
                 match (known, effect, receipt) {
                     (Some(sent), _, Receipt::Failed { .. }) if sent.arrival < Arrival::Settled => {
-                        if let (Some(say), Some(open)) = (say, &mut self.open)
-                            && say
-                                .asked
-                                .is_some_and(|asked| (asked.run, asked.number) == (open.run.clone(), open.number))
-                        {
-                            open.is_shown = false;
+                        if let (Some(say), Some(open)) = (say, &mut self.open) {
+                            open.has(&say, false);
                         }
                     }
                     (None, Some(effect), Receipt::Sent | Receipt::Delivered | Receipt::Read) => {
@@ -183,11 +216,8 @@ impl Inquiries {
     }
 
     fn shown(&mut self, queued: &Queued) {
-        if let (Effect::Say(say), Some(open)) = (&queued.effect, &mut self.open)
-            && let Some(asked) = &say.asked
-            && (&asked.run, asked.number) == (&open.run, open.number)
-        {
-            open.is_shown = true;
+        if let (Effect::Say(say), Some(open)) = (&queued.effect, &mut self.open) {
+            open.has(say, true);
         }
     }
 
@@ -195,11 +225,16 @@ impl Inquiries {
         let open = state.inquiry.as_ref().map(|inquiry| inquiry.number);
         prop_assert_eq!(open, self.open.as_ref().map(|open| open.number), "in {:?}", state.phase);
         let is_shown = state.inquiry.as_ref().map(|inquiry| inquiry.untaken.is_empty());
-        prop_assert_eq!(is_shown, self.open.as_ref().map(|open| open.is_shown));
+        prop_assert_eq!(is_shown, self.open.as_ref().map(|open| open.is_shown()));
         // While the VM is silent it is asked whether it still has the run: no inquiry outlives that.
         prop_assert!(open.is_none() || state.timers.contains_key(&relay_core::machine::Timer::Silence));
         Ok(())
     }
+}
+
+/// What is asked: of each inquiry something else.
+fn question(run: &RunId, number: u32) -> String {
+    format!("Which of {run}, at {number}?")
 }
 
 fn reply(queued: &Queued) -> Option<(RunId, u32, String)> {
