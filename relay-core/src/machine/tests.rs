@@ -7,6 +7,7 @@ use crate::id::{Address, ChannelKind, ConversationId, MessageId, TreeHash};
 use crate::protocol::{ChangedFiles, Decision, DecisionResult, DiffStat, RunOutcome, VmEvent};
 
 mod approval;
+mod buttons;
 mod chat;
 mod delivery;
 mod drawings;

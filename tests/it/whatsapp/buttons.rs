@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use system_tests::fleet::{Fleet, FleetPlan, person};
-use system_tests::twilio::Sent;
+use system_tests::twilio::{FakeTwilio, Sent};
 use system_tests::wait::{wait_for, wait_until};
 
 use crate::common::pushed;
-use crate::phone::Phone;
+use crate::phone::{ACCOUNT, Phone, SENDER, TOKEN};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -121,4 +121,24 @@ async fn a_template_that_fails_on_the_way_is_not_used_again() {
     phone.reads("is pushed as branch").await;
     assert_eq!(phone.stack.logs().matches("relay admin twilio-template").count(), 1, "{}", phone.stack.logs());
     assert_eq!(phone.count("dead_letters").await, 0);
+}
+
+/// Else a button would stand for another option than it says, or be missing.
+#[tokio::test]
+async fn templates_in_the_wrong_order_are_told_and_not_used() {
+    let twilio = FakeTwilio::start(ACCOUNT, TOKEN).await;
+    let templates = twilio.make_templates(SENDER).await;
+    let (_, sids) = templates.iter().find(|(name, _)| name == "TWILIO_INQUIRY_CONTENT_SIDS").expect("they are made");
+    let swapped: Vec<&str> = sids.split(',').rev().collect();
+    let phone = Phone::over(twilio, |plan| plan.relay("TWILIO_INQUIRY_CONTENT_SIDS", swapped.join(","))).await;
+    wait_for("the concern", BOUND, async || {
+        let ready = reqwest::get(format!("{}/ready", phone.stack.relay_url())).await.expect("an answer");
+        let told = ready.text().await.expect("a body");
+        if told.contains("has 3 buttons where 2 are needed") && told.contains("has 2 buttons where 3 are needed") {
+            Ok(())
+        } else {
+            Err(told)
+        }
+    })
+    .await;
 }
