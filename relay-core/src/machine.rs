@@ -66,8 +66,9 @@ pub struct Dead {
 }
 
 /// Apply one event.
-pub fn step(rules: &Rules, conversation: Conversation, event: Event, now: Timestamp) -> Transition {
-    let mut conversation = conversation;
+pub fn step(rules: &Rules, mut conversation: Conversation, event: Event, now: Timestamp) -> Transition {
+    // What an older program left is written back with all that this one knows.
+    conversation.format = Conversation::FORMAT;
     let trace = cause(&mut conversation, &event);
     let mut step = Step { rules, now, trace, conversation, effects: Vec::new(), acked: Vec::new(), dead: Vec::new() };
     match event {

@@ -1,6 +1,7 @@
 //! Every store passes the conformance suite.
 
 use relay_core::id::{ConversationId, NodeId, Nonce};
+use relay_core::machine::{self, Conversation, Event, Rules};
 use relay_core::store::sqlite::SqliteStore;
 use relay_core::store::{Claim, Claimed, Store, StoreError, UNREADABLE_PAUSE};
 use relay_core::testing::conformance;
@@ -57,4 +58,34 @@ async fn a_conversation_that_cannot_be_read_is_put_off_untouched() {
     let due = store.due(now, 10).await.unwrap();
     assert_eq!((due.conversations.len(), due.next), (0, Some(now + UNREADABLE_PAUSE)));
     assert!(matches!(store.conversation(&conversation).await, Err(StoreError::Unreadable(_))), "left as it is");
+}
+
+/// As while relays of two versions run beside each other.
+#[tokio::test]
+async fn a_conversation_of_a_newer_relay_is_put_off_and_nothing_of_it_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let conversation = ConversationId::parse("a").unwrap();
+    let mut newer = serde_json::to_value(Conversation::new(conversation.clone())).unwrap();
+    newer["format"] = (Conversation::FORMAT + 1).into();
+    newer["of_tomorrow"] = "kept".into();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute("INSERT INTO conversations (id, state, due_at) VALUES ('a', ?1, 5)", [newer.to_string()]).unwrap();
+    let (node, nonce) = (NodeId::parse("n").unwrap(), Nonce::parse("1").unwrap());
+    let claimed = store.claim(Claim { conversation, node, nonce, now: Timestamp(10) }).await.unwrap();
+    assert!(matches!(claimed, Claimed::Unreadable(_)), "{claimed:?}");
+    let left: String = db.query_row("SELECT state FROM conversations", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, newer.to_string());
+}
+
+#[test]
+fn a_conversation_of_an_older_relay_is_read_and_written_back_as_a_new_one() {
+    let mut older = serde_json::to_value(Conversation::new(ConversationId::parse("a").unwrap())).unwrap();
+    older["format"] = 3.into();
+    older["inquiry"] = serde_json::json!({"number": 1, "labels": ["Red"], "several": false});
+    let read: Conversation = serde_json::from_value(older).unwrap();
+    assert!(read.inquiry.as_ref().is_some_and(|inquiry| !inquiry.lost && inquiry.text.is_empty()));
+    let written = machine::step(&Rules::default(), read, Event::Garbled, Timestamp(10)).conversation;
+    assert_eq!(written.format, Conversation::FORMAT, "or an older relay would drop what it does not know");
 }
