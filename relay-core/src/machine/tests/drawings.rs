@@ -98,7 +98,7 @@ fn what_a_vm_says_of_a_run_too_late_ends_no_diff_that_waits_for_its_drawings() {
     ];
     for (effect, outcome) in late {
         let mut talk = reported();
-        talk.feed(Event::Performed { effect: Queued { seq: EffectSeq(1), effect }, outcome });
+        talk.feed(Event::Performed { effect: Queued::new(EffectSeq(1), effect), outcome });
         assert!(talk.conversation.drawn.is_some() && talk.texts().is_empty(), "{:?}", talk.phase());
         talk.settle(kept(1));
         talk.settle(kept(2));

@@ -236,7 +236,7 @@ fn every_ending_is_told_and_remembered() {
 #[test]
 fn a_refusal_that_comes_late_ends_no_other_run_and_no_diff() {
     let refusal = |number| Event::Performed {
-        effect: Queued { seq: EffectSeq(1), effect: start(number, "old") },
+        effect: Queued::new(EffectSeq(1), start(number, "old")),
         outcome: Outcome::Refused { reason: None, message: "no".into() },
     };
     let mut talk = Talk::working();
