@@ -3,7 +3,7 @@
 
 mod deadlines;
 mod many_relays;
-mod rolling;
+pub(crate) mod rolling;
 mod trouble;
 
 use std::collections::BTreeMap;

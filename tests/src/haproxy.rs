@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -14,6 +14,7 @@ use crate::wait::wait_for;
 
 /// Debian's package `haproxy`.
 const HAPROXY: &str = "/usr/sbin/haproxy";
+const DEPLOYED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/haproxy.cfg");
 
 /// Which relay gets a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Balance {
     RoundRobin,
     /// Any.
     Random,
+    /// As `deploy/haproxy.cfg` says, which knows two relays and looks whether they are well.
+    AsDeployed,
 }
 
 /// The proxy, until dropped.
@@ -37,18 +40,29 @@ impl Haproxy {
     /// Stand in front of `servers`, which need not be there yet.
     ///
     /// A connection that is refused is tried at the next server; a request that a server may have seen is never sent twice,
-    /// and its sender gets 502 or 504. There is no health check: a dead relay is met.
+    /// and its sender gets 502 or 504. There is no health check, but as deployed: a dead relay is met.
     ///
     /// # Panics
-    /// When haproxy is missing or does not start.
+    /// When haproxy is missing or does not start, or the deployed configuration is not for so many servers.
     pub async fn before(servers: &[SocketAddr], balance: Balance) -> Self {
         assert!(Path::new(HAPROXY).exists(), "{HAPROXY} is missing: run ./dev test, which installs it");
         let folder = tempfile::Builder::new().prefix("textslash-edge-").tempdir().expect("a temporary directory");
         let address = free_address();
-        let file = folder.path().join("haproxy.cfg");
-        std::fs::write(&file, configuration(address, servers, balance)).expect("a file is written");
+        let mut vars = vec![("PATH", "/usr/bin:/bin".to_owned())];
+        let file = if balance == Balance::AsDeployed {
+            let [a, b] = servers else { panic!("{DEPLOYED} is for two relays, not for {}", servers.len()) };
+            vars.extend(
+                [("EDGE_BIND", address), ("RELAY_A", *a), ("RELAY_B", *b)].map(|(name, at)| (name, at.to_string())),
+            );
+            PathBuf::from(DEPLOYED)
+        } else {
+            let file = folder.path().join("haproxy.cfg");
+            std::fs::write(&file, configuration(address, servers, balance)).expect("a file is written");
+            file
+        };
         let file = file.to_string_lossy();
-        let mut process = Process::start(Path::new(HAPROXY), &["-db", "-f", &file], &[("PATH", "/usr/bin:/bin")]);
+        let vars: Vec<(&str, &str)> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut process = Process::start(Path::new(HAPROXY), &["-db", "-f", &file], &vars);
         wait_for("HAProxy to listen", START_TIMEOUT, async || {
             assert!(process.is_running(), "HAProxy ended:\n{}", process.lines().join("\n"));
             TcpStream::connect(address).await.map(drop).map_err(|error| error.to_string())
@@ -67,6 +81,7 @@ fn configuration(address: SocketAddr, servers: &[SocketAddr], balance: Balance) 
     let balance = match balance {
         Balance::RoundRobin => "roundrobin",
         Balance::Random => "random",
+        Balance::AsDeployed => unreachable!("it has a file of its own"),
     };
     let mut text = format!(
         "global\n    maxconn 4096\n\

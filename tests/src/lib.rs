@@ -14,6 +14,7 @@ pub mod fake_vm;
 pub mod fleet;
 pub mod gate;
 pub mod haproxy;
+pub mod images;
 pub mod otlp;
 pub mod peers;
 pub mod process;

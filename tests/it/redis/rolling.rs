@@ -16,7 +16,13 @@ const PAUSE: Duration = Duration::from_millis(400);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_refuses_and_loses_nothing() {
-    let mut fleet = Fleet::start(FleetPlan { relays: 3, people: PEOPLE, ..FleetPlan::default() }).await;
+    restart_all(FleetPlan { relays: 3, ..FleetPlan::default() }).await;
+}
+
+/// Restart every relay of this fleet, each once the one before it is ready, while many people write; every message is accepted, and
+/// answered once.
+pub(crate) async fn restart_all(plan: FleetPlan) {
+    let mut fleet = Fleet::start(FleetPlan { people: PEOPLE, ..plan }).await;
     let over = Arc::new(AtomicBool::new(false));
     let accepted: Arc<Vec<AtomicUsize>> = Arc::new((0..PEOPLE).map(|_| AtomicUsize::new(0)).collect());
     let mut writers = tokio::task::JoinSet::new();
