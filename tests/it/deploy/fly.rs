@@ -110,6 +110,7 @@ fn what_is_counted_is_scraped_at_a_port_that_is_no_service() {
         let file = parse(path);
         let scraped: Vec<(u16, &str)> = file.metrics.iter().map(|at| (at.port, at.path.as_str())).collect();
         assert_eq!(scraped, [(port, "/metrics")], "{path}");
+        assert_eq!(file.env["METRICS_BIND"], format!("[::]:{port}"), "{path}");
         assert!(file.all_services().all(|service| service.internal_port != port), "{path}");
     }
 }
