@@ -24,6 +24,7 @@ mod forget;
 mod letters;
 mod table;
 mod twilio;
+mod vms;
 
 /// What can be asked for.
 #[derive(Clone, Debug, Subcommand)]
@@ -69,13 +70,23 @@ pub enum Admin {
     },
     /// Make the templates with the buttons at Twilio, but for those that are set, and print the settings that name them.
     TwilioTemplate,
-    /// Erase a person: their conversation, its files, pictures and dead letters. What their VM has is left alone.
+    /// Erase a person: their conversation, its files, pictures and dead letters. With VM_DIRECTORY=fly also their machine and its
+    /// volume; what a VM has that everybody shares is left alone.
     Forget {
         /// As for `show`.
         user: String,
         /// At Twilio as well: the words and files of all messages with them.
         #[arg(long)]
         twilio: bool,
+    },
+    /// The machines and volumes of VM_APP at Fly.io. Needs VM_DIRECTORY, VM_APP and FLY_API_TOKEN as the relays have them.
+    Vms {
+        /// Only those that belong to nobody whom the store knows.
+        #[arg(long)]
+        orphans: bool,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Whether the store is fit for relays, and how to mend it. Ends with 1 if anything is wrong.
     Check,
@@ -145,6 +156,7 @@ pub async fn run(command: Admin, config: &AdminConfig) -> anyhow::Result<Report>
         Admin::Reconcile { since } => twilio::reconcile(config, since).await,
         Admin::TwilioTemplate => twilio::templates(config).await,
         Admin::Forget { user, twilio } => forget::forget(config, &user, twilio).await,
+        Admin::Vms { orphans, json } => vms::list(config, orphans, json).await,
         Admin::Check => Ok(check::report(&check::findings(config).await)),
         Admin::VmAcl { name, users } => {
             let conversations: Result<Vec<_>, _> =

@@ -23,6 +23,7 @@ use crate::channels::console::ConsoleChannel;
 use crate::channels::{Channel, twilio::TwilioChannel};
 use crate::clock;
 use crate::config::Config;
+use crate::directory::{self, Asking, VmDirectory};
 use crate::error::RequestError;
 use crate::http::under;
 use crate::identity;
@@ -137,8 +138,10 @@ pub struct App {
     pub node: NodeId,
     /// The machine's limits.
     pub rules: Rules,
-    /// The way to the VM.
-    pub vm: VmClient,
+    /// Where the VMs are.
+    pub vms: Arc<dyn VmDirectory>,
+    /// Calls the VMs.
+    http: reqwest::Client,
     /// The web chat.
     pub console: ConsoleChannel,
     /// WhatsApp, if configured.
@@ -157,7 +160,8 @@ pub struct App {
     pub commits: Semaphore,
     /// Events being taken in right now.
     taking_in: AtomicUsize,
-    /// What is done beside the turns, and not waited for by anybody: typing indicators, voice notes.
+    /// What is done beside the turns, and not waited for by anybody: typing indicators, voice notes, VMs
+    /// that are made or woken.
     pub asides: TaskTracker,
     /// Places for typing indicators on their way.
     pub typing: Arc<Semaphore>,
@@ -185,11 +189,13 @@ impl App {
             ..config.rules
         };
         let transcription = config.transcription.clone();
+        let asides = TaskTracker::new();
         Ok(Self {
             node: clock::node(),
             rules,
             transcription: transcription.map(|config| Transcription::new(http.clone(), config)),
-            vm: VmClient::new(http, config.vm_url.clone(), config.vm_secret.clone()),
+            vms: directory::open(&config, http.clone(), Arc::clone(&store), asides.clone()),
+            http,
             console,
             twilio,
             stopping: CancellationToken::new(),
@@ -199,12 +205,17 @@ impl App {
             commits: Semaphore::new(COMMITS_MAX),
             taking_in: AtomicUsize::new(0),
             deaf_since: Mutex::new(None),
-            asides: TaskTracker::new(),
+            asides,
             typing: Arc::new(Semaphore::new(TYPING_MAX)),
             store,
             turns,
             config,
         })
+    }
+
+    /// What calls the VM that is asked for.
+    pub fn vm(&self, asking: Asking) -> VmClient {
+        VmClient::new(self.http.clone(), Arc::clone(&self.vms), asking)
     }
 
     /// The conversation named after this address.

@@ -15,8 +15,10 @@ use url::Url;
 
 use crate::clock;
 
+pub mod fly;
 pub mod twilio;
 
+pub use fly::{FlyApp, FlyConfig, VmsConfig};
 pub use twilio::{TranscriptionConfig, TwilioConfig};
 
 /// The process environment.
@@ -39,9 +41,9 @@ pub struct Config {
     pub store: StoreConfig,
     /// `RELAY_SECRET`: names conversations and pictures. Another one makes every conversation start anew.
     pub relay_secret: SecretString,
-    /// `VM_URL`: where the VM's agent answers.
-    pub vm_url: Url,
-    /// `VM_SECRET`: signs both ways between relay and VM.
+    /// `VM_DIRECTORY`, `VM_URL` and others: where the VMs are.
+    pub vms: VmsConfig,
+    /// `VM_SECRET`: signs both ways between relay and VM, or makes the secret that does.
     pub vm_secret: SecretString,
     /// Present when `TWILIO_ACCOUNT_SID` is set.
     pub twilio: Option<TwilioConfig>,
@@ -118,6 +120,8 @@ pub struct AdminConfig {
     pub relay_secret: Option<SecretString>,
     /// Present when `TWILIO_ACCOUNT_SID` is set: needed for what asks Twilio.
     pub twilio: Option<TwilioConfig>,
+    /// Present when `VM_DIRECTORY` is `fly`: needed for what asks Fly.io.
+    pub fly: Option<FlyApp>,
 }
 
 const BIND: &str = "[::]:3000";
@@ -141,7 +145,8 @@ impl AdminConfig {
             let relay_secret = optional_secret(reader, "RELAY_SECRET");
             let with_twilio = reader.value("TWILIO_ACCOUNT_SID").is_some();
             let twilio = if with_twilio { twilio::read(reader).map(Some) } else { Some(None) };
-            Some(Self { store: store?, relay_secret: relay_secret?, twilio: twilio? })
+            let fly = fly::of_operators(reader);
+            Some(Self { store: store?, relay_secret: relay_secret?, twilio: twilio?, fly: fly? })
         })
     }
 }
@@ -160,7 +165,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
     };
     let store = store(reader);
     let relay_secret = reader.secret("RELAY_SECRET");
-    let vm_url = reader.url("VM_URL", None);
+    let vms = fly::vms(reader, public_url.as_ref());
     let vm_secret = reader.secret("VM_SECRET");
     let twilio = if with_twilio { twilio::read(reader).map(Some) } else { Some(None) };
     let transcription = twilio::read_transcription(reader);
@@ -175,7 +180,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
         public_url: PublicUrl { given, url: public_url? },
         store: store?,
         relay_secret: relay_secret?,
-        vm_url: vm_url?,
+        vms: vms?,
         vm_secret: vm_secret?,
         twilio: twilio?,
         transcription: transcription?,

@@ -5,6 +5,7 @@ pub mod app;
 pub mod channels;
 pub mod clock;
 pub mod config;
+pub mod directory;
 pub mod error;
 pub mod http;
 pub mod identity;

@@ -1,5 +1,6 @@
 //! The relay's side of the wire to a VM (`docs/protocol.md`): signed, bounded calls, each with one outcome.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +13,13 @@ use relay_core::protocol::{
 use relay_core::telemetry::{calls, traces};
 use relay_core::trace;
 use reqwest::{Method, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::Instrument;
-use url::Url;
 
 use crate::clock;
+use crate::directory::{Asking, VmDirectory};
 use crate::http::{ReadError, read_up_to, under};
 
 /// The type of documents.
@@ -59,18 +60,20 @@ impl CallError {
     }
 }
 
-/// Calls one VM.
-#[derive(Clone)]
+/// Names the machine to a proxy that stands in front of several, and lets it pass the request to no other.
+const MACHINE: &str = "fly-force-instance-id";
+
+/// Calls the VM of one conversation.
 pub struct VmClient {
     http: reqwest::Client,
-    base: Url,
-    secret: SecretString,
+    directory: Arc<dyn VmDirectory>,
+    asking: Asking,
 }
 
 impl VmClient {
-    /// Call the VM at `base`, signing with `secret`.
-    pub fn new(http: reqwest::Client, base: Url, secret: SecretString) -> Self {
-        Self { http, base, secret }
+    /// Call the VM that is asked for, where `directory` says that it is.
+    pub fn new(http: reqwest::Client, directory: Arc<dyn VmDirectory>, asking: Asking) -> Self {
+        Self { http, directory, asking }
     }
 
     /// `POST /command` that starts a run.
@@ -148,9 +151,10 @@ impl VmClient {
         body: Bytes,
         bytes_max: usize,
     ) -> Result<(StatusCode, Bytes), CallError> {
-        let url = under(&self.base, path);
+        let place = self.directory.find(&self.asking).await?;
+        let url = under(&place.base, path);
         let signature = signature::sign(
-            self.secret.expose_secret().as_bytes(),
+            place.secret.expose_secret().as_bytes(),
             clock::machine(),
             method.as_str(),
             url.path(),
@@ -160,6 +164,9 @@ impl VmClient {
         let mut request = self.http.request(method, url).header(signature::HEADER, signature);
         if let Some(trace) = traces::of(&span) {
             request = request.header(trace::HEADER, trace.as_str());
+        }
+        if let Some(machine) = &place.machine {
+            request = request.header(MACHINE, machine.as_str());
         }
         let request =
             if body.is_empty() { request } else { request.header("content-type", "application/json").body(body) };
@@ -174,7 +181,11 @@ impl VmClient {
                 return Err(CallError::Refused { reason: RefusalReason::Invalid, message });
             }
         };
-        if status.is_success() { Ok((status, body)) } else { Err(refusal(status, &body)) }
+        let refused = serde_json::from_slice::<Refusal>(&body).ok().filter(|_| !status.is_success());
+        if status.is_success() || refused.is_some() {
+            self.directory.answered(&self.asking.conversation, place);
+        }
+        if status.is_success() { Ok((status, body)) } else { Err(refusal(status, refused)) }
     }
 }
 
@@ -184,8 +195,8 @@ fn template(path: &str) -> &str {
     &path[..end]
 }
 
-fn refusal(status: StatusCode, body: &[u8]) -> CallError {
-    let Ok(Refusal { refused, message }) = serde_json::from_slice::<Refusal>(body) else {
+fn refusal(status: StatusCode, refused: Option<Refusal>) -> CallError {
+    let Some(Refusal { refused, message }) = refused else {
         // Not vm-agent's words: a proxy that found nobody behind it, or another service at this address.
         return if status.is_server_error() {
             CallError::NoAnswer
@@ -235,13 +246,12 @@ mod tests {
 
     #[test]
     fn a_refusal_is_read_and_a_proxy_is_not_taken_for_a_vm() {
-        let body = |refused| serde_json::to_vec(&Refusal { refused, message: "why".into() }).unwrap();
-        let read = |reason| refusal(StatusCode::CONFLICT, &body(reason));
+        let read = |refused| refusal(StatusCode::CONFLICT, Some(Refusal { refused, message: "why".into() }));
         assert!(matches!(read(RefusalReason::StaleFence), CallError::Fenced));
         assert!(matches!(read(RefusalReason::Busy), CallError::Busy { in_use: true, .. }));
         assert!(matches!(read(RefusalReason::NotFound), CallError::Refused { .. }));
-        assert!(matches!(refusal(StatusCode::BAD_GATEWAY, b"<html>"), CallError::NoAnswer));
-        assert!(matches!(refusal(StatusCode::NOT_FOUND, b"<html>"), CallError::Busy { in_use: false, .. }));
+        assert!(matches!(refusal(StatusCode::BAD_GATEWAY, None), CallError::NoAnswer));
+        assert!(matches!(refusal(StatusCode::NOT_FOUND, None), CallError::Busy { in_use: false, .. }));
     }
 
     #[test]

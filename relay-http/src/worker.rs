@@ -96,7 +96,7 @@ pub async fn run(app: Arc<App>, mut held: mpsc::Receiver<Holding>, drain: Cancel
     if tokio::time::timeout(ASIDES_PATIENCE, app.asides.wait()).await.is_err() {
         tracing::warn!(
             count = app.asides.len(),
-            "voice notes are left unheard; the people are told to send them again"
+            "what was done beside the turns is cut off: people are told to send voice notes again, and VMs are seen to by whoever asks next"
         );
     }
     Ok(())

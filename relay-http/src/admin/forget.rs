@@ -5,10 +5,11 @@ use relay_core::id::{BlobId, EffectSeq};
 use relay_core::machine::conversation::Coming;
 use relay_core::protocol::Task;
 
-use super::{Report, address, explain, find, open, twilio};
+use super::{Report, address, explain, find, open, twilio, vms};
 use crate::app::Kept;
 use crate::channels::twilio::history;
 use crate::config::AdminConfig;
+use crate::directory::fly::{record, removal};
 use crate::identity;
 
 /// Messages, from the latest on, whose pages may still be there.
@@ -39,7 +40,7 @@ pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) ->
         }
         lines.push(format!("{count} messages at Twilio have no words and files any more"));
     }
-    let (mut blobs, mut notes) = (Vec::new(), Vec::new());
+    let (mut blobs, mut notes) = (Vec::new(), vec![record::note(&id)]);
     if let Some(state) = &state {
         blobs.extend(state.blobs.iter().cloned());
         blobs.extend(state.arriving.iter().flat_map(|arriving| &arriving.files).filter_map(blob_of));
@@ -59,8 +60,14 @@ pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) ->
     }
     match store.forget(&id, &blobs, &notes).await.map_err(explain)? {
         true => lines.push(format!("conversation {id} is erased")),
-        false if at_twilio => lines.push(format!("there is no conversation {id}")),
+        // What is elsewhere may have been left when this was done before.
+        false if at_twilio || config.fly.is_some() => lines.push(format!("there is no conversation {id}")),
         false => bail!("there is no conversation {id}"),
+    }
+    // From here on no relay makes it anew for what was asked before.
+    if let Some(app) = &config.fly {
+        let (machines, volumes) = removal::remove(&vms::api(app)?, &id).await?;
+        lines.push(format!("{machines} machines and {volumes} volumes are destroyed"));
     }
     Ok(Report::of(lines.join("\n") + "\n"))
 }

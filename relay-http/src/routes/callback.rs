@@ -6,6 +6,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
+use relay_core::id::ConversationId;
 use relay_core::machine::Event;
 use relay_core::protocol::{Report, signature};
 use secrecy::ExposeSecret;
@@ -29,13 +30,16 @@ pub async fn receive(
     let body = routes::body(body)?;
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     let claimed = headers.get(signature::HEADER).and_then(|value| value.to_str().ok());
-    let secret = app.config.vm_secret.expose_secret().as_bytes();
-    signature::verify(secret, clock::machine(), "POST", path, &body, claimed)?;
+    // A run's name begins with its conversation's, and each conversation's VM may have a secret of its own: who may sign for
+    // this one may not sign for another.
+    let of = ConversationId::parse(run.split('-').next().unwrap_or_default());
+    let of = of.map_err(|_| RequestError::Malformed("the address names no run"))?;
+    let secret = app.vms.secret(&of);
+    signature::verify(secret.expose_secret().as_bytes(), clock::machine(), "POST", path, &body, claimed)?;
     let report: Report =
         serde_json::from_slice(&body).map_err(|_| RequestError::Malformed("the body is not a report"))?;
-    // A run's name begins with its conversation's: a VM can't report into a conversation that the run is not of.
-    let of_conversation = report.run.as_str().strip_prefix(report.conversation.as_str());
-    if report.run.as_str() != run || !of_conversation.is_some_and(|rest| rest.starts_with('-')) {
+    // A VM can't report into a conversation that the run is not of.
+    if report.run.as_str() != run || report.conversation != of || !run.contains('-') {
         return Err(RequestError::Malformed("the report's run, conversation and address do not agree"));
     }
     let Report { conversation, run, seq, event } = report;

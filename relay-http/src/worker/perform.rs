@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use relay_core::id::{ConversationId, MessageId, RunId};
-use relay_core::machine::{Attachment, Conversation, Effect, Event, Outcome};
+use relay_core::machine::{Attachment, Conversation, Effect, Event, Outcome, Queued};
 use relay_core::protocol::{
     ApproveRequest, CancelRequest, Command, CommandRequest, File, RefusalReason, ReplyRequest, Task,
 };
@@ -17,8 +17,9 @@ use super::say;
 use crate::app::{App, Kept};
 use crate::channels::media::{Media, MediaError};
 use crate::clock;
+use crate::directory::Asking;
 use crate::identity;
-use crate::vm::CallError;
+use crate::vm::{CallError, VmClient};
 
 /// What came of an effect.
 pub(super) enum Performed {
@@ -70,21 +71,22 @@ async fn carry_out_in_time(app: &Arc<App>, performance: &Performance) -> Perform
 async fn carry_out(app: &Arc<App>, performance: &Performance) -> Result<Outcome, CallError> {
     let conversation = performance.conversation.id.clone();
     let fence = performance.fence;
+    let vm = vm(app, performance);
     match performance.queued.effect.clone() {
         Effect::Say(say) => Ok(say::send(app, performance, &say).await),
-        Effect::StartRun { run, task } => start(app, performance, run, task).await,
+        Effect::StartRun { run, task } => start(app, &vm, performance, run, task).await,
         Effect::Ask { question } => {
-            app.vm.ask(&CommandRequest { conversation, fence, command: Command::Ask { question } }).await
+            vm.ask(&CommandRequest { conversation, fence, command: Command::Ask { question } }).await
         }
         Effect::Decide { run, tree, decision } => {
-            app.vm.decide(&ApproveRequest { conversation, fence, run, tree, decision }).await
+            vm.decide(&ApproveRequest { conversation, fence, run, tree, decision }).await
         }
         Effect::Reply { run, number, reply } => {
-            app.vm.reply(&ReplyRequest { conversation, fence, run, number, reply }).await
+            vm.reply(&ReplyRequest { conversation, fence, run, number, reply }).await
         }
-        Effect::CancelRun { run } => app.vm.cancel(&CancelRequest { conversation, fence, run }).await,
-        Effect::Probe { run } => app.vm.probe(&run).await,
-        Effect::KeepImage { run, name, .. } => keep_image(app, &run, &name).await,
+        Effect::CancelRun { run } => vm.cancel(&CancelRequest { conversation, fence, run }).await,
+        Effect::Probe { run } => vm.probe(&run).await,
+        Effect::KeepImage { run, name, .. } => keep_image(app, &vm, &run, &name).await,
         Effect::FetchFile { message, part, attachment } => {
             Ok(fetch_file(app, performance, &message, part, &attachment).await)
         }
@@ -97,15 +99,28 @@ async fn carry_out(app: &Arc<App>, performance: &Performance) -> Result<Outcome,
     }
 }
 
+/// The conversation's VM.
+fn vm(app: &App, performance: &Performance) -> VmClient {
+    let Queued { seq, effect } = &performance.queued;
+    let is_told = !matches!(effect, Effect::Probe { .. } | Effect::KeepImage { .. });
+    app.vm(Asking { conversation: performance.conversation.id.clone(), effect: *seq, is_told })
+}
+
 /// The VM is given the files first. They may be too many for the time of one try: the next one goes on with those that are
 /// missing.
-async fn start(app: &Arc<App>, performance: &Performance, run: RunId, task: Task) -> Result<Outcome, CallError> {
+async fn start(
+    app: &Arc<App>,
+    vm: &VmClient,
+    performance: &Performance,
+    run: RunId,
+    task: Task,
+) -> Result<Outcome, CallError> {
     if performance.attempt == 1 {
         show_typing(app, &performance.conversation);
     }
     if let Task::Prompt { files, .. } = &task {
         for file in files {
-            if performance.attempt > 1 && app.vm.has(&file.id).await? {
+            if performance.attempt > 1 && vm.has(&file.id).await? {
                 continue;
             }
             let gone = || CallError::Refused {
@@ -113,11 +128,11 @@ async fn start(app: &Arc<App>, performance: &Performance, run: RunId, task: Task
                 message: "A file of this task is no longer there. Please send it again.".to_owned(),
             };
             let blob = app.store.blob(&file.id, clock::now()).await.map_err(|_| CallError::NoAnswer)?;
-            app.vm.give(&file.id, blob.ok_or_else(gone)?.bytes).await?;
+            vm.give(&file.id, blob.ok_or_else(gone)?.bytes).await?;
         }
     }
     let (conversation, fence) = (performance.conversation.id.clone(), performance.fence);
-    app.vm.start(&CommandRequest { conversation, fence, command: Command::Run { run, task } }).await
+    vm.start(&CommandRequest { conversation, fence, command: Command::Run { run, task } }).await
 }
 
 /// What only shows that something happens must not hold up what happens.
@@ -135,8 +150,8 @@ fn show_typing(app: &Arc<App>, conversation: &Conversation) {
     });
 }
 
-async fn keep_image(app: &App, run: &RunId, name: &str) -> Result<Outcome, CallError> {
-    let (content_type, bytes) = app.vm.image(name).await?;
+async fn keep_image(app: &App, vm: &VmClient, run: &RunId, name: &str) -> Result<Outcome, CallError> {
+    let (content_type, bytes) = vm.image(name).await?;
     let id = app.blob_id(Kept::Picture { run, name });
     let blob = Blob { content_type: content_type.to_owned(), bytes: bytes.to_vec() };
     match app.store.put_blob(&id, blob, clock::now() + PICTURE_KEEP).await {
