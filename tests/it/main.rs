@@ -9,6 +9,7 @@ mod claude;
 mod common;
 mod conversation;
 mod deploy;
+mod directory;
 mod drawings;
 mod fakes;
 mod kill_matrix;

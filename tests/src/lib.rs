@@ -9,6 +9,7 @@ pub mod console;
 pub mod cut;
 pub mod fake_anthropic;
 pub mod fake_fly;
+pub mod fake_flyctl;
 pub mod fake_github;
 pub mod fake_vm;
 pub mod fleet;

@@ -296,7 +296,10 @@ pub fn git(directory: &Path, args: &[&str]) -> String {
 }
 
 /// A bare repository at `origin` with a few files on `main`.
-pub(crate) fn sample_origin(origin: &Path) {
+///
+/// # Panics
+/// When git, or a file, is not to be had.
+pub fn sample_origin(origin: &Path) {
     let work = tempfile::tempdir().expect("a temporary directory");
     git(work.path(), &["init", "--quiet", "--initial-branch=main"]);
     fs::write(work.path().join("README.md"), "# scratch\n\nA repository for tests.\n").expect("a file is written");

@@ -5,8 +5,8 @@ mod clone;
 
 use std::collections::BTreeSet;
 
-use system_tests::fake_fly::commands::REDIS_PASSWORD;
-use system_tests::fake_fly::state::State;
+use system_tests::fake_flyctl::commands::REDIS_PASSWORD;
+use system_tests::fake_flyctl::state::State;
 
 use clone::{Clone, Outcome, TWILIO};
 

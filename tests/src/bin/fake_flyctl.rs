@@ -5,7 +5,7 @@ use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
-use system_tests::fake_fly;
+use system_tests::fake_flyctl;
 
 fn main() -> ExitCode {
     let mut arguments = env::args();
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let words: Vec<String> = arguments.collect();
-    match fake_fly::call(&words) {
+    match fake_flyctl::call(&words) {
         Ok(told) => {
             print!("{told}");
             ExitCode::SUCCESS

@@ -203,12 +203,10 @@ impl Raising {
             return Ok(Step::Wait);
         };
         let name = names(conversation).1;
-        let mut there = self.api.volumes().await?;
-        there.retain(|volume| volume.name == name);
-        let volume = match there.into_iter().min_by(|a, b| (&a.created_at, &a.id).cmp(&(&b.created_at, &b.id))) {
-            Some(volume) => volume,
+        let volume = match self.volume_named(&name).await? {
+            Some(volume) => Some(volume),
             // A relay that was frozen meanwhile may have lost the right.
-            None if asked.elapsed() >= RIGHT_USED_WITHIN => return Ok(Step::Wait),
+            None if asked.elapsed() >= RIGHT_USED_WITHIN => None,
             None => {
                 let new = NewVolume {
                     name: &name,
@@ -216,12 +214,22 @@ impl Raising {
                     size_gb: self.config.volume_gb,
                     compute: self.guest(),
                 };
-                let volume = self.api.create_volume(&new).await?;
-                tracing::info!(%conversation, volume = %volume.id, "made a volume");
-                volume
+                match self.api.create_volume(&new).await {
+                    // It may be there all the same. If it is not there yet, nobody makes another before the right has run out.
+                    Err(ApiError::NoAnswer) => self.volume_named(&name).await?,
+                    made => Some(made?),
+                }
             }
         };
+        let Some(volume) = volume else { return Ok(Step::Wait) };
+        tracing::info!(%conversation, volume = %volume.id, "a new machine is made for this volume");
         self.make_machine(conversation, &Record::default(), &volume).await
+    }
+
+    /// The volume of this name; of several every relay takes the same one.
+    async fn volume_named(&self, name: &str) -> Result<Option<Volume>, Trouble> {
+        let volumes = self.api.volumes().await?.into_iter().filter(|volume| volume.name == name);
+        Ok(volumes.min_by(|a, b| (&a.created_at, &a.id).cmp(&(&b.created_at, &b.id))))
     }
 
     async fn make_machine(

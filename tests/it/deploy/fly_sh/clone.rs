@@ -7,8 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use system_tests::fake_fly::state::State;
-use system_tests::fake_fly::{FAILS, FOLDER, calls_path, state_path};
+use system_tests::fake_flyctl::state::State;
+use system_tests::fake_flyctl::{FAILS, FOLDER, calls_path, state_path};
 use tempfile::TempDir;
 
 /// What Twilio's console says.
