@@ -54,7 +54,12 @@ pub struct Place {
 }
 
 /// The directory that the settings ask for. Machines are made and woken in tasks of `asides`.
-pub fn open(config: &Config, http: reqwest::Client, store: Arc<dyn Store>, asides: TaskTracker) -> Arc<dyn VmDirectory> {
+pub fn open(
+    config: &Config,
+    http: reqwest::Client,
+    store: Arc<dyn Store>,
+    asides: TaskTracker,
+) -> Arc<dyn VmDirectory> {
     let secret = config.vm_secret.clone();
     match &config.vms {
         VmsConfig::Static(base) => Arc::new(StaticDirectory { base: base.clone(), secret }),

@@ -186,10 +186,7 @@ mod tests {
             ("VM_VOLUME_GB", "much"),
             ("VM_EVENTS_URL", "redis://vm:pw@redis.internal"),
         ]);
-        assert_eq!(
-            faults(bad),
-            ["VM_APP", "VM_EVENTS_URL", "VM_REGION", "VM_SIZE", "VM_MEMORY_MB", "VM_VOLUME_GB"]
-        );
+        assert_eq!(faults(bad), ["VM_APP", "VM_EVENTS_URL", "VM_REGION", "VM_SIZE", "VM_MEMORY_MB", "VM_VOLUME_GB"]);
         let mut elsewhere = with_fly();
         elsewhere.insert("VM_DIRECTORY", "aws");
         assert_eq!(faults(elsewhere), ["VM_DIRECTORY"]);

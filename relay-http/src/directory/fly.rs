@@ -52,9 +52,7 @@ impl From<Trouble> for CallError {
         match trouble {
             Trouble::NotYet => Self::NoAnswer,
             Trouble::Held(message) => Self::Busy { message: Some(message.to_owned()), in_use: false },
-            Trouble::Lost(message) => {
-                Self::Refused { reason: RefusalReason::NotFound, message: message.to_owned() }
-            }
+            Trouble::Lost(message) => Self::Refused { reason: RefusalReason::NotFound, message: message.to_owned() },
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Two people with real machines of their own.
 
-use reqwest::Client;
 use relay_core::protocol::signature;
 use relay_core::time::Timestamp;
+use reqwest::Client;
 use serde_json::json;
 use system_tests::fake_fly::{FakeFly, Operation, Runs};
 use system_tests::fleet::{Fleet, FleetPlan, person};
@@ -45,7 +45,8 @@ async fn two_people_work_on_a_machine_each_and_one_is_forgotten() {
     let body = json!({ "conversation": other.user, "run": format!("{}-1-1", other.user), "seq": 1, "event": { "event": "beat" } });
     let body = body.to_string();
     for (secret, status) in [(&theirs.env["VM_SECRET"], 401), (&other.env["VM_SECRET"], 204)] {
-        let now = Timestamp(u64::try_from(std::time::UNIX_EPOCH.elapsed().expect("a time").as_millis()).expect("small"));
+        let now =
+            Timestamp(u64::try_from(std::time::UNIX_EPOCH.elapsed().expect("a time").as_millis()).expect("small"));
         let signed = signature::sign(secret.as_bytes(), now, "POST", &path, body.as_bytes());
         let post = Client::new().post(fleet.edge_url() + &path).header(signature::HEADER, signed).body(body.clone());
         assert_eq!(post.send().await.expect("an answer").status(), status);

@@ -12,6 +12,7 @@ use serde_json::json;
 use system_tests::fake_fly::{FakeFly, Operation, Runs};
 use system_tests::fleet::{Fleet, FleetPlan, person};
 use system_tests::server::Fault;
+use system_tests::wait::wait_for;
 
 use super::making::{PACE, asker, asking, found};
 use super::{BOOT, BOUND};
@@ -72,7 +73,9 @@ async fn a_lost_volume_is_told_for_as_long_as_nobody_asks_for_something_else() {
     found(&app, &asking("c0ffee", 1)).await;
     fly.lose_volume(&fly.volumes()[0].id).await;
     let unheard = Asking { is_told: false, ..asking("c0ffee", 2) };
-    for asking in [&unheard, &asking("c0ffee", 3), &asking("c0ffee", 3), &Asking { is_told: false, ..asking("c0ffee", 4) }] {
+    for asking in
+        [&unheard, &asking("c0ffee", 3), &asking("c0ffee", 3), &Asking { is_told: false, ..asking("c0ffee", 4) }]
+    {
         assert!(told(&app, asking).await.contains("disk is gone"));
     }
     assert!(fly.volumes().is_empty());
@@ -86,16 +89,24 @@ async fn a_person_hears_that_the_disk_is_gone_before_there_is_another() {
     let fly = FakeFly::start(Runs::Fake(PACE), BOOT, &[]).await;
     let fleet = Fleet::start(FleetPlan { relay: fly.settings(), ..FleetPlan::default() }).await;
     let someone = person(0);
-    assert_eq!(fleet.write(&someone, "SM1", "a question").await, Some(200));
-    fleet.reads(&someone, "Working on it: run 1", BOUND).await;
+    assert_eq!(fleet.write(&someone, "SM1", "make a button").await, Some(200));
+    fleet.reads(&someone, "*approve* opens", BOUND).await;
+    assert_eq!(fleet.write(&someone, "SM2", "reject").await, Some(200));
+    fleet.reads(&someone, "is rolled back; everything", BOUND).await;
     fly.lose_volume(&fly.volumes()[0].id).await;
-    assert_eq!(fleet.write(&someone, "SM2", "cancel").await, Some(200));
     assert_eq!(fleet.write(&someone, "SM3", "make a button").await, Some(200));
     let told = fleet.reads(&someone, "disk is gone", BOUND).await;
-    assert!(fly.volumes().is_empty() || told.at < std::time::Instant::now());
     assert_eq!(fleet.write(&someone, "SM4", "make a button").await, Some(200));
-    fleet.reads(&someone, "*approve* opens", BOUND).await;
+    wait_for("another diff", BOUND, async || {
+        let read = fleet.read(&someone);
+        if read.iter().filter(|sent| sent.body.contains("*approve* opens")).count() == 2 { Ok(()) } else { Err(read) }
+    })
+    .await;
     assert_eq!((fly.machines().len(), fly.volumes().len()), (1, 1));
+    let made =
+        fly.requests().into_iter().filter(|request| request.method == "POST" && request.path.ends_with("/volumes"));
+    let made: Vec<_> = made.map(|request| request.at).collect();
+    assert!(made.len() == 2 && made[1] > told.at, "{made:?}, told at {:?}", told.at);
 }
 
 #[tokio::test]

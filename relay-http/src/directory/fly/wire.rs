@@ -102,7 +102,12 @@ impl Volume {
     pub fn is_there(&self) -> bool {
         !matches!(
             self.state.as_str(),
-            "scheduling_destroy" | "fork_cleanup" | "waiting_for_detach" | "pending_destroy" | "destroying" | "destroyed"
+            "scheduling_destroy"
+                | "fork_cleanup"
+                | "waiting_for_detach"
+                | "pending_destroy"
+                | "destroying"
+                | "destroyed"
         )
     }
 }
