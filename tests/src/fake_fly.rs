@@ -159,6 +159,11 @@ impl FakeFly {
         self.machines.cut_host(machine, is_cut);
     }
 
+    /// A volume is there, and seen by others, so long after it was asked for.
+    pub fn slow_volumes(&self, takes: Duration) {
+        self.machines.set_volume_takes(takes);
+    }
+
     /// Make a volume by hand, as an operator might.
     pub fn add_volume(&self, name: &str) {
         self.machines.add_volume(name);
@@ -230,7 +235,7 @@ async fn carry_out(machines: &Arc<Machines>, call: Call, request: Received) -> R
         Operation::DestroyMachine => machines.destroy(&id, nonce, query("force").as_deref() == Some("true")).await,
         Operation::ListVolumes => Ok(machines.list_volumes()),
         Operation::GetVolume => machines.get_volume(&id),
-        Operation::CreateVolume => machines.create_volume(&request.json()),
+        Operation::CreateVolume => machines.create_volume_slowly(&request.json()).await,
         Operation::DestroyVolume => machines.destroy_volume(&id),
     };
     match answered {

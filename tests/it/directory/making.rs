@@ -61,6 +61,8 @@ fn one_each(fly: &FakeFly, people: usize) {
 #[tokio::test]
 async fn twenty_who_ask_at_three_relays_get_the_same_machine() {
     let (redis, fly) = (RedisServer::start(&[]).await, FakeFly::start(Runs::Fake(PACE), BOOT, &[]).await);
+    // Long enough for the others to look and see none.
+    fly.slow_volumes(Duration::from_secs(5));
     let store = || -> Arc<dyn Store> { Arc::new(RedisStore::open(&redis.url(), "textslash").expect("a store")) };
     let relays = [asker(&fly, store()), asker(&fly, store()), asker(&fly, store())];
     let people = [asking("c0ffee", 1), asking("decade", 1)];

@@ -54,7 +54,7 @@ pub struct VolumeView {
 
 #[derive(Debug)]
 enum Body {
-    Agent(Process, String),
+    Agent(Box<Process>, String),
     Fake(FakeVm),
 }
 
@@ -88,6 +88,8 @@ pub(super) struct Machines {
     app: Mutex<App>,
     runs: Runs,
     boot: Duration,
+    /// A volume is there so long after it was asked for.
+    volume_takes: Mutex<Duration>,
     secrets: BTreeMap<String, String>,
     folder: TempDir,
 }
@@ -96,7 +98,15 @@ impl Machines {
     pub(super) fn new(runs: Runs, boot: Duration, secrets: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new().prefix("textslash-fly-").tempdir().expect("a temporary directory");
         let secrets = secrets.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Self { limits: Limits::default(), app: Mutex::default(), runs, boot, secrets, folder }
+        Self {
+            limits: Limits::default(),
+            app: Mutex::default(),
+            runs,
+            boot,
+            volume_takes: Mutex::default(),
+            secrets,
+            folder,
+        }
     }
 
     fn app(&self) -> MutexGuard<'_, App> {
@@ -228,7 +238,7 @@ impl Machines {
                     assert!(process.is_running(), "vm-agent ended:\n{}", process.lines().join("\n"));
                     sleep(LOOK_PAUSE).await;
                 }
-                Body::Agent(process, format!("http://{address}"))
+                Body::Agent(Box::new(process), format!("http://{address}"))
             }
         };
         if let Ok(machine) = self.app().machine(&id) {
@@ -290,7 +300,17 @@ impl Machines {
         found.map(Volume::told).ok_or((404, "volume not found".to_owned()))
     }
 
-    pub(super) fn create_volume(&self, body: &Value) -> Result<Value, Refused> {
+    pub(super) fn set_volume_takes(&self, takes: Duration) {
+        *self.volume_takes.lock().unwrap_or_else(PoisonError::into_inner) = takes;
+    }
+
+    pub(super) async fn create_volume_slowly(&self, body: &Value) -> Result<Value, Refused> {
+        let takes = *self.volume_takes.lock().unwrap_or_else(PoisonError::into_inner);
+        sleep(takes).await;
+        self.create_volume(body)
+    }
+
+    fn create_volume(&self, body: &Value) -> Result<Value, Refused> {
         let name = body["name"].as_str().unwrap_or_default();
         let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if name.is_empty() || name.len() > 30 || !name.chars().all(is_name) {
