@@ -101,7 +101,7 @@ async fn carry_out(app: &Arc<App>, performance: &Performance) -> Result<Outcome,
 
 /// The conversation's VM.
 fn vm(app: &App, performance: &Performance) -> VmClient {
-    let Queued { seq, effect } = &performance.queued;
+    let Queued { seq, effect, .. } = &performance.queued;
     let is_told = !matches!(effect, Effect::Probe { .. } | Effect::KeepImage { .. });
     app.vm(Asking { conversation: performance.conversation.id.clone(), effect: *seq, is_told })
 }

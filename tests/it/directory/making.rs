@@ -10,6 +10,8 @@ use relay_core::id::{ConversationId, EffectSeq};
 use relay_core::store::Store;
 use relay_core::store::redis::RedisStore;
 use relay_core::store::sqlite::SqliteStore;
+use relay_core::telemetry::Identity;
+use relay_core::telemetry::metrics::Metrics;
 use relay_http::app::App;
 use relay_http::config::Config;
 use relay_http::directory::{Asking, Place};
@@ -33,7 +35,7 @@ pub(super) fn asker(fly: &FakeFly, store: Arc<dyn Store>) -> App {
     settings.extend(["RELAY_SECRET", "VM_SECRET"].map(|name| (name.to_owned(), SECRET.to_owned())));
     let settings: HashMap<&str, &str> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let config = Config::read(&settings).expect("good settings");
-    App::new(config, store, mpsc::channel(1).0).expect("an app")
+    App::new(config, Metrics::new(&Identity::default()), store, mpsc::channel(1).0).expect("an app")
 }
 
 pub(super) fn asking(name: &str, effect: u64) -> Asking {

@@ -42,6 +42,7 @@ async fn exported(sink: &OtlpSink, name: &str, is_it: impl Fn(&SpanSeen) -> bool
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "the tree is for whoever runs it")]
 async fn an_approved_task_over_two_relays_is_one_trace() {
     let (sink, api) = (OtlpSink::start().await, FakeAnthropic::start().await);
     let fleet = fleet(&sink, &api).await;
