@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use system_tests::fake_fly::{FakeFly, TOKEN};
 use system_tests::fleet::Fleet;
-use system_tests::process::{Process, binary};
+use system_tests::process::binary;
 use system_tests::stack::SECRET;
+use tokio::process::Command;
+use tokio::time::timeout;
 
 mod making;
 mod people;
@@ -21,11 +23,11 @@ async fn admin(fleet: &Fleet, fly: &FakeFly, args: &[&str]) -> (bool, String) {
     let mut vars = fly.settings();
     vars.push(("STATE_STORE".to_owned(), fleet.redis.url()));
     vars.push(("RELAY_SECRET".to_owned(), SECRET.to_owned()));
-    let vars: Vec<(&str, &str)> = vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let args: Vec<&str> = std::iter::once("admin").chain(args.iter().copied()).collect();
-    let mut process = Process::start(&binary("relay"), &args, &vars);
-    let status = process.exited(BOUND).await;
-    (status.success(), process.lines().join("\n"))
+    let command =
+        Command::new(binary("relay")).arg("admin").args(args).env_clear().envs(vars).kill_on_drop(true).output();
+    let output = timeout(BOUND, command).await.expect("an end in time").expect("the program starts");
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (output.status.success(), said.concat())
 }
 
 /// Neither the token nor a machine's secret is in what the relays have logged.
