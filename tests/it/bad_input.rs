@@ -6,7 +6,7 @@ use reqwest::Client;
 use system_tests::fake_anthropic::FakeAnthropic;
 use system_tests::peers::claude_path;
 use system_tests::process::{Process, binary};
-use system_tests::stack::{BOUND, Plan, SECRET, Stack};
+use system_tests::stack::{BOUND, Plan, SECRET, Stack, free_address};
 use system_tests::twilio::signed_webhook;
 use system_tests::wait::wait_until;
 
@@ -46,12 +46,15 @@ async fn a_body_over_the_cap_gets_413_and_a_form_without_a_message_400() {
 
 #[tokio::test]
 async fn an_unknown_sender_is_counted_and_gets_no_answer() {
-    let mut phone = Phone::ready().await;
+    let metrics = free_address();
+    let mut phone = Phone::ready_with(|plan| plan.relay("METRICS_BIND", metrics.to_string())).await;
     assert_eq!(phone.write_as("whatsapp:+15559999999", "SM1", &[("Body", "help")]).await.status, 200);
     assert_eq!(phone.count("conversations").await, 0);
     let relay = phone.stack.relay.as_mut().expect("the relay is up");
-    let line = relay.wait_for_line("ignored a message from a sender", BOUND).await;
-    assert!(line.contains("count=1"), "{line}");
+    relay.wait_for_line("ignored a message from a sender", BOUND).await;
+    let counted = reqwest::get(format!("http://{metrics}/metrics")).await.unwrap().text().await.unwrap();
+    assert!(counted.contains(r#"textslash_webhooks_total{result="unknown_sender"} 1"#), "{counted}");
+    assert!(!counted.contains("5559999999"), "a phone number is a label");
     assert!(!phone.stack.logs().contains("5559999999"), "a phone number is in a log");
     assert!(phone.twilio.requests().iter().all(|request| request.method == "GET"), "nothing is sent");
 }

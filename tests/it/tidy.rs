@@ -62,6 +62,8 @@ fn every_variable_is_in_the_readme_and_every_one_there_is_read() {
     let mut known = code("relay-http/src/config.rs");
     known.extend(code("relay-http/src/config/fly.rs"));
     known.extend(code("relay-http/src/config/twilio.rs"));
+    known.extend(code("relay-core/src/telemetry/logs.rs"));
+    known.extend(code("relay-core/src/telemetry/traces.rs"));
     known.extend(code("vm-agent/src/config.rs"));
     let readme = read("README.md");
     for name in &known {
