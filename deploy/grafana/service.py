@@ -47,12 +47,12 @@ def overview() -> list:
         number("Answer, p95", "From a person's message to the first chat message in answer that the channel took: 95 of 100 are faster. 0 when nobody wrote.",
                "s", [Query(RELAYS.quantile(0.95, "textslash_answer_duration_seconds"), "p95")], decimals=2,
                steps=[("green", None), ("orange", 5), ("red", 15)]),
-        number("Oldest waiting", "How long the oldest conversation with work that nobody has taken has waited.", "s",
+        number("Oldest waiting now", "How long the oldest conversation with work that nobody has taken has waited.", "s",
                [Query(shared("textslash_service_oldest_due_seconds"), "oldest")], decimals=0,
                steps=[("green", None), ("orange", 15), ("red", 60)]),
         number("Waiting for approval", "Diffs that wait for a person's answer now.", "short",
                [Query(shared("textslash_service_phase", 'phase="awaiting_approval"'), "pending")], decimals=0),
-        number("Dead letters", "What was given up and not put back yet. `relay admin dead-letters` shows them.", "short",
+        number("Dead letters now", "What was given up and not put back yet. `relay admin dead-letters` shows them.", "short",
                [Query(shared("textslash_service_dead_letters"), "dead letters")], decimals=0, steps=bad),
     ]
 

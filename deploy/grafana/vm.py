@@ -24,14 +24,14 @@ def overview() -> list:
     failed = VMS.total("textslash_vm_runs_total", 'end=~"failed|interrupted"')
     dollars = VMS.total("textslash_vm_cost_dollars_total")
     return [
-        number("Runs at work", "Runs that agents work on now.", "short", [Query(VMS.now("textslash_vm_runs_active"), "runs")], decimals=0),
+        number("Runs at work now", "Runs that agents work on now.", "short", [Query(VMS.now("textslash_vm_runs_active"), "runs")], decimals=0),
         number("Runs ended", "In the time range.", "short", [Query(runs, "runs")], decimals=0),
         number("Failed", "Share of runs that failed or were interrupted, in the time range.", "percentunit", [Query(ratio(failed, runs), "failed")],
                decimals=1, steps=[("green", None), ("orange", 0.05), ("red", 0.2)]),
         number("Cost", "What the model cost in the time range, as far as the driver tells.", "currencyUSD", [Query(dollars, "dollars")], decimals=2),
         number("Cost per run", "In the time range, as far as the driver tells.", "currencyUSD",
                [Query(f"({dollars}) / clamp_min({runs}, 1)", "dollars per run")], decimals=3),
-        number("Reports waiting", "Reports that no relay has taken yet. Above 0 for more than moments, relays or Redis can't be reached.", "short",
+        number("Reports waiting now", "Reports that no relay has taken yet. Above 0 for more than moments, relays or Redis can't be reached.", "short",
                [Query(VMS.now("textslash_vm_reports_waiting"), "reports")], decimals=0, steps=[("green", None), ("orange", 1), ("red", 50)]),
     ]
 

@@ -44,7 +44,15 @@ pub fn octokit_openapi() -> PathBuf {
     installed("node/node_modules/@octokit/openapi/generated/api.github.com.json")
 }
 
-/// A Python that can import Twilio's own library.
+/// A program of a Debian package that is only unpacked: installed it would start a server.
+///
+/// # Panics
+/// When it is not there.
+pub fn debian(name: &str) -> PathBuf {
+    installed(&format!("debian/usr/bin/{name}"))
+}
+
+/// A Python that can import Twilio's own library, and Grafana's.
 ///
 /// # Panics
 /// When the library is not installed.
