@@ -81,9 +81,9 @@ def process() -> list:
 def dashboard() -> Dashboard:
     variables = [
         panels.variable("app", "Relay app", "The relays' app on Fly, or what the scrape configuration calls it.",
-                        "label_values(textslash_turns_active, app)", all_value=".*"),
+                        "label_values(textslash_runs_started_total, app)", all_value=".*"),
         panels.variable("instance", "Machine", "Relay machines. VMs are on a dashboard of their own.",
-                        'label_values(textslash_turns_active{app=~"$app"}, instance)'),
+                        'label_values(textslash_runs_started_total{app=~"$app"}, instance)'),
     ]
     return panels.dashboard(
         "machines", "Machines", "Each relay machine: requests, conversations, store, process.", variables,

@@ -40,7 +40,7 @@ def overview() -> list:
     good, bad = [("red", None), ("orange", OBJECTIVE), ("green", 0.9999)], [("green", None), ("red", 1)]
     return [
         number("Relays", "Relay machines that are scraped now. Fewer than two can't lose one without people noticing.", "short",
-               [Query(or_zero(f"count({RELAYS.series('textslash_turns_active')})"), "relays")],
+               [Query(or_zero(f"count({RELAYS.series('textslash_runs_started_total')})"), "relays")],
                decimals=0, steps=[("red", None), ("orange", 1), ("green", 2)]),
         number("Webhooks taken in", f"Share of genuine messages and receipts that were stored before they were acknowledged, over the time range. The objective is {OBJECTIVE:.1%}.",
                "percentunit", [Query(succeeded(), "taken in")], decimals=3, steps=good),
@@ -133,7 +133,7 @@ def cost() -> list:
 
 def dashboard() -> Dashboard:
     app = panels.variable("app", "Relay app", "The relays' app on Fly, or what the scrape configuration calls it.",
-                          "label_values(textslash_turns_active, app)", all_value=".*")
+                          "label_values(textslash_runs_started_total, app)", all_value=".*")
     return panels.dashboard(
         "service", "Service", "What people get, over all relays: is it up, is it quick, does anything wait, what does it cost.", [app],
         [("At a glance", overview()), ("Coming in", webhooks()), ("From message to answer", messages()), ("Work", work()),
