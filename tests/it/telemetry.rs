@@ -4,6 +4,7 @@
 mod alerts;
 mod dashboards;
 mod exposition;
+mod load;
 mod pictures;
 mod traces;
 
@@ -62,4 +63,3 @@ async fn not_there(store: &MetricStore, query: &str) -> Vec<String> {
     }
     missing
 }
-

@@ -12,7 +12,7 @@ import math
 import sys
 
 COLORS = ["#3274d9", "#56a64b", "#e0752d", "#a352cc", "#e02f44", "#1f9e9a", "#b8860b", "#8f3bb8", "#6b7280", "#c15c17"]
-COLUMN, ROW, GAP = 50, 30, 8
+COLUMN, ROW, GAP = 45, 28, 8
 
 
 def shown(value: float, unit: str, decimals=None) -> str:
@@ -127,7 +127,7 @@ def box(panel: dict, data: dict, start: float, end: float) -> str:
 
 
 STYLE = """
-body { margin: 0; padding: 12px; width: 1200px; background: #f4f5f5; color: #1f2430; font: 12px sans-serif }
+body { margin: 0; padding: 12px; width: 1080px; background: #f4f5f5; color: #1f2430; font: 12px sans-serif }
 h1 { font-size: 20px; margin: 0 } .note { margin: 2px 0 8px; color: #555 }
 main { position: relative } main > * { position: absolute; box-sizing: border-box; overflow: hidden }
 h2 { font-size: 14px; margin: 0; line-height: 22px } section { background: #fff; border: 1px solid #dcdee0; padding: 4px 6px }

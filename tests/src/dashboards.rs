@@ -213,6 +213,8 @@ pub fn unknown(query: &str, documented: &BTreeMap<String, Documented>) -> Vec<St
             faults.extend(value.split('|').filter(missing).map(|value| format!("{metric} has no {label} {value}")));
         }
     }
-    faults.extend(groups.iter().filter(|label| !labels.contains(label.as_str())).map(|label| format!("no label {label}")));
+    faults.extend(
+        groups.iter().filter(|label| !labels.contains(label.as_str())).map(|label| format!("no label {label}")),
+    );
     faults
 }

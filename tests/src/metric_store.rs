@@ -126,7 +126,8 @@ impl MetricStore {
 
 /// Understood by both: VictoriaMetrics takes no keys that it does not know.
 fn configuration(targets: &[Target]) -> String {
-    let mut text = "global: { scrape_interval: 1s }\nscrape_configs:\n  - job_name: test\n    static_configs:\n".to_owned();
+    let mut text =
+        "global: { scrape_interval: 1s }\nscrape_configs:\n  - job_name: test\n    static_configs:\n".to_owned();
     for Target { address, app, instance } in targets {
         writeln!(text, "      - targets: ['{address}']").expect("a string takes everything");
         writeln!(text, "        labels: {{ app: {app}, region: here, host: here, instance: {instance} }}")

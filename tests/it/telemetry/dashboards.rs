@@ -33,7 +33,7 @@ async fn as_documented(quiet: bool) -> Vec<Target> {
 }
 
 /// Wait until every target was scraped often enough for a rate.
-async fn scraped(store: &MetricStore, targets: usize) {
+pub(super) async fn scraped(store: &MetricStore, targets: usize) {
     wait_for("a few scrapes", BOUND, async || {
         let found = store.query("count_over_time(up[15s]) > 3").await;
         if found.as_ref().is_ok_and(|found| found.len() == targets) { Ok(()) } else { Err(found) }
@@ -63,7 +63,10 @@ async fn every_panel_shows_what_the_page_on_telemetry_promises() {
             assert_eq!(faults(&store, name, instances(name)).await, Vec::<String>::new());
             assert_eq!(missing(&store, name).await, Vec::<String>::new());
         }
-        for wrong in ["sum(rate(textslash_webhook_total{app=~\".*\"}[1m])) or vector(0)", "max(textslash_service_due{state=\"x\"})"] {
+        for wrong in [
+            "sum(rate(textslash_webhook_total{app=~\".*\"}[1m])) or vector(0)",
+            "max(textslash_service_due{state=\"x\"})",
+        ] {
             assert_eq!(not_there(&store, wrong).await.len(), 1, "{wrong}");
         }
     }
@@ -88,7 +91,10 @@ fn dashboards_ask_for_what_the_page_on_telemetry_promises() {
     for query in NAMES.iter().flat_map(|name| panels(&dashboard(name))).flat_map(|panel| panel.queries) {
         assert_eq!(unknown(&query, &documented), Vec::<String>::new(), "{query}");
         for part in query.split("textslash_service_").skip(1) {
-            assert!(query.contains("max ") && !query.contains("sum"), "the service's {part} is told by every relay: {query}");
+            assert!(
+                query.contains("max ") && !query.contains("sum"),
+                "the service's {part} is told by every relay: {query}"
+            );
         }
     }
 }
@@ -111,20 +117,29 @@ async fn the_committed_dashboards_are_what_the_script_makes() {
 fn dashboards_are_as_grafanas_linter_wants_them() {
     for name in NAMES {
         let board = dashboard(name);
-        assert_eq!((&board["editable"], &board["uid"]), (&Value::from(false), &Value::from(format!("textslash-{name}"))));
+        assert_eq!(
+            (&board["editable"], &board["uid"]),
+            (&Value::from(false), &Value::from(format!("textslash-{name}")))
+        );
         let variables = board["templating"]["list"].as_array().expect("variables");
         assert_eq!(variables[0]["type"], "datasource");
         let titles: Vec<String> = panels(&board).into_iter().map(|panel| panel.title).collect();
         for panel in panels(&board) {
             let Panel { title, json, queries } = &panel;
             assert_eq!(titles.iter().filter(|other| *other == title).count(), 1, "{name} has {title} twice");
-            assert!(!title.is_empty() && json["description"].as_str().is_some_and(|text| text.len() > 10), "{name}: {title}");
+            assert!(
+                !title.is_empty() && json["description"].as_str().is_some_and(|text| text.len() > 10),
+                "{name}: {title}"
+            );
             assert!(json["fieldConfig"]["defaults"]["unit"].is_string(), "{name}: {title} has no unit");
             assert_eq!(json["datasource"]["uid"], "${datasource}", "{name}: {title}");
             assert!(!queries.is_empty(), "{name}: {title} asks for nothing");
             for query in queries {
                 let windows = query.split("rate(").skip(1).map(|rest| rest.split(['[', ']']).nth(1));
-                assert!(windows.into_iter().all(|window| window == Some("$__rate_interval")), "{name}: {title}: {query}");
+                assert!(
+                    windows.into_iter().all(|window| window == Some("$__rate_interval")),
+                    "{name}: {title}: {query}"
+                );
             }
         }
     }

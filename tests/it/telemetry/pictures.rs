@@ -15,9 +15,9 @@ use super::RATE_INTERVAL;
 
 const STEP_S: f64 = 1.0;
 /// What `draw.py` makes of a row of the grid, and what is above the grid.
-const ROW_PX: u64 = 30;
+const ROW_PX: u64 = 28;
 const ABOVE_PX: u64 = 75;
-const WIDTH_PX: u64 = 1224;
+const WIDTH_PX: u64 = 1104;
 
 /// Draw all of them, from the last `seconds`; `instance` says which instances each is about.
 pub(crate) async fn draw(store: &MetricStore, seconds: f64, instance: impl Fn(&str) -> String) {
@@ -37,7 +37,8 @@ pub(crate) async fn draw(store: &MetricStore, seconds: f64, instance: impl Fn(&s
             data.insert(panel.title, Value::from(answers));
         }
         let rows = board["panels"].as_array().into_iter().flatten();
-        let bottom = |panel: &Value| panel["gridPos"]["y"].as_u64().unwrap_or(0) + panel["gridPos"]["h"].as_u64().unwrap_or(0);
+        let bottom =
+            |panel: &Value| panel["gridPos"]["y"].as_u64().unwrap_or(0) + panel["gridPos"]["h"].as_u64().unwrap_or(0);
         let height = rows.map(bottom).max().unwrap_or(0) * ROW_PX + ABOVE_PX;
         let given = json!({
             "dashboard": board, "store": format!("{:?}", store.kind()), "start": start, "end": end, "data": data,
