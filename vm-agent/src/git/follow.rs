@@ -30,7 +30,7 @@ impl Repository {
         let call = self.git().call("merge").args(["--quiet", "--ff-only", "--no-overwrite-ignore", "--no-stat"]);
         // One that fails half-way leaves the note, and the mixture to whoever comes next.
         call.arg(&upstream).timeout(WORKTREE_TIMEOUT).output().await?;
-        self.forget_following()
+        self.have_followed().await
     }
 
     /// A process that was killed while it took something up, or found no room for it, has left some files old and some new.
@@ -38,13 +38,17 @@ impl Repository {
     pub(crate) async fn finish_following(&self) -> Result<(), GitError> {
         let Ok(note) = fs::read_to_string(self.following()) else { return Ok(()) };
         let [branch, head, upstream] = note.lines().collect::<Vec<_>>()[..] else { return self.forget_following() };
-        let is_half_way = self.branch().await? == branch
-            && self.resolve("HEAD^{commit}").await?.is_some_and(|commit| commit.as_str() == head);
-        if is_half_way {
-            self.put_tree(head, upstream).await?;
+        let commit = self.resolve("HEAD^{commit}").await?;
+        let is_at = |name| commit.as_ref().is_some_and(|commit| commit.as_str() == name);
+        if self.branch().await? != branch || !(is_at(head) || is_at(upstream)) {
+            return self.forget_following();
+        }
+        // Also where the branch is there already: after a loss of power that says nothing of the files.
+        self.put_tree(head, upstream).await?;
+        if is_at(head) {
             self.git().call("update-ref").args([&format!("refs/heads/{branch}"), upstream, head]).output().await?;
         }
-        self.forget_following()
+        self.have_followed().await
     }
 
     /// The current branch, its commit, and that of the branch of this name at origin, if there are both; in one call, because every run
@@ -84,7 +88,11 @@ impl Repository {
         self.git().call("read-tree").arg(upstream).output().await?;
         let call = self.git().call("checkout-index").args(["--force", "--quiet", "-z", "--stdin"]);
         call.stdin(path_list(&present)).timeout(WORKTREE_TIMEOUT).output().await?;
-        gone.iter().try_for_each(|path| remove(&self.worktree().join(path)))
+        // Git has taken away what stands where a file is now a folder, or a folder a file.
+        let is_folder =
+            |path: &PathBuf| will_be.range(path.clone()..).next().is_some_and(|(next, _)| next.starts_with(path));
+        let gone = gone.iter().filter(|path| !is_folder(path) && lies_in(self.worktree(), path));
+        gone.map(|path| self.worktree().join(path)).try_for_each(|path| remove(&path))
     }
 
     /// What lies where files are `changing`, and is of neither of the two commits, nor the beginning of a file of the later one.
@@ -134,6 +142,14 @@ impl Repository {
         Ok(tried.timeout(WORKTREE_TIMEOUT).outcome().await?.code == Some(0))
     }
 
+    /// All of it is there, and stays: git writes files without waiting for the disk.
+    async fn have_followed(&self) -> Result<(), GitError> {
+        let worktree = fs::File::open(self.worktree()).map_err(failed())?;
+        let synced = tokio::task::spawn_blocking(move || rustix::fs::syncfs(worktree)).await;
+        synced.map_err(io::Error::other).map_err(failed())?.map_err(io::Error::from).map_err(failed())?;
+        self.forget_following()
+    }
+
     fn forget_following(&self) -> Result<(), GitError> {
         remove(&self.following())
     }
@@ -153,6 +169,15 @@ fn is_concerned(path: &Path, changing: &BTreeSet<PathBuf>) -> bool {
 /// Whether nothing can be put at `path` without taking away what is `there`.
 fn is_in_the_way(there: &Path, path: &Path) -> bool {
     there.starts_with(path) || path.starts_with(there)
+}
+
+/// Whether a path leads through folders alone. What lies behind a link is not the worktree's, and may be anybody's.
+fn lies_in(worktree: &Path, path: &Path) -> bool {
+    let mut folder = worktree.to_owned();
+    path.parent().into_iter().flat_map(Path::components).all(|step| {
+        folder.push(step);
+        fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir())
+    })
 }
 
 fn remove(path: &Path) -> Result<(), GitError> {

@@ -98,6 +98,37 @@ async fn taking_up_what_is_new_is_finished_after_a_kill() -> anyhow::Result<()> 
     Ok(())
 }
 
+/// A folder that is a file now, or a link that leads out, and a file that is a folder: what was in their place goes, and nothing behind
+/// the link does.
+#[tokio::test]
+async fn what_origin_has_turned_into_something_else_is_finished_and_nothing_outside_is_touched() -> anyhow::Result<()> {
+    let (volume, repository) = Volume::with_clone().await?;
+    let git_dir = repository.git().git_dir().to_owned();
+    let head = git(&git_dir, &["rev-parse", "HEAD"])?;
+    fs::create_dir(volume.path("outside"))?;
+    fs::write(volume.path("outside/a.txt"), "somebody else's")?;
+    fs::remove_dir_all(volume.path("seed/docs"))?;
+    std::os::unix::fs::symlink(volume.path("outside"), volume.path("seed/docs"))?;
+    fs::remove_dir_all(volume.path("seed/src"))?;
+    fs::write(volume.path("seed/src"), "a file\n")?;
+    fs::remove_file(volume.path("seed/README.md"))?;
+    volume.commit_at_origin("main", "README.md/in", "a folder\n")?;
+    repository.ask_origin().await?;
+    let upstream = git(&git_dir, &["rev-parse", "refs/remotes/origin/main"])?;
+    let note = format!("main\n{}\n{}\n", head.trim(), upstream.trim());
+    fs::write(volume.path("data/repos/origin/following"), note)?;
+
+    let restarted = Repositories::new(volume.path("data"), None, None);
+    let repository = restarted.current().await?.expect("it is there");
+    assert_eq!(fs::read_to_string(volume.path("outside/a.txt"))?, "somebody else's");
+    assert_eq!(fs::read_to_string(repository.worktree().join("src"))?, "a file\n");
+    assert_eq!(fs::read_to_string(repository.worktree().join("README.md/in"))?, "a folder\n");
+    assert_eq!(git(&git_dir, &["rev-parse", "HEAD"])?, upstream);
+    assert!(!volume.path("data/repos/origin/following").exists());
+    assert_eq!(git(&git_dir, &["--work-tree=../tree", "status", "--porcelain"])?.trim(), "");
+    Ok(())
+}
+
 /// As on a full disk: git leaves off in the middle, at a file whose content it cannot have.
 #[tokio::test]
 async fn what_could_not_be_taken_up_wholly_is_finished_before_anything_works_on_it() -> anyhow::Result<()> {
