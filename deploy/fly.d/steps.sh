@@ -38,7 +38,7 @@ volume() {
     local volumes
     say "a volume for $vm_app: repositories, sessions and the journal outlive the machine"
     look volumes volumes list --app "$vm_app" --json
-    if holds "$volumes" 'any(.[]?; .name == "data" and .state != "pending_destroy" and .state != "destroyed")'; then
+    if holds "$volumes" 'any(.[]?; .name == "data" and (.state | test("destroy|fork_cleanup|waiting_for_detach") | not))'; then
         note "there already" && return
     fi
     act volumes create data --app "$vm_app" --region "$region" --size 10 --yes

@@ -10,7 +10,7 @@ pub mod metrics;
 mod process;
 pub mod traces;
 
-pub use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
+pub use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 pub use traces::{Exporter, Sampling};
 
 /// Who tells.

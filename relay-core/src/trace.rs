@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 pub const HEADER: &str = "traceparent";
 
 /// A `traceparent` of version 00: trace, parent span, flags.
+///
+/// What is stored is taken as it is: no state may become unreadable for what nothing is decided by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(transparent)]
 pub struct TraceParent(String);
 
 /// The text is no `traceparent`.
@@ -36,7 +38,7 @@ impl TraceParent {
 
     /// The trace alone.
     pub fn trace(&self) -> &str {
-        &self.0[3..35]
+        self.0.get(3..35).unwrap_or_default()
     }
 
     /// As it is written.
@@ -48,20 +50,6 @@ impl TraceParent {
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for TraceParent {
-    type Error = NoTraceParent;
-
-    fn try_from(text: String) -> Result<Self, NoTraceParent> {
-        Self::parse(&text)
-    }
-}
-
-impl From<TraceParent> for String {
-    fn from(parent: TraceParent) -> Self {
-        parent.0
     }
 }
 

@@ -19,8 +19,8 @@ pub struct Turn {
     /// Names the latest call under this lease.
     nonce: Nonce,
     conversation: Conversation,
-    /// What went on at the latest commit.
-    activity: Activity,
+    /// What went on at the latest commit, where a program that marks it has made that.
+    activity: Option<Activity>,
     inbox: Vec<Event>,
     outbox: VecDeque<Queued>,
     /// Present when something was applied that is not committed yet.
@@ -89,7 +89,7 @@ impl Turn {
             rules,
             fence: held.fence,
             nonce: held.nonce,
-            activity: Activity::of(&conversation.phase),
+            activity: (conversation.format == Conversation::FORMAT).then(|| Activity::of(&conversation.phase)),
             conversation,
             inbox: held.inbox,
             outbox,
@@ -215,7 +215,7 @@ impl Turn {
     }
 
     fn commit(&mut self, unsaved: Unsaved, release: bool, now: Timestamp, nonce: Nonce) -> Commit {
-        let activity = Activity::of(&self.conversation.phase);
+        let activity = Some(Activity::of(&self.conversation.phase));
         Commit {
             fence: self.fence,
             previous: std::mem::replace(&mut self.nonce, nonce.clone()),
@@ -226,7 +226,7 @@ impl Turn {
             effects: unsaved.effects,
             dead: unsaved.dead,
             conversation: self.conversation.clone(),
-            activity: (std::mem::replace(&mut self.activity, activity) != activity).then_some(activity),
+            activity: activity.filter(|_| std::mem::replace(&mut self.activity, activity) != activity),
             deadline: if release && self.ready(now).is_some() { Some(now) } else { self.deadline() },
             release,
         }

@@ -14,17 +14,16 @@ use relay_core::store::{Activity, Store, Survey, Usage};
 use relay_core::telemetry::metrics::{
     CALLS, CONTENT_TYPE, Metrics, PATH, WAITS, counter, durations, plain_counter, record,
 };
-use relay_core::telemetry::{Counter, Histogram, Meter};
+use relay_core::telemetry::{Counter, Histogram, Meter, UpDownCounter};
 use relay_core::time::Timestamp;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::clock;
 
 /// What a survey says is told for so long; by then another relay has made the next one.
-pub const SURVEY_KEEP: Duration = Duration::from_secs(75);
+pub const SURVEY_KEEP: Duration = Duration::from_secs(40);
 
 /// The instruments.
 pub struct RelayMetrics {
@@ -34,6 +33,7 @@ pub struct RelayMetrics {
     answers: Histogram<f64>,
     effects: Histogram<f64>,
     turns: Histogram<f64>,
+    turns_active: UpDownCounter<i64>,
     leases: Counter<u64>,
     deadline_lag: Histogram<f64>,
     runs_started: Counter<u64>,
@@ -48,7 +48,15 @@ pub struct RelayMetrics {
 /// A value with its labels.
 type Reading = (f64, Vec<KeyValue>);
 /// The latest survey that this relay made, and when.
-type Latest = Arc<Mutex<Option<(Instant, Survey)>>>;
+type Latest = Arc<Mutex<Option<Surveyed>>>;
+
+/// A survey, and when it was made: by a clock that nobody sets, and by the store's. It is told as it was then, however often it is
+/// asked for.
+struct Surveyed {
+    made: Instant,
+    at: Timestamp,
+    survey: Survey,
+}
 
 /// What became of a request of a chat service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +101,19 @@ pub enum Chat {
     Failed,
 }
 
+/// A turn that is being taken.
+pub struct TurnTaken<'a> {
+    metrics: &'a RelayMetrics,
+    began: Instant,
+}
+
+impl Drop for TurnTaken<'_> {
+    fn drop(&mut self) {
+        self.metrics.turns_active.add(-1, &[]);
+        record(&self.metrics.turns, self.began.elapsed(), &[]);
+    }
+}
+
 const WEBHOOKS: [&str; 7] = ["accepted", "repeated", "unknown_sender", "unsigned", "malformed", "full", "unavailable"];
 const LEASES: [&str; 3] = ["arrival", "due", "takeover"];
 const CHAT: [&str; 4] = ["sent", "found", "resent", "failed"];
@@ -109,6 +130,9 @@ impl RelayMetrics {
                 chat.add(0, &[KeyValue::new("channel", channel.name()), KeyValue::new("result", result)]);
             }
         }
+        let turns_active =
+            meter.i64_up_down_counter("textslash.turns.active").with_description("Turns being taken").build();
+        turns_active.add(0, &[]);
         let survey = Arc::default();
         watch_store(&meter, Arc::clone(store));
         watch_survey(&meter, &survey);
@@ -122,6 +146,7 @@ impl RelayMetrics {
                 WAITS,
             ),
             effects: durations(&meter, "textslash.effect.duration", "Tries to carry something out", CALLS),
+            turns_active,
             turns: durations(&meter, "textslash.turn.duration", "Turns", CALLS),
             leases: counter(&meter, "textslash.leases", "Conversations taken", "how", &LEASES),
             deadline_lag: durations(&meter, "textslash.deadline.lag", "How late what was due was taken", WAITS),
@@ -166,9 +191,10 @@ impl RelayMetrics {
         record(&self.effects, took, &[KeyValue::new("effect", effect), KeyValue::new("outcome", outcome)]);
     }
 
-    /// A turn is over.
-    pub fn turn(&self, took: Duration) {
-        record(&self.turns, took, &[]);
+    /// A turn begins; it is over when what is returned is dropped.
+    pub fn turn(&self) -> TurnTaken<'_> {
+        self.turns_active.add(1, &[]);
+        TurnTaken { metrics: self, began: Instant::now() }
     }
 
     /// A conversation was taken.
@@ -219,8 +245,9 @@ impl RelayMetrics {
     }
 
     /// What everything stored looks like now.
-    pub fn surveyed(&self, survey: Survey) {
-        *self.survey.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), survey));
+    pub fn surveyed(&self, survey: Survey, at: Timestamp) {
+        let surveyed = Surveyed { made: Instant::now(), at, survey };
+        *self.survey.lock().unwrap_or_else(PoisonError::into_inner) = Some(surveyed);
     }
 }
 
@@ -246,33 +273,31 @@ fn watch_store(meter: &Meter, store: Arc<dyn Store>) {
 
 /// Nothing is told by a relay whose survey is old: another one tells.
 fn watch_survey(meter: &Meter, latest: &Latest) {
-    let gauge = |name: &'static str, description: &'static str, tell: fn(&Survey) -> Vec<Reading>| {
+    let gauge = |name: &'static str, description: &'static str, tell: fn(&Survey, Timestamp) -> Vec<Reading>| {
         let latest = Arc::clone(latest);
         meter
             .f64_observable_gauge(name)
             .with_description(description)
             .with_callback(move |observer| {
                 let latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some((_, survey)) = latest.as_ref().filter(|(made, _)| made.elapsed() < SURVEY_KEEP) else {
-                    return;
-                };
-                for (value, labels) in tell(survey) {
+                let Some(latest) = latest.as_ref().filter(|latest| latest.made.elapsed() < SURVEY_KEEP) else { return };
+                for (value, labels) in tell(&latest.survey, latest.at) {
                     observer.observe(value, &labels);
                 }
             })
             .build();
     };
-    gauge("textslash.service.conversations", "Conversations known", |survey| one(survey.conversations));
-    gauge("textslash.service.due", "Conversations with work that nobody has taken", |survey| one(survey.due));
-    gauge("textslash.service.dead_letters", "What was given up and not redriven", |survey| one(survey.dead_letters));
-    gauge("textslash.service.oldest_due_seconds", "How long the oldest of them has waited", |survey| {
-        vec![(age(survey.oldest_due_at), Vec::new())]
+    gauge("textslash.service.conversations", "Conversations known", |survey, _| one(survey.conversations));
+    gauge("textslash.service.due", "Conversations with work that nobody has taken", |survey, _| one(survey.due));
+    gauge("textslash.service.dead_letters", "What was given up and not redriven", |survey, _| one(survey.dead_letters));
+    gauge("textslash.service.oldest_due_seconds", "How long the oldest of them has waited", |survey, at| {
+        vec![(age(survey.oldest_due_at, at), Vec::new())]
     });
-    gauge("textslash.service.phase", "Conversations by what is going on", |survey| {
+    gauge("textslash.service.phase", "Conversations by what is going on", |survey, _| {
         each(|activity| survey.activities.get(&activity).map_or(0.0, |busy| busy.count as f64))
     });
-    gauge("textslash.service.phase_oldest_seconds", "How long the oldest of them is in it", |survey| {
-        each(|activity| age(survey.activities.get(&activity).map(|busy| busy.oldest_at)))
+    gauge("textslash.service.phase_oldest_seconds", "How long the oldest of them is in it", |survey, at| {
+        each(|activity| age(survey.activities.get(&activity).map(|busy| busy.oldest_at), at))
     });
 }
 
@@ -285,6 +310,6 @@ fn each(value: impl Fn(Activity) -> f64) -> Vec<Reading> {
     Activity::BUSY.into_iter().map(|activity| (value(activity), labels(activity))).collect()
 }
 
-fn age(since: Option<Timestamp>) -> f64 {
-    since.map_or(0.0, |since| clock::now().since(since).as_secs_f64())
+fn age(since: Option<Timestamp>, at: Timestamp) -> f64 {
+    since.map_or(0.0, |since| at.since(since).as_secs_f64())
 }

@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use relay_core::telemetry::calls;
-use relay_core::trace::{self, TraceParent};
 use tracing::Instrument;
 
 use crate::app::App;
-use crate::routes::callback;
 
 /// The route of what has none.
 const UNKNOWN: &str = "none";
@@ -24,9 +22,8 @@ pub async fn watch(State(app): State<Arc<App>>, request: Request, next: Next) ->
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or(UNKNOWN, MatchedPath::as_str).to_owned();
     let method = method(request.method());
-    // Strangers don't choose the trace of what they ask.
-    let parent = if route == callback::ROUTE { parent(request.headers()) } else { None };
-    let span = calls::server(method, &route, parent.as_ref());
+    // Nobody chooses the trace of what they ask: who they are is not known yet.
+    let span = calls::server(method, &route, None);
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
     calls::answered(&span, status);
@@ -41,8 +38,4 @@ fn method(method: &Method) -> &'static str {
         Method::POST => "POST",
         _ => OTHER,
     }
-}
-
-fn parent(headers: &HeaderMap) -> Option<TraceParent> {
-    TraceParent::parse(headers.get(trace::HEADER)?.to_str().ok()?).ok()
 }

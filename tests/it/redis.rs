@@ -19,8 +19,10 @@ const BOUND: Duration = Duration::from_secs(60);
 fn counts(fleet: &Fleet, text: &str) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for sent in fleet.twilio.sent() {
-        if sent.body.contains(text) {
-            *counts.entry(sent.to).or_default() += 1;
+        // Where answers wait for each other, one message holds several.
+        let count = sent.body.matches(text).count();
+        if count > 0 {
+            *counts.entry(sent.to).or_default() += count;
         }
     }
     counts

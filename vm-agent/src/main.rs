@@ -26,6 +26,9 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> ExitCode {
+    // First of all: no other process of this user, above all no agent, may read this one's environment and memory, which hold its
+    // secrets. Root still can. A supervisor has nothing to hide: its environment is its agent's.
+    let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let config = match Config::read(&ProcessEnvironment) {
         Ok(config) => config,
         Err(faults) => return misconfigured(&faults),
@@ -37,7 +40,9 @@ fn serve() -> ExitCode {
         Err(error) => return misconfigured(&[unusable_endpoint(&error)]),
     };
     logs::start(config.log_format, &std::env::var("RUST_LOG").unwrap_or_default(), io::stderr, exporter.as_ref());
-    hide_from_other_processes();
+    if let Err(error) = hidden {
+        tracing::warn!(%error, "other processes of this user may read the secrets of this one");
+    }
     let served = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
     let served = served.and_then(|runtime| {
         let served = runtime.block_on(server::serve(config, &identity));
@@ -52,14 +57,6 @@ fn serve() -> ExitCode {
         exporter.end();
     }
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Let no other process of this user, above all no agent, read this one's environment and memory, which hold its secrets.
-/// Root still can. A supervisor has nothing to hide: its environment is its agent's.
-fn hide_from_other_processes() {
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "other processes of this user may read the secrets of this one");
-    }
 }
 
 fn unusable_endpoint(error: &impl std::fmt::Display) -> Fault {

@@ -10,7 +10,7 @@ use opentelemetry::KeyValue;
 use relay_core::telemetry::metrics::{
     CALLS, CONTENT_TYPE, Metrics, PATH, WAITS, WORK, counter, durations, plain_f64_counter, record,
 };
-use relay_core::telemetry::{Counter, Gauge, Histogram, Identity};
+use relay_core::telemetry::{Counter, Gauge, Histogram, Identity, UpDownCounter};
 use tokio::net::TcpListener;
 
 /// The instruments.
@@ -20,7 +20,7 @@ pub struct VmMetrics {
     http: Histogram<f64>,
     runs: Counter<u64>,
     run_durations: Histogram<f64>,
-    active: Gauge<u64>,
+    active: UpDownCounter<i64>,
     tools: Histogram<f64>,
     tokens: Counter<u64>,
     cost: Counter<f64>,
@@ -67,6 +67,16 @@ const TOOLS: [&str; 12] = [
 ];
 const OTHER_TOOL: &str = "other";
 
+/// A run at work.
+#[derive(Debug)]
+pub struct AtWork<'a>(&'a VmMetrics);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.active.add(-1, &[]);
+    }
+}
+
 static METRICS: OnceLock<VmMetrics> = OnceLock::new();
 
 /// The process's.
@@ -94,11 +104,13 @@ impl VmMetrics {
         for end in ENDS {
             runs.add(0, &[KeyValue::new("driver", driver), KeyValue::new("end", end)]);
         }
+        let active = meter.i64_up_down_counter("textslash.vm.runs.active").with_description("Runs at work").build();
+        active.add(0, &[]);
         Self {
             http: durations(&meter, "http.server.request.duration", "Requests answered", CALLS),
             runs,
             run_durations: durations(&meter, "textslash.vm.run.duration", "From a run's start to its end", WORK),
-            active: gauge("textslash.vm.runs.active", "Runs at work"),
+            active,
             tools: durations(&meter, "textslash.vm.tool.duration", "Uses of tools by the agent", WAITS),
             tokens: counter(&meter, "textslash.vm.tokens", "Tokens", "type", &TOKENS),
             cost: plain_f64_counter(&meter, "textslash.vm.cost_dollars", "Cost"),
@@ -121,9 +133,10 @@ impl VmMetrics {
         record(&self.http, took, &labels);
     }
 
-    /// So many runs are at work.
-    pub fn runs_active(&self, count: u64) {
-        self.active.record(count, &[]);
+    /// A run is at work, until what is returned is dropped.
+    pub fn run_at_work(&self) -> AtWork<'_> {
+        self.active.add(1, &[]);
+        AtWork(self)
     }
 
     /// A run ended.

@@ -16,11 +16,13 @@ use relay_core::protocol::{
     ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, FILE_BYTES_MAX, Health, RefusalReason,
     ReplyRequest, signature,
 };
+use relay_core::telemetry::calls;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
+use tracing::Instrument;
 
 use crate::clock;
 use crate::fence::Fences;
@@ -108,7 +110,10 @@ async fn only_signed(State(app): State<Arc<App>>, request: Request, next: Next) 
     let bytes_max = if parts.uri.path().starts_with("/files/") { FILE_BYTES_MAX } else { BODY_BYTES_MAX };
     let body = to_bytes(body, bytes_max).await.map_err(|_| Refused::too_large())?;
     app.verify(&parts.method, &parts.uri, &parts.headers, &body)?;
-    Ok(next.run(Request::from_parts(parts, Body::from(body))).await)
+    let span = requests::span(&parts);
+    let response = next.run(Request::from_parts(parts, Body::from(body))).instrument(span.clone()).await;
+    calls::answered(&span, response.status().as_u16());
+    Ok(response)
 }
 
 impl App {

@@ -98,6 +98,8 @@ struct Active {
     desk: Arc<Desk>,
     last_output_at: Timestamp,
     cancelled_at: Option<Instant>,
+    /// Whether its end was measured: with a diff that waits, before it is over.
+    is_measured: bool,
 }
 
 /// Ends a question's hold on the worktree.
@@ -234,7 +236,11 @@ impl Runs {
                 tracing::info!(%run, ?decision, "decision accepted");
                 let runs = self.clone();
                 let decided = run.clone();
-                self.spawn(async move { runs.carry_out(&decided, tree, decision).await });
+                // A part of the trace of whoever decided, which does not wait for it.
+                let span = tracing::info_span!(parent: None, "decide", %run, ?decision);
+                traces::join(&span, traces::current().as_ref());
+                let step = async move { runs.carry_out(&decided, tree, decision).await };
+                self.spawn(step.instrument(span));
                 Ok(Accepted { run, repeated: false })
             }
             Phase::Deciding { tree, decision: accepted, .. } if tree == *shown && accepted == decision => {
@@ -360,8 +366,7 @@ impl Runs {
     }
 
     fn spawn(&self, step: impl Future<Output = ()> + Send + 'static) {
-        // In the trace of whoever asked for it.
-        self.0.tasks.spawn(step.in_current_span());
+        self.0.tasks.spawn(step);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -406,7 +411,14 @@ impl Runs {
     fn hold(&self, state: &mut State, run: &RunId) -> CancellationToken {
         let stop = self.0.shutdown.child_token();
         let (stop_it, desk) = (stop.clone(), Arc::default());
-        let active = Active { run: run.clone(), stop: stop_it, desk, last_output_at: clock::now(), cancelled_at: None };
+        let active = Active {
+            run: run.clone(),
+            stop: stop_it,
+            desk,
+            last_output_at: clock::now(),
+            cancelled_at: None,
+            is_measured: false,
+        };
         state.holder = Some(Holder::Run(active));
         stop
     }

@@ -150,7 +150,7 @@ impl Store for RedisStore {
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let reply = self.scripts.commit(self.mailbox().await?, &self.keys, &commit).await?;
-        self.mailbox.count(reply.commands());
+        self.mailbox.count(reply.commands() + u64::from(commit.activity.is_some()));
         Ok(match reply {
             CommitReply::Fenced => Committed::Fenced,
             CommitReply::Released => Committed::Released,
@@ -225,11 +225,16 @@ impl Store for RedisStore {
     }
 
     async fn survey(&self, now: Timestamp) -> Result<Survey, StoreError> {
-        shelf::survey(self.shelf().await?, &self.keys, now).await
+        let client = self.shelf().await?;
+        self.shelf.count(shelf::SURVEY_COMMANDS - 1);
+        shelf::survey(client, &self.keys, now).await
     }
 
     fn usage(&self) -> Usage {
-        Usage { commands: self.mailbox.commands() + self.shelf.commands(), reconnects: self.mailbox.reconnects() }
+        Usage {
+            commands: self.mailbox.commands() + self.shelf.commands(),
+            reconnects: self.mailbox.reconnects() + self.shelf.reconnects(),
+        }
     }
 
     async fn put_blob(&self, id: &BlobId, blob: Blob, expires_at: Timestamp) -> Result<(), StoreError> {
@@ -241,6 +246,7 @@ impl Store for RedisStore {
     }
 
     async fn append_feed(&self, conversation: &ConversationId, key: &str, entry: &str) -> Result<(), StoreError> {
+        self.shelf.count(scripts::APPEND_FEED_COMMANDS);
         self.scripts.append_feed(self.shelf().await?, &self.keys, conversation, key, entry).await
     }
 
@@ -254,6 +260,7 @@ impl Store for RedisStore {
     }
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
+        self.mailbox.count(scripts::RESERVE_COMMANDS);
         self.scripts.reserve(self.mailbox().await?, &self.keys, &reserve).await
     }
 

@@ -10,7 +10,8 @@ use crate::time::Timestamp;
 pub struct Survey {
     /// Conversations known.
     pub conversations: u64,
-    /// Of them, those with work that nobody has taken.
+    /// Of them, those with work that nobody has taken for longer than a lease lasts: those that are held have it extended without
+    /// being told anew.
     pub due: u64,
     /// Since when the oldest of these waits.
     pub oldest_due_at: Option<Timestamp>,

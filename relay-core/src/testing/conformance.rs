@@ -451,7 +451,7 @@ async fn a_survey_tells_what_goes_on_and_since_when(store: &dyn Store) {
         let as_before = Commit { now: later(at + 1), release: true, ..commit(&held, "c2", 0) };
         store.commit(Commit { deadline: Some(later(20 + at)), ..as_before }).await.unwrap();
     }
-    let survey = store.survey(later(22)).await.unwrap();
+    let survey = store.survey(later(22) + LEASE).await.unwrap();
     assert_eq!((survey.conversations, survey.due, survey.oldest_due_at), (2, 1, Some(later(20))));
     assert_eq!(survey.activities, [(Activity::Working, Busy { count: 2, oldest_at: T0 })].into());
     store.forget(&conversation("a"), &[], &[]).await.unwrap();

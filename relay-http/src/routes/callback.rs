@@ -9,7 +9,10 @@ use bytes::Bytes;
 use relay_core::id::ConversationId;
 use relay_core::machine::Event;
 use relay_core::protocol::{Report, signature};
+use relay_core::telemetry::traces;
+use relay_core::trace::{self, TraceParent};
 use secrecy::ExposeSecret;
+use tracing::Span;
 
 use crate::app::App;
 use crate::clock;
@@ -36,6 +39,9 @@ pub async fn receive(
     let of = of.map_err(|_| RequestError::Malformed("the address names no run"))?;
     let secret = app.vms.secret(&of);
     signature::verify(secret.expose_secret().as_bytes(), clock::machine(), "POST", path, &body, claimed)?;
+    // Who reports is known from here on.
+    let trace = headers.get(trace::HEADER).and_then(|value| TraceParent::parse(value.to_str().ok()?).ok());
+    traces::link(&Span::current(), trace.as_ref());
     let report: Report =
         serde_json::from_slice(&body).map_err(|_| RequestError::Malformed("the body is not a report"))?;
     // A VM can't report into a conversation that the run is not of.

@@ -251,9 +251,5 @@ fn note(app: &App, performance: &Performance, outcome: Option<&Outcome>, took: D
     let (conversation, seq, attempt) = (&performance.conversation.id, performance.queued.seq.0, performance.attempt);
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     app.metrics.tried(effect, outcome, took);
-    let waking = performance.conversation.waking.as_ref();
-    if let (Effect::StartRun { .. }, "done", Some(waking)) = (&performance.queued.effect, outcome, waking) {
-        app.metrics.woke(clock::now().since(waking.since));
-    }
     tracing::info!(%conversation, effect, seq, attempt, outcome, took_ms, "effect");
 }

@@ -29,7 +29,8 @@ async fn look(app: &App) -> Option<Duration> {
     let reserve = Reserve { line, count: 1, interval: INTERVAL, wait_max: Duration::ZERO, now };
     match app.store.reserve(reserve).await.ok()? {
         Reserved::In(_) => {
-            app.metrics.surveyed(app.store.survey(clock::now()).await.ok()?);
+            let at = clock::now();
+            app.metrics.surveyed(app.store.survey(at).await.ok()?, at);
             Some(INTERVAL)
         }
         // Others wait for the same turn; whoever comes first has it.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use relay_core::machine::{Effect, Event, Lane, Outcome};
-use relay_core::store::{Commit, Committed, LEASE, StoreError};
+use relay_core::machine::conversation::Waking;
+use relay_core::machine::{Event, Lane, Outcome, Phase};
+use relay_core::store::{Activity, Commit, Committed, LEASE, StoreError};
 use relay_core::telemetry::traces;
 use relay_core::turn::{Move, Performance, Turn};
 use tokio::sync::{SemaphorePermit, mpsc};
@@ -30,9 +31,9 @@ pub(super) async fn take(
     deadlines: &mpsc::Sender<Deadline>,
     drain: &CancellationToken,
 ) {
-    let (span, started) = (span(&holding), Instant::now());
+    let _taken = app.metrics.turn();
+    let span = span(&holding);
     work(app, holding, deadlines, drain).instrument(span).await;
-    app.metrics.turn(started.elapsed());
 }
 
 /// A turn goes on in the trace of the first message that it is about, or of the run.
@@ -60,22 +61,27 @@ fn span(holding: &Holding) -> Span {
     span
 }
 
-/// What is decided is told once it is committed.
-fn count(app: &App, commit: &Commit) {
-    for queued in &commit.effects {
-        match &queued.effect {
-            Effect::StartRun { .. } => app.metrics.started_run(),
-            Effect::Decide { decision, .. } => app.metrics.decided(Some(decision)),
-            Effect::CancelRun { .. } => app.metrics.decided(None),
-            _ => {}
-        }
+/// What is decided is told once it is committed, and once: effects may be asked for again.
+fn count(app: &App, commit: &Commit, waking: &mut Option<Waking>) {
+    let conversation = &commit.conversation;
+    match (commit.activity, &conversation.phase) {
+        (Some(Activity::Starting), _) => app.metrics.started_run(),
+        (Some(_), Phase::Deciding { decision, .. }) => app.metrics.decided(Some(decision)),
+        (Some(Activity::Cancelling), _) => app.metrics.decided(None),
+        _ => {}
+    }
+    // Whoever answers, by word or by deed, is awake.
+    let was_waking = std::mem::replace(waking, conversation.waking.clone());
+    let is_up = matches!(conversation.phase, Phase::Working { .. } | Phase::AwaitingApproval(_));
+    if let (Some(was_waking), None, true) = (was_waking, &conversation.waking, is_up) {
+        app.metrics.woke(commit.now.since(was_waking.since));
     }
     commit.dead.iter().for_each(|dead| app.metrics.gave_up(perform::kind(&dead.effect)));
 }
 
 async fn work(app: &Arc<App>, holding: Holding, deadlines: &mpsc::Sender<Deadline>, drain: &CancellationToken) {
     let Holding { held, mut leased } = holding;
-    let conversation = held.conversation.id.clone();
+    let (conversation, mut waking) = (held.conversation.id.clone(), held.conversation.waking.clone());
     let mut turn = Turn::begin(app.rules.clone(), held);
     if !drain.is_cancelled() {
         app.give_way().await;
@@ -91,7 +97,7 @@ async fn work(app: &Arc<App>, holding: Holding, deadlines: &mpsc::Sender<Deadlin
                 match commit_surely(app, &commit).await {
                     Ok(answer) => {
                         if !matches!(answer, Committed::Fenced) {
-                            count(app, &commit);
+                            count(app, &commit, &mut waking);
                         }
                         let at = commit.deadline;
                         if let Committed::Released = answer {

@@ -6,6 +6,11 @@ use std::time::Instant;
 use tracing::Span;
 
 use crate::metrics::metrics;
+use crate::text::clip;
+
+/// Tools at work at once at most; of more nothing is noted.
+const AT_ONCE_MAX: usize = 256;
+const NAME_CHARS_MAX: usize = 64;
 
 /// Tools at work, by what their results are known by. What is still there when the agent ends ends with it.
 #[derive(Debug, Default)]
@@ -21,15 +26,19 @@ struct ToolUse {
 impl ToolUses {
     /// A tool begins.
     pub(super) fn begin(&mut self, id: &str, name: &str) {
+        // What the agent writes is anybody's.
+        let (name, id) = (clip(name, NAME_CHARS_MAX), id.to_owned());
+        if self.0.len() >= AT_ONCE_MAX {
+            return;
+        }
         let span = tracing::info_span!(
             "execute_tool",
             otel.name = format!("execute_tool {name}"),
             gen_ai.operation.name = "execute_tool",
             gen_ai.tool.name = name,
-            gen_ai.tool.call.id = id,
+            gen_ai.tool.call.id = clip(&id, NAME_CHARS_MAX),
         );
-        let tool = ToolUse { name: name.to_owned(), began: Instant::now(), _span: span };
-        self.0.insert(id.to_owned(), tool);
+        self.0.insert(id, ToolUse { name, began: Instant::now(), _span: span });
     }
 
     /// It has ended.

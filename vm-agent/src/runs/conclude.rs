@@ -67,6 +67,7 @@ impl Runs {
             return;
         }
         self.0.appended.notify_one();
+        self.measure(run, "cancelled");
         let mut state = self.state();
         if let Some(cancelled_at) = state.active(run).and_then(|active| active.cancelled_at) {
             metrics().cancelled(cancelled_at.elapsed());
@@ -74,11 +75,13 @@ impl Runs {
         state.release(run);
         drop(state);
         tracing::info!(%run, "run cancelled");
-        self.measure(run, "cancelled");
     }
 
+    /// Each run once, when its work ends: not what never came, nor how long people take to decide.
     fn measure(&self, run: &RunId, end: &'static str) {
-        if let Some(record) = self.record(run) {
+        let was_measured =
+            self.state().active(run).is_some_and(|active| std::mem::replace(&mut active.is_measured, true));
+        if let Some(record) = self.record(run).filter(|record| record.task.is_some() && !was_measured) {
             metrics().run_ended(self.driver(), end, clock::now().since(record.accepted_at));
         }
     }
@@ -98,13 +101,16 @@ impl Runs {
     /// Write an outcome down, unless a request to cancel came first; false when it is not, or not wholly, written down.
     async fn finish(&self, run: &RunId, outcome: RunOutcome, phase: Phase) -> bool {
         tracing::info!(%run, outcome = kind(&outcome), "run ended");
-        self.measure(run, kind(&outcome));
         let is_over = matches!(phase, Phase::Over { .. });
         let spent = self.record(run).and_then(|record| spent(&record, &outcome));
+        let end = kind(&outcome);
         let event = VmEvent::Finished { outcome, spent };
         let finished = self.unless_cancelling(run, |log| log.append(event.clone())).await
             && self.unless_cancelling(run, |log| log.update(|record| record.phase = phase.clone())).await;
         self.0.appended.notify_one();
+        if finished {
+            self.measure(run, end);
+        }
         if finished && is_over {
             self.state().release(run);
         }

@@ -47,9 +47,8 @@ impl Runs {
             let ending = self.task(&run, &stop).await.unwrap_or_else(Ending::Failed);
             self.conclude(&run, ending).await;
         };
-        metrics().runs_active(1);
+        let _at_work = metrics().run_at_work();
         self.with_beats(&run, step).instrument(span).await;
-        metrics().runs_active(0);
     }
 
     /// A run in its trace, in terms of <https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-agent-spans/>.

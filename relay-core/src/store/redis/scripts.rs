@@ -71,6 +71,10 @@ pub(super) enum ClaimReply {
     Held(Taken),
 }
 
+/// Inside of `reserve.lua` and of `append_feed.lua`.
+pub(super) const RESERVE_COMMANDS: u64 = 2;
+pub(super) const APPEND_FEED_COMMANDS: u64 = 6;
+
 /// What a script did inside, in the usual case: hosted servers bill these commands as well as the script's own call.
 impl IngestReply {
     pub(super) fn commands(&self) -> u64 {

@@ -6,7 +6,7 @@ use fred::interfaces::{HashesInterface, KeysInterface, SortedSetsInterface};
 use super::keys::Keys;
 use super::pack;
 use crate::id::{BlobId, ConversationId, Fence, NodeId};
-use crate::store::{Blob, DEDUPE_KEEP, DeadLetter, FeedEntry, Overview, Stats, StoreError, Survey};
+use crate::store::{Blob, DEDUPE_KEEP, DeadLetter, FeedEntry, LEASE, Overview, Stats, StoreError, Survey};
 use crate::time::Timestamp;
 
 /// Conversations or pictures that are asked for in one go.
@@ -73,11 +73,13 @@ pub(super) async fn stats(client: &Client, keys: &Keys, now: Timestamp) -> Resul
     }
 }
 
+/// Commands of a survey.
+pub(super) const SURVEY_COMMANDS: u64 = 5;
 /// Busy conversations that a survey counts at most.
 const BUSY_MAX: i64 = 10_000;
 
 pub(super) async fn survey(client: &Client, keys: &Keys, now: Timestamp) -> Result<Survey, StoreError> {
-    let now = score(now.as_millis());
+    let now = score((now - LEASE).as_millis());
     let pipeline: Pipeline<Client> = client.pipeline();
     let _: () = pipeline.zcard(keys.due()).await?;
     let _: () = pipeline.zcount(keys.due(), f64::NEG_INFINITY, now).await?;

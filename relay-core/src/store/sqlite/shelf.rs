@@ -8,7 +8,7 @@ use super::{decode, mailbox, signed, unsigned};
 use crate::id::{BlobId, ConversationId, Fence, NodeId};
 use crate::machine::Event;
 use crate::store::{
-    Blob, DEDUPE_KEEP, DeadLetter, FEED_MAX, FeedEntry, Overview, Reserve, Reserved, Stats, StoreError, Survey,
+    Blob, DEDUPE_KEEP, DeadLetter, FEED_MAX, FeedEntry, LEASE, Overview, Reserve, Reserved, Stats, StoreError, Survey,
 };
 use crate::time::Timestamp;
 
@@ -67,6 +67,7 @@ pub(super) fn stats(db: &Transaction, now: Timestamp) -> Result<Stats, StoreErro
 }
 
 pub(super) fn survey(db: &Transaction, now: Timestamp) -> Result<Survey, StoreError> {
+    let now = now - LEASE;
     let Stats { conversations, due, dead_letters, .. } = stats(db, now)?;
     let oldest: Option<i64> = db
         .prepare_cached("SELECT min(due_at) FROM conversations WHERE due_at <= ?1")?

@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use relay_core::id::ConversationId;
 use relay_core::store::{Reserve, Reserved, Store, StoreError};
+use relay_core::telemetry::metrics;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::api::{Api, ApiError, MachineId};
 use super::record::Record;
 use super::wire::{
-    Guest, Machine, Mount, NewMachine, NewMachineConfig, NewVolume, Port, Restart, Service, StopConfig, USER, Volume,
+    Guest, Machine, Mount, NewMachine, NewMachineConfig, NewVolume, Port, Restart, Scraped, Service, StopConfig, USER,
+    Volume,
 };
 use super::{Trouble, names, secret_of};
 use crate::clock;
@@ -37,9 +39,13 @@ const WAIT: Duration = Duration::from_secs(5);
 const APP_CALL_INTERVAL: Duration = Duration::from_secs(1);
 /// Where the line is longer, it is stood in anew later.
 const APP_CALL_WAIT_MAX: Duration = Duration::from_secs(10);
+/// A machine that is told to end saves a run within this time; its `stop_config` gives it more.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 /// No idler keeps a machine for longer, unless the app's secrets say so.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const AGENT_PORT: u16 = 3001;
+/// Where the VM's image has its metrics.
+const METRICS_PORT: u16 = 9092;
 const DATA_DIR: &str = "/data";
 
 const LOST: &str = "Your VM's disk is gone: the repositories on it, parked work and the agent's memory. What was pushed is \
@@ -139,13 +145,13 @@ impl Raising {
             return Ok(Some(machine));
         }
         self.stand_in_line("machines").await?;
-        let mut machines = self.api.machines_of(conversation).await?;
+        let machines = self.api.machines_of(conversation).await?;
         if machines.len() > 1 {
             tracing::warn!(%conversation, count = machines.len(), "this conversation has several machines; `relay admin vms` lists them");
         }
+        // Metadata may be changed from inside of a machine; a name is given once and by us.
         let name = names(conversation).0;
-        machines.sort_by(|a, b| (a.name != name, &a.id).cmp(&(b.name != name, &b.id)));
-        Ok(machines.into_iter().next())
+        Ok(machines.into_iter().find(|machine| machine.name == name))
     }
 
     async fn start(&self, machine: &Machine) -> Result<Step, Trouble> {
@@ -281,7 +287,9 @@ impl Raising {
                 ("EVENTS_URL", events_url.to_owned()),
                 ("DATA_DIR", DATA_DIR.to_owned()),
                 ("IDLE_TIMEOUT_MS", IDLE_TIMEOUT.as_millis().to_string()),
+                ("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE.as_millis().to_string()),
             ]),
+            metrics: Scraped { port: METRICS_PORT, path: metrics::PATH },
             metadata: BTreeMap::from([(USER, conversation.to_string())]),
             mounts: [Mount { volume: volume.id.clone(), path: DATA_DIR.to_owned() }],
             // One that has nothing to do ends in order, and stays stopped.

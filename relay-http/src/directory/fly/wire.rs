@@ -168,6 +168,17 @@ pub struct NewMachineConfig<'a> {
     pub stop_config: StopConfig,
     /// Where it is reached.
     pub services: [Service; 1],
+    /// Where Fly.io asks it for metrics.
+    pub metrics: Scraped,
+}
+
+/// Where metrics are.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scraped {
+    /// The port, which is no service's.
+    pub port: u16,
+    /// The path.
+    pub path: &'static str,
 }
 
 /// When a machine is started again by itself.
