@@ -32,6 +32,11 @@ fn a_decision_that_failed_does_not_leave_again_by_itself() {
     keeps_every_invariant([1, 3, 6].into_iter());
 }
 
+#[test]
+fn a_second_refusal_in_the_same_words_counts_after_another_holder_sent_the_first() {
+    keeps_every_invariant([10_806].into_iter());
+}
+
 fn keeps_every_invariant(seeds: impl Iterator<Item = u64>) {
     for seed in seeds {
         if let Err(failure) = sim::run(seed) {

@@ -9,8 +9,8 @@ use crate::id::{BlobId, ConversationId, EffectSeq, EventId, Fence, Nonce};
 use crate::machine::{Conversation, Effect, Event, Phase, Queued, Timer};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Reserve,
-    Reserved, Stats, Store, StoreError, Survey,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Held, Ingest, Ingested, Overview,
+    Reserve, Reserved, Stats, Store, StoreError, Survey,
 };
 use crate::time::Timestamp;
 
@@ -79,9 +79,13 @@ impl Recorder {
 }
 
 impl Records {
-    fn handed_out(&mut self, conversation: &ConversationId, fence: Fence) {
+    fn handed_out(&mut self, conversation: &ConversationId, held: &Held) {
         let highest = self.fences.entry(conversation.clone()).or_default();
-        *highest = (*highest).max(fence);
+        *highest = (*highest).max(held.fence);
+        // What the holder before may have sent, nothing is joined to, whatever the next message begins with.
+        if held.abandoned {
+            self.waiting.remove(conversation);
+        }
     }
 
     fn newly_said(&mut self, commit: &Commit) -> Vec<String> {
@@ -127,7 +131,7 @@ impl Store for Recorder {
         let answer = self.inner.ingest(ingest.clone()).await?;
         let mut records = self.records();
         if let Ingested::Held(held) = &answer {
-            records.handed_out(&ingest.conversation, held.fence);
+            records.handed_out(&ingest.conversation, held);
         }
         if matches!(answer, Ingested::Held(_) | Ingested::Queued) && records.seen.insert(ingest.id) {
             let Ingest { conversation, event, now: at, .. } = ingest;
@@ -156,7 +160,7 @@ impl Store for Recorder {
         let conversation = claim.conversation.clone();
         let answer = self.inner.claim(claim).await?;
         if let Claimed::Held(held) = &answer {
-            self.records().handed_out(&conversation, held.fence);
+            self.records().handed_out(&conversation, held);
         }
         Ok(answer)
     }
