@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::peers::target_dir;
 use crate::process::{Process, kill_descendants};
+use crate::stack::free_address;
 
 /// Debian's package `chromium-driver`, which brings `chromium` with it.
 const CHROMEDRIVER: &str = "/usr/bin/chromedriver";
@@ -38,9 +39,10 @@ impl Browser {
         let profile = tempfile::Builder::new().prefix("textslash-browser-").tempdir().expect("a temporary directory");
         let home = profile.path().to_str().expect("a temporary path is UTF-8");
         let vars = [("PATH", "/usr/bin:/bin"), ("HOME", home), ("TMPDIR", home)];
-        let mut driver = Process::start(Path::new(CHROMEDRIVER), &["--port=0"], &vars);
-        let line = driver.wait_for_line("started successfully on port ", START_TIMEOUT).await;
-        let port = line.rsplit(' ').next().unwrap_or_default().trim_end_matches('.');
+        // A port that it chooses by itself may be free for IPv6 alone; then it ends.
+        let port = free_address().port();
+        let mut driver = Process::start(Path::new(CHROMEDRIVER), &[&format!("--port={port}")], &vars);
+        driver.wait_for_line("started successfully on port ", START_TIMEOUT).await;
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities(home))
             .connect(&format!("http://127.0.0.1:{port}"))

@@ -250,7 +250,7 @@ impl Runs {
                 self.repeat_end(log)?;
                 Ok(Accepted { run, repeated: true })
             }
-            phase => Err(Refused::new(RefusalReason::StaleTree, why_not_decidable(&phase, shown))),
+            phase => Err(Refused::new(RefusalReason::StaleTree, decide::why_not(&phase, shown))),
         }
     }
 
@@ -477,26 +477,4 @@ fn new_record(conversation: ConversationId, run: RunId, task: Option<Task>, phas
     let (accepted_at, repository, snapshot, cost_microusd) = (clock::now(), None, None, None);
     let trace = traces::current();
     RunRecord { run, conversation, task, accepted_at, repository, snapshot, cost_microusd, trace, phase }
-}
-
-fn why_not_decidable(phase: &Phase, shown: &TreeHash) -> String {
-    let why = match phase {
-        Phase::AwaitingApproval { tree } => {
-            return format!(
-                "The diff has changed since it was shown ({} is not {}). Look at it again.",
-                shown.short(),
-                tree.short()
-            );
-        }
-        Phase::Accepted | Phase::Working => "This run is still at work; there is nothing to decide yet.",
-        Phase::Cancelling => "This run is being cancelled.",
-        Phase::Deciding { .. } => "Another decision on this run is being carried out.",
-        Phase::Over { decided: None } => "This run is over; there is nothing to decide.",
-        Phase::Over { decided: Some(decided) } => match decided.decision {
-            Decision::Approve => "This run was approved already.",
-            Decision::Reject => "This run was rejected already.",
-            Decision::Park => "This run was parked already.",
-        },
-    };
-    why.to_owned()
 }

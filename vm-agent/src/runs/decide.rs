@@ -87,3 +87,26 @@ impl Runs {
         PullRequestText { title, body }
     }
 }
+
+/// Why nothing can be decided on a run in this phase, for people.
+pub(super) fn why_not(phase: &Phase, shown: &TreeHash) -> String {
+    let why = match phase {
+        Phase::AwaitingApproval { tree } => {
+            return format!(
+                "The diff has changed since it was shown ({} is not {}). Look at it again.",
+                shown.short(),
+                tree.short()
+            );
+        }
+        Phase::Accepted | Phase::Working => "This run is still at work; there is nothing to decide yet.",
+        Phase::Cancelling => "This run is being cancelled.",
+        Phase::Deciding { .. } => "Another decision on this run is being carried out.",
+        Phase::Over { decided: None } => "This run is over; there is nothing to decide.",
+        Phase::Over { decided: Some(decided) } => match decided.decision {
+            Decision::Approve => "This run was approved already.",
+            Decision::Reject => "This run was rejected already.",
+            Decision::Park => "This run was parked already.",
+        },
+    };
+    why.to_owned()
+}
