@@ -18,6 +18,7 @@ mod rate;
 mod redis;
 mod servers;
 mod takeover;
+pub mod telemetry;
 mod turnstile;
 pub mod vm;
 mod webhooks;

@@ -50,7 +50,8 @@ pub(super) async fn memory(figures: &mut Figures) -> anyhow::Result<()> {
     let (redis, twilio, vm) = (Redis::start(&[]).await?, Fake::twilio(AT_ONCE).await?, Fake::vm(AT_ONCE).await?);
     let store = redis.url();
     let surroundings = Surroundings { store: &store, twilio: &twilio, vm: &vm, users: CONVERSATIONS };
-    let relay = Server::relay_for(surroundings, Some(MESSAGES_PER_SECOND)).await?;
+    let relay =
+        Server::relay_with(surroundings, &[("TWILIO_MESSAGES_PER_SECOND", MESSAGES_PER_SECOND.to_string())]).await?;
     sleep(SETTLE).await;
     println!("\nResident memory of a relay that knows {CONVERSATIONS} phone numbers");
     figures.at_most("MB idle", relay.program.resident_mb()?, IDLE_MB_MAX);

@@ -17,10 +17,11 @@ pub(super) struct Connection {
     buffer: BytesMut,
 }
 
-/// A request or an answer: its first line and its headers. The body was read and dropped.
+/// A request or an answer: its first line and its headers, and how long its body was, which was read and dropped.
 #[derive(Debug)]
 pub(super) struct Message {
     head: Bytes,
+    body: usize,
 }
 
 impl Message {
@@ -28,6 +29,11 @@ impl Message {
     pub(super) fn asks_but_for(&self, word: &[u8]) -> bool {
         let line = self.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
         line.starts_with(b"POST ") && !line.windows(word.len()).any(|part| part == word)
+    }
+
+    /// Bytes of its body.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body
     }
 
     /// The status of an answer; 0 when it is none.
@@ -57,7 +63,7 @@ impl Connection {
             {
                 let head = self.buffer.split_to(head).freeze();
                 self.buffer.advance(body);
-                return Ok(Some(Message { head }));
+                return Ok(Some(Message { head, body }));
             }
             if self.buffer.len() > MESSAGE_BYTES_MAX {
                 return Err(io::Error::other("a message is too long"));

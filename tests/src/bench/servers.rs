@@ -140,11 +140,14 @@ pub(super) struct Surroundings<'a> {
 impl Server {
     /// A relay as it is shipped, with the settings that a deployment has to give and no others.
     pub(super) async fn relay(surroundings: Surroundings<'_>) -> anyhow::Result<Self> {
-        Self::relay_for(surroundings, None).await
+        Self::relay_with(surroundings, &[]).await
     }
 
-    /// The same for a sender that may send so many messages a second, if that is another rate than Twilio grants by itself.
-    pub(super) async fn relay_for(surroundings: Surroundings<'_>, per_second: Option<u32>) -> anyhow::Result<Self> {
+    /// The same with more settings.
+    pub(super) async fn relay_with(
+        surroundings: Surroundings<'_>,
+        settings: &[(&'static str, String)],
+    ) -> anyhow::Result<Self> {
         let Surroundings { store, twilio, vm, users } = surroundings;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let allowed = (0..users).map(number).collect::<Vec<_>>().join(",");
@@ -163,7 +166,7 @@ impl Server {
             ("TWILIO_CONTENT_URL", twilio.url()),
             ("ALLOWED_PHONE_NUMBERS", allowed),
         ];
-        vars.extend(per_second.map(|rate| ("TWILIO_MESSAGES_PER_SECOND", rate.to_string())));
+        vars.extend_from_slice(settings);
         let vars: Vec<(&str, &str)> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let started = Instant::now();
         let relay = path_text(&built("relay")?)?;
