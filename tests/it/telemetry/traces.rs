@@ -49,6 +49,13 @@ async fn an_approved_task_over_two_relays_is_one_trace() {
     let person = person(0);
     assert_eq!(fleet.write_via(0, &person, "SM1", "SCENARIO:edit please").await, Some(200));
     fleet.reads(&person, "*approve* opens", BOUND).await;
+    // An answer counts once the relay knows that the diff was taken, which is a moment after the person could read it.
+    wait_for("the relay to hear that every message was taken", BOUND, async || {
+        let taken = sink.spans().iter().filter(|span| span.name == "POST /Messages.json").count();
+        let read = fleet.read(&person).len();
+        if taken >= read { Ok(()) } else { Err((taken, read)) }
+    })
+    .await;
     assert_eq!(fleet.write_via(1, &person, "SM2", "approve").await, Some(200));
     fleet.reads(&person, "is pushed as branch", BOUND).await;
 
