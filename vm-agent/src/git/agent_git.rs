@@ -21,13 +21,14 @@ impl Repository {
         let fresh = self.scratch("agent.git");
         let failed = || GitError::io("The agent's git directory could not be made");
         remove_any(fresh.clone()).await?;
-        let (format, origin, references, branch, has_commit) = tokio::try_join!(
+        let (format, origin, references, branch) = tokio::try_join!(
             self.git().call("rev-parse").arg("--show-object-format").line(),
             self.origin(),
             self.references(),
             self.branch(),
-            self.resolve("HEAD^{commit}"),
         )?;
+        let current = format!(" refs/heads/{branch}\n");
+        let has_commit = references.windows(current.len()).any(|window| window == current.as_bytes());
         let files = [
             ("config", config(&format, &origin.shown()).into_bytes()),
             ("HEAD", format!("ref: refs/heads/{branch}\n").into_bytes()),
@@ -40,7 +41,7 @@ impl Repository {
         for (name, content) in files {
             fs::write(fresh.join(name), content).map_err(failed())?;
         }
-        if has_commit.is_some() {
+        if has_commit {
             Git::new(fresh.clone(), self.worktree().to_owned()).call("read-tree").arg("HEAD").output().await?;
         }
         let (place, worktree, agent) = (self.worktree().join(".git"), self.worktree().to_owned(), self.agent());

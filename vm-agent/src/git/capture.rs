@@ -21,6 +21,8 @@ use super::{Git, GitError, ObjectId, WORKTREE_TIMEOUT, blocking};
 const ENTRIES_MAX: usize = 1_000_000;
 /// Bytes of a path within the worktree at most: together with the volume's path it must be one the system takes.
 const PATH_BYTES_MAX: usize = 3_000;
+/// How git tags an entry of the index, as opposed to a file that differs from it.
+const CACHED: &[u8] = b"H";
 
 /// One thing that was found in the worktree, before its content was read.
 #[derive(Debug)]
@@ -86,6 +88,12 @@ async fn remember(memory: &Git, found: &BTreeMap<PathBuf, Found>) -> Result<BTre
         _ => false,
     };
     let known = index_entries(memory).await?;
+    let is_present = |path: &PathBuf| known.contains_key(path);
+    if known.iter().all(|(path, entry)| entry.is_fresh && wanted(path))
+        && found.keys().filter(|path| wanted(path)).all(is_present)
+    {
+        return Ok(blobs(known));
+    }
     let gone = path_list(known.keys().filter(|path| !wanted(path)));
     if !gone.is_empty() {
         memory.call("update-index").args(["--force-remove", "-z", "--stdin"]).stdin(gone).output().await?;
@@ -93,7 +101,7 @@ async fn remember(memory: &Git, found: &BTreeMap<PathBuf, Found>) -> Result<BTre
     let present = path_list(found.keys().filter(|path| wanted(path)));
     let add = memory.call("update-index").args(["--add", "-z", "--stdin"]).stdin(present);
     add.timeout(WORKTREE_TIMEOUT).output().await?;
-    index_entries(memory).await
+    Ok(blobs(index_entries(memory).await?))
 }
 
 /// Paths as git's `-z --stdin` takes them.
@@ -106,18 +114,34 @@ pub(super) fn path_list<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Vec
     list
 }
 
-async fn index_entries(memory: &Git) -> Result<BTreeMap<PathBuf, ObjectId>, GitError> {
-    let listing = memory.call("ls-files").args(["--stage", "-z"]).output().await?;
+/// What the index remembers of a file.
+struct Remembered {
+    blob: ObjectId,
+    /// Whether the file is still as it was then.
+    is_fresh: bool,
+}
+
+fn blobs(remembered: BTreeMap<PathBuf, Remembered>) -> BTreeMap<PathBuf, ObjectId> {
+    remembered.into_iter().map(|(path, entry)| (path, entry.blob)).collect()
+}
+
+/// Each entry of the index is listed, and once more if its file is modified; the tag tells which (git-ls-files(1)).
+async fn index_entries(memory: &Git) -> Result<BTreeMap<PathBuf, Remembered>, GitError> {
+    let call = memory.call("ls-files").args(["--cached", "--modified", "-t", "--stage", "-z"]);
+    let listing = call.timeout(WORKTREE_TIMEOUT).output().await?;
     let unexpected = || GitError::Unexpected { what: "ls-files", why: "a line is malformed" };
-    zero_terminated(&listing)
-        .map(|line| {
-            let (_, rest) = split_once(line, b' ').ok_or_else(unexpected)?;
-            let (blob, rest) = split_once(rest, b' ').ok_or_else(unexpected)?;
-            let (_, path) = split_once(rest, b'\t').ok_or_else(unexpected)?;
-            let blob = std::str::from_utf8(blob).ok().and_then(ObjectId::parse).ok_or_else(unexpected)?;
-            Ok((PathBuf::from(OsStr::from_bytes(path)), blob))
-        })
-        .collect()
+    let mut entries = BTreeMap::new();
+    for line in zero_terminated(&listing) {
+        let (tag, rest) = split_once(line, b' ').ok_or_else(unexpected)?;
+        let (_, rest) = split_once(rest, b' ').ok_or_else(unexpected)?;
+        let (blob, rest) = split_once(rest, b' ').ok_or_else(unexpected)?;
+        let (_, path) = split_once(rest, b'\t').ok_or_else(unexpected)?;
+        let blob = std::str::from_utf8(blob).ok().and_then(ObjectId::parse).ok_or_else(unexpected)?;
+        let entry = entries.entry(PathBuf::from(OsStr::from_bytes(path)));
+        let entry = entry.or_insert(Remembered { blob, is_fresh: true });
+        entry.is_fresh &= tag == CACHED;
+    }
+    Ok(entries)
 }
 
 pub(super) fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {

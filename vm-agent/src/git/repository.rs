@@ -174,7 +174,11 @@ impl Repository {
 
     /// The branch that is checked out; it may have no commit yet.
     pub(super) async fn branch(&self) -> Result<String, GitError> {
-        self.git().call("symbolic-ref").args(["--short", "HEAD"]).line().await
+        // Read, because every run asks (gitrepository-layout(5)); written it is by git alone.
+        let head = tokio::fs::read_to_string(self.git().git_dir().join("HEAD")).await;
+        let head = head.map_err(GitError::io("The current branch could not be read"))?;
+        let branch = head.trim_end().strip_prefix("ref: refs/heads/").map(str::to_owned);
+        branch.ok_or(GitError::Unexpected { what: "symbolic-ref", why: "HEAD is at no branch" })
     }
 
     /// Name a branch after the commit that a detached HEAD is at, and be on it: all work here is on a branch.

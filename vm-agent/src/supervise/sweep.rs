@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions};
 
-/// From one round of kill and look to the next.
-const ROUND_INTERVAL: Duration = Duration::from_millis(10);
+/// From the first round of kill and look to the second, and twice as long each time, up to the interval: most of what is killed
+/// is gone at once, and every run waits for it.
+const FIRST_INTERVAL: Duration = Duration::from_millis(1);
+const ROUND_INTERVAL: Duration = Duration::from_millis(16);
 /// Rounds from one complaint about what is left to the next.
 const ROUNDS_PER_COMPLAINT: u32 = 1_000;
 
@@ -70,6 +72,7 @@ fn resident_bytes_of(pid: i32) -> u64 {
 }
 
 async fn sweep(find: impl Fn() -> Vec<Process>) {
+    let mut interval = FIRST_INTERVAL;
     for round in 1_u32.. {
         let found = find();
         if found.is_empty() {
@@ -79,7 +82,8 @@ async fn sweep(find: impl Fn() -> Vec<Process>) {
         if round % ROUNDS_PER_COMPLAINT == 0 {
             tracing::warn!(count = found.len(), "killed processes are still there");
         }
-        tokio::time::sleep(ROUND_INTERVAL).await;
+        tokio::time::sleep(interval).await;
+        interval = ROUND_INTERVAL.min(interval * 2);
     }
 }
 
