@@ -1,6 +1,7 @@
 //! Which trace something belongs to, as it is carried through the store and over the wire: W3C's `traceparent`. To the machine
 //! it is a word like any other, kept and passed on.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -13,12 +14,15 @@ pub const HEADER: &str = "traceparent";
 /// What is stored is taken as it is: no state may become unreadable for what nothing is decided by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct TraceParent(String);
+pub struct TraceParent(Cow<'static, str>);
 
 /// The text is no `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a traceparent")]
 pub struct NoTraceParent;
+
+/// The flag that says that a trace is kept.
+const KEPT: u8 = 1;
 
 impl TraceParent {
     /// Read one. A version that is not known yet is not passed on.
@@ -30,10 +34,21 @@ impl TraceParent {
         match parts[..] {
             ["00", trace, span, flags] if is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2) => {
                 let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-                if is_zero(trace) || is_zero(span) { Err(NoTraceParent) } else { Ok(Self(text.to_owned())) }
+                if is_zero(trace) || is_zero(span) { Err(NoTraceParent) } else { Ok(Self(Cow::Owned(text.to_owned()))) }
             }
             _ => Err(NoTraceParent),
         }
+    }
+
+    /// Of a trace of which nothing is kept: those need no names that tell them apart.
+    pub const fn not_kept() -> Self {
+        Self(Cow::Borrowed("00-00000000000000000000000000000001-0000000000000001-00"))
+    }
+
+    /// Whether whoever takes part in the trace is to keep it.
+    pub fn is_kept(&self) -> bool {
+        let flags = self.0.get(53..55).and_then(|flags| u8::from_str_radix(flags, 16).ok());
+        flags.is_some_and(|flags| flags & KEPT != 0)
     }
 
     /// The trace alone.
@@ -60,7 +75,8 @@ mod tests {
     #[test]
     fn what_is_no_traceparent_is_not_passed_on() {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(TraceParent::parse(good).unwrap().as_str(), good);
+        let parsed = TraceParent::parse(good).unwrap();
+        assert!(parsed.as_str() == good && parsed.is_kept());
         for bad in [
             "",
             "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
@@ -71,5 +87,12 @@ mod tests {
         ] {
             assert_eq!(TraceParent::parse(bad), Err(NoTraceParent), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn one_that_is_not_kept_is_passed_on_as_such() {
+        let not_kept = TraceParent::not_kept();
+        assert_eq!(TraceParent::parse(not_kept.as_str()), Ok(not_kept.clone()));
+        assert!(!not_kept.is_kept());
     }
 }

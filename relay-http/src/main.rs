@@ -83,7 +83,7 @@ async fn run_admin(command: Admin) -> ExitCode {
 
 #[tokio::main]
 async fn serve(config: Config, identity: &Identity) -> anyhow::Result<()> {
-    let metrics = Metrics::new(identity);
+    let metrics = if config.metrics_bind.is_some() { Metrics::new(identity) } else { Metrics::off() };
     let opened = store::open(&config.store, &metrics)?;
     let listener =
         TcpListener::bind(config.bind).await.with_context(|| format!("RELAY_BIND: can't listen on {}", config.bind))?;

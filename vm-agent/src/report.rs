@@ -125,17 +125,17 @@ impl Reporter {
 
     /// A report goes on in its run's trace.
     fn span(&self, run: &RunId) -> Span {
-        let span = tracing::info_span!(
-            parent: None,
-            "send mailbox",
-            otel.kind = "producer",
-            messaging.system = "textslash",
-            messaging.operation.name = "send",
-            messaging.destination.name = "mailbox",
-            %run,
-        );
-        traces::join(&span, self.runs.trace(run).as_ref());
-        span
+        traces::begin(self.runs.trace(run).as_ref(), || {
+            tracing::info_span!(
+                parent: None,
+                "send mailbox",
+                otel.kind = "producer",
+                messaging.system = "textslash",
+                messaging.operation.name = "send",
+                messaging.destination.name = "mailbox",
+                %run,
+            )
+        })
     }
 
     /// See to what was delivered and not taken. When to do so again, if nothing else happens before.

@@ -237,8 +237,8 @@ impl Runs {
                 let runs = self.clone();
                 let decided = run.clone();
                 // A part of the trace of whoever decided, which does not wait for it.
-                let span = tracing::info_span!(parent: None, "decide", %run, ?decision);
-                traces::join(&span, traces::current().as_ref());
+                let span = || tracing::info_span!(parent: None, "decide", %run, ?decision);
+                let span = traces::begin(traces::current().as_ref(), span);
                 let step = async move { runs.carry_out(&decided, tree, decision).await };
                 self.spawn(step.instrument(span));
                 Ok(Accepted { run, repeated: false })

@@ -25,19 +25,19 @@ pub fn client(method: &str, url: &Url, template: &str) -> Span {
 
 /// A request that is answered, in the trace of whoever made it.
 pub fn server(method: &str, route: &str, parent: Option<&TraceParent>) -> Span {
-    let span = tracing::info_span!(
-        parent: None,
-        "request",
-        otel.name = format!("{method} {route}"),
-        otel.kind = "server",
-        otel.status_code = Empty,
-        http.request.method = method,
-        http.response.status_code = Empty,
-        http.route = route,
-        trace_id = Empty,
-    );
-    traces::join(&span, parent);
-    span
+    traces::begin(parent, || {
+        tracing::info_span!(
+            parent: None,
+            "request",
+            otel.name = format!("{method} {route}"),
+            otel.kind = "server",
+            otel.status_code = Empty,
+            http.request.method = method,
+            http.response.status_code = Empty,
+            http.route = route,
+            trace_id = Empty,
+        )
+    })
 }
 
 /// What the answer was.

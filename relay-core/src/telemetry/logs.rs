@@ -2,13 +2,14 @@
 
 use std::io::IsTerminal;
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use super::traces::Exporter;
+use super::traces::{self, Exporter};
 use crate::settings::Reader;
 
 const DEFAULT: &str = "info";
@@ -44,10 +45,13 @@ where
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         // For people, what a line is part of is not worth its length.
         LogFormat::Text => {
-            let events = filter(asked).and(filter_fn(|metadata| metadata.is_event()));
+            // As much as the filter beside it lets through: without a hint, whatever any library says is looked at.
+            let is_event = filter_fn(|metadata| metadata.is_event()).with_max_level_hint(LevelFilter::TRACE);
+            let events = filter(asked).and(is_event);
             Box::new(lines.with_ansi(std::io::stdout().is_terminal()).with_filter(events))
         }
         LogFormat::Json => {
+            traces::are_logged();
             Box::new(lines.json().flatten_event(true).with_current_span(false).with_filter(filter(asked)))
         }
     };

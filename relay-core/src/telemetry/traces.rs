@@ -1,18 +1,26 @@
 //! Traces: spans by `tracing`, exported over OTLP. What goes on in one process joins what went on in another by the
 //! [`TraceParent`] that was carried between them.
+//!
+//! Whether a trace is kept is decided before its first span is made, and of one that is not, no span is: a relay that keeps
+//! few of its traces pays for few.
 
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SdkTracerProvider};
 use tracing::level_filters::LevelFilter;
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{FilterExt, Targets, dynamic_filter_fn};
+use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{Layer, filter};
 use url::Url;
 
 use super::Identity;
@@ -26,6 +34,17 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What is not exported yet when a process ends is waited for this long.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 const SCOPE: &str = "textslash";
+
+/// The share of the traces beginning here that is kept; set once spans are exported.
+static SHARE: OnceLock<f64> = OnceLock::new();
+
+/// Whether the lines of the log tell in which spans they were written: then all spans are made, exported or not.
+static LOGGED: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// Whether the span that is being made is of a trace that is kept; where that is not said, it is if the span around it is.
+    static DECIDED: Cell<Option<bool>> = const { Cell::new(None) };
+}
 
 /// Where traces go, and how many of them.
 #[derive(Clone, Debug)]
@@ -59,32 +78,30 @@ impl Exporter {
         let endpoint = format!("{}/{PATH}", sampling.endpoint.as_str().trim_end_matches('/'));
         let exporter =
             SpanExporter::builder().with_http().with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT).build()?;
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sampling.share)));
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
-            .with_sampler(sampler)
+            .with_sampler(Sampler::AlwaysOn)
             .with_resource(identity.resource())
             .build();
+        SHARE.get_or_init(|| sampling.share);
         Ok(Self(provider))
     }
 
-    /// Takes the spans of `tracing`, except those of the exporter's own client.
+    /// Takes the spans of `tracing` that are of kept traces, except those of the exporter's own client.
     pub(super) fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     {
-        let ours = filter::Targets::new()
-            .with_target("relay_core", LevelFilter::INFO)
-            .with_target("relay_http", LevelFilter::INFO)
-            .with_target("vm_agent", LevelFilter::INFO);
         tracing_opentelemetry::layer()
             .with_tracer(self.0.tracer(SCOPE))
             .with_location(false)
             .with_threads(false)
             .with_target(false)
             .with_level(false)
-            .with_filter(filter::filter_fn(|metadata| metadata.is_span()))
-            .with_filter(ours)
+            // Neither is asked for by anybody, and both are paid for each time that a span's future is polled.
+            .with_tracked_inactivity(false)
+            .with_context_activation(false)
+            .with_filter(ours().and(of_kept_traces()))
     }
 
     /// Export what there is, within a bound.
@@ -95,8 +112,82 @@ impl Exporter {
     }
 }
 
+/// Have spans made for the log as well.
+pub(super) fn are_logged() {
+    LOGGED.store(true, Ordering::Relaxed);
+}
+
+fn ours() -> Targets {
+    let programs = ["relay_core", "relay_http", "vm_agent"];
+    Targets::new().with_targets(programs.map(|program| (program, LevelFilter::INFO)))
+}
+
+fn of_kept_traces<S>() -> impl Filter<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let kept = dynamic_filter_fn(|metadata, context: &Context<'_, S>| {
+        metadata.is_span() && DECIDED.get().unwrap_or_else(|| context.lookup_current().is_some())
+    });
+    // Without a hint whatever any library says at any level is looked at, for nothing.
+    kept.with_max_level_hint(LevelFilter::INFO)
+}
+
 /// The trace that `span` is part of, for somebody else to go on with; `None` where spans are not exported.
 pub fn of(span: &Span) -> Option<TraceParent> {
+    SHARE.get().map(|_| kept(span).unwrap_or_else(TraceParent::not_kept))
+}
+
+/// The trace that is going on here.
+pub fn current() -> Option<TraceParent> {
+    of(&Span::current())
+}
+
+/// Make a span that is part of no other here: it goes on in `parent`, or begins a trace.
+pub fn begin(parent: Option<&TraceParent>, make: impl FnOnce() -> Span) -> Span {
+    let is_kept = parent.map_or_else(is_to_be_kept, TraceParent::is_kept);
+    if !is_kept && !LOGGED.load(Ordering::Relaxed) {
+        return Span::none();
+    }
+    DECIDED.set(Some(is_kept));
+    let span = make();
+    DECIDED.set(None);
+    if let (true, Some(parent)) = (is_kept, parent) {
+        // A span that is not exported has no context to set.
+        let _ = span.set_parent(context(parent));
+    }
+    if let Some(trace) = kept(&span) {
+        span.record("trace_id", trace.trace());
+    }
+    span
+}
+
+/// Make a span that goes on in `parent`, unless it has its place in that trace already.
+pub fn go_on(parent: Option<&TraceParent>, make: impl FnOnce() -> Span) -> Span {
+    let is_inside = |parent: &TraceParent| current().is_some_and(|current| current.trace() == parent.trace());
+    match parent {
+        Some(parent) if !is_inside(parent) => begin(Some(parent), make),
+        _ => make(),
+    }
+}
+
+/// Say that `span` has to do with another trace, which it is not part of.
+pub fn link(span: &Span, other: Option<&TraceParent>) {
+    use opentelemetry::trace::TraceContextExt;
+    if let Some(other) = other.filter(|other| other.is_kept() && !span.is_disabled()) {
+        span.add_link(context(other).span().span_context().clone());
+    }
+}
+
+/// Of the traces that begin here, as many as were asked for.
+fn is_to_be_kept() -> bool {
+    let share = SHARE.get().copied().unwrap_or(0.0);
+    // The lower half of an id is as random as any number.
+    let id = u128::from_be_bytes(RandomIdGenerator::default().new_trace_id().to_bytes()) as u64;
+    share >= 1.0 || (id as f64) < share * u64::MAX as f64
+}
+
+fn kept(span: &Span) -> Option<TraceParent> {
     struct Carrier(Option<TraceParent>);
     impl Injector for Carrier {
         fn set(&mut self, key: &str, value: String) {
@@ -105,39 +196,12 @@ pub fn of(span: &Span) -> Option<TraceParent> {
             }
         }
     }
+    if span.is_disabled() {
+        return None;
+    }
     let mut carrier = Carrier(None);
     TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
     carrier.0
-}
-
-/// The trace that is going on here.
-pub fn current() -> Option<TraceParent> {
-    of(&Span::current())
-}
-
-/// Make `span` part of a trace. Before anything else is done with it.
-pub fn join(span: &Span, parent: Option<&TraceParent>) {
-    if let Some(parent) = parent {
-        // A span that is not exported has no context to set.
-        let _ = span.set_parent(context(parent));
-    }
-    if let Some(trace) = of(span) {
-        span.record("trace_id", trace.trace());
-    }
-}
-
-/// As [`join`], but a span that has its place in the trace already keeps it.
-pub fn join_unless_inside(span: &Span, parent: Option<&TraceParent>) {
-    let is_inside = |parent: &TraceParent| current().is_some_and(|current| current.trace() == parent.trace());
-    join(span, parent.filter(|parent| !is_inside(parent)));
-}
-
-/// Say that `span` has to do with another trace, which it is not part of.
-pub fn link(span: &Span, other: Option<&TraceParent>) {
-    use opentelemetry::trace::TraceContextExt;
-    if let Some(other) = other {
-        span.add_link(context(other).span().span_context().clone());
-    }
 }
 
 fn context(parent: &TraceParent) -> opentelemetry::Context {
@@ -152,4 +216,48 @@ fn context(parent: &TraceParent) -> opentelemetry::Context {
         }
     }
     TraceContextPropagator::new().extract_with_context(&opentelemetry::Context::new(), &Carrier(parent))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::span::{Attributes, Id};
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    /// Which spans were made.
+    #[derive(Clone, Default)]
+    struct Made(Arc<Mutex<Vec<&'static str>>>);
+
+    impl<S: Subscriber> Layer<S> for Made {
+        fn on_new_span(&self, attributes: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+            self.0.lock().unwrap().push(attributes.metadata().name());
+        }
+    }
+
+    #[test]
+    fn of_a_trace_that_is_not_kept_no_span_is_made() {
+        let made = Made::default();
+        let subscriber = tracing_subscriber::registry().with(made.clone().with_filter(of_kept_traces()));
+        let kept = TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+        let not_kept = TraceParent::not_kept();
+        tracing::subscriber::with_default(subscriber, || {
+            let root = || tracing::info_span!(parent: None, "root");
+            begin(Some(&kept), root).in_scope(|| {
+                tracing::info_span!("inside").in_scope(|| {
+                    begin(Some(&not_kept), || tracing::info_span!("another")).in_scope(|| {});
+                });
+            });
+            begin(Some(&not_kept), root).in_scope(|| {
+                tracing::info_span!("unseen").in_scope(|| {
+                    begin(Some(&kept), || tracing::info_span!("its own")).in_scope(|| {});
+                });
+            });
+            begin(None, root);
+            tracing::info_span!("alone");
+        });
+        assert_eq!(*made.0.lock().unwrap(), ["root", "inside", "its own"]);
+    }
 }

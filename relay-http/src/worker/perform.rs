@@ -39,16 +39,17 @@ const FILE_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 /// In the trace of what led to the effect: inside of the turn, where that is of the same.
 pub(super) async fn perform(app: &Arc<App>, performance: &Performance) -> Performed {
     let effect = kind(&performance.queued.effect);
-    let span = tracing::info_span!(
-        "effect",
-        otel.name = format!("effect {effect}"),
-        conversation = %performance.conversation.id,
-        effect,
-        seq = performance.queued.seq.0,
-        attempt = performance.attempt,
-    );
     let trace = performance.queued.cause.as_ref().and_then(|cause| cause.trace.as_ref());
-    traces::join_unless_inside(&span, trace);
+    let span = traces::go_on(trace, || {
+        tracing::info_span!(
+            "effect",
+            otel.name = format!("effect {effect}"),
+            conversation = %performance.conversation.id,
+            effect,
+            seq = performance.queued.seq.0,
+            attempt = performance.attempt,
+        )
+    });
     carry_out_in_time(app, performance).instrument(span).await
 }
 

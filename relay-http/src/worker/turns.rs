@@ -39,23 +39,24 @@ pub(super) async fn take(
 /// A turn goes on in the trace of the first message that it is about, or of the run.
 fn span(holding: &Holding) -> Span {
     let (conversation, inbox) = (&holding.held.conversation, &holding.held.inbox);
-    let span = tracing::info_span!(
-        parent: None,
-        "process mailbox",
-        otel.kind = "consumer",
-        messaging.system = "textslash",
-        messaging.operation.name = "process",
-        messaging.destination.name = "mailbox",
-        messaging.batch.message_count = inbox.len(),
-        conversation = %conversation.id,
-        trace_id = Empty,
-    );
     let mut traces = inbox.iter().filter_map(|event| match event {
         Event::Message(message) => message.cause.as_ref()?.trace.as_ref(),
         _ => None,
     });
     let first = traces.next();
-    traces::join(&span, first.or(conversation.trace.as_ref()));
+    let span = traces::begin(first.or(conversation.trace.as_ref()), || {
+        tracing::info_span!(
+            parent: None,
+            "process mailbox",
+            otel.kind = "consumer",
+            messaging.system = "textslash",
+            messaging.operation.name = "process",
+            messaging.destination.name = "mailbox",
+            messaging.batch.message_count = inbox.len(),
+            conversation = %conversation.id,
+            trace_id = Empty,
+        )
+    });
     let run = conversation.run().and(conversation.trace.as_ref()).filter(|_| first.is_some());
     traces.chain(run).for_each(|other| traces::link(&span, Some(other)));
     span

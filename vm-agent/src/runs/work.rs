@@ -54,17 +54,17 @@ impl Runs {
     /// A run in its trace, in terms of <https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-agent-spans/>.
     fn span(&self, run: &RunId) -> Span {
         let driver = self.driver();
-        let span = tracing::info_span!(
-            parent: None,
-            "invoke_agent",
-            otel.name = format!("invoke_agent {driver}"),
-            gen_ai.operation.name = "invoke_agent",
-            gen_ai.agent.name = driver,
-            %run,
-            trace_id = Empty,
-        );
-        traces::join(&span, self.record(run).and_then(|record| record.trace).as_ref());
-        span
+        traces::begin(self.record(run).and_then(|record| record.trace).as_ref(), || {
+            tracing::info_span!(
+                parent: None,
+                "invoke_agent",
+                otel.name = format!("invoke_agent {driver}"),
+                gen_ai.operation.name = "invoke_agent",
+                gen_ai.agent.name = driver,
+                %run,
+                trace_id = Empty,
+            )
+        })
     }
 
     /// Show that the run is alive while `step` takes its time.
