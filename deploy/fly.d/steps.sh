@@ -61,14 +61,15 @@ label() {
     if git diff --quiet HEAD; then echo "$commit"; else echo "$commit-$changes"; fi
 }
 
-# deploy APP WHICH WHY OPTION...: unless all its machines run what this clone is.
+# deploy APP WHICH WHY OPTION...: unless all its machines run what this clone is. One that failed at its checks left the label.
 deploy() {
     local label
     label=$(label)
     say "deploying $1 ($label), $3"
     look_at_machines "$1"
     # shellcheck disable=SC2016
-    if holds "$machines" 'length > 0 and all(.[]; .image_ref.tag == $tag)' --arg tag "$label"; then
+    if holds "$machines" 'length > 0 and all(.[]; .image_ref.tag == $tag
+        and (.state != "started" or all(.checks[]?; .status != "critical")))' --arg tag "$label"; then
         note "runs already"
         use_staged "$1"
         return

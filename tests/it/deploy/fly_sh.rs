@@ -86,6 +86,19 @@ fn a_second_up_changes_nothing_and_a_new_commit_is_deployed() {
     assert_eq!(deployed, 2);
 }
 
+#[test]
+fn a_deploy_that_failed_at_its_checks_is_made_again_by_the_next_up() {
+    let clone = Clone::new();
+    assert!(clone.run(&["up"], &everything(), "").is_well);
+    let well = clone.state();
+    let mut state = well.clone();
+    state.apps.get_mut(RELAY).expect("the relay's app").machines[1].fails = true;
+    clone.set_state(&state);
+    assert!(clone.run(&["up"], &[], "").is_well);
+    let deployed = clone.calls().iter().filter(|call| call.starts_with("flyctl deploy")).count();
+    assert_eq!((deployed, clone.state()), (1, well));
+}
+
 /// Cut off at every call, whether it was carried out or not.
 #[test]
 fn an_up_that_fails_anywhere_goes_on_where_it_was() {

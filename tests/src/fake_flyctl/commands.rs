@@ -173,12 +173,15 @@ fn deploy(line: &Line, state: &mut State) -> anyhow::Result<String> {
         }
         let count = if has_volume || line.option("ha") == Some("false") { 1 } else { 2 };
         for _ in 0..count {
-            let machine = Machine { id: state.next_id(), region: region.clone(), tag: tag.clone() };
+            let machine = Machine { id: state.next_id(), region: region.clone(), tag: tag.clone(), fails: false };
             state.app(&name)?.machines.push(machine);
         }
     }
     let app = state.app(&name)?;
-    app.machines.iter_mut().for_each(|machine| machine.tag.clone_from(&tag));
+    for machine in &mut app.machines {
+        machine.tag.clone_from(&tag);
+        machine.fails = false;
+    }
     app.secrets.values_mut().for_each(|secret| secret.deployed = true);
     Ok("Visit your newly deployed app\n".to_owned())
 }
@@ -197,8 +200,9 @@ fn scale(line: &Line, state: &mut State) -> anyhow::Result<String> {
 }
 
 fn machines(machines: &[Machine]) -> String {
-    let shown = machines.iter().map(|Machine { id, region, tag }| {
-        let checks = [json!({ "name": "servicecheck-00-http-3000", "status": "passing" })];
+    let shown = machines.iter().map(|Machine { id, region, tag, fails }| {
+        let status = if *fails { "critical" } else { "passing" };
+        let checks = [json!({ "name": "servicecheck-00-http-3000", "status": status })];
         json!({ "id": id, "region": region, "state": "started", "image_ref": { "tag": tag }, "checks": checks })
     });
     json!(shown.collect::<Vec<_>>()).to_string()

@@ -44,6 +44,9 @@ pub struct Machine {
     pub region: String,
     /// The tag of its image.
     pub tag: String,
+    /// Whether its checks fail.
+    #[serde(default)]
+    pub fails: bool,
 }
 
 /// A secret: what is known of it from outside.
