@@ -1,9 +1,9 @@
 //! The wire between relay and vm-agent: every JSON body, and the signature that each request carries.
 //!
-//! The relay calls the VM (`/command`, `/approve`, `/cancel`, `/runs/{id}`, `/files/{id}`, `/images/{name}`; `/health` is for
-//! probes); the VM
-//! reports by `POST /callback/{run}`. `docs/protocol.md` tells the story; the types here are the definition. All of it is
-//! idempotent: a command by its run id, an approval by run id and decision, a report by run id and sequence number.
+//! The relay calls the VM (`/command`, `/approve`, `/cancel`, `/runs/{id}`, `/files/{id}`, `/images/{name}`, `/reviews/{run}/…`;
+//! `/health` is for probes); the VM reports by `POST /callback/{run}`. `docs/protocol.md` tells the story; the types here are
+//! the definition. All of it is idempotent: a command by its run id, an approval by run id and decision, a report by run id and
+//! sequence number.
 
 use std::fmt;
 
@@ -13,9 +13,11 @@ use crate::id::{BlobId, ConversationId, Fence, RunId, TreeHash};
 use crate::time::Timestamp;
 
 pub mod changed;
+pub mod review;
 pub mod signature;
 
 pub use changed::{ChangedFiles, Drawing, fits_inline};
+pub use review::Review;
 
 /// Body of `POST /command`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -394,6 +396,9 @@ pub enum RunOutcome {
         /// Drawings of the diff, to be shown before it: of one that does not [fit inline](fits_inline), where the VM can draw.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         drawings: Vec<Drawing>,
+        /// All of the diff, to be read at leisure.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        review: Option<Review>,
     },
     /// The agent answered and changed no file; or a clone is done.
     Answered {

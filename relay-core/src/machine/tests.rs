@@ -268,7 +268,8 @@ fn changes(hash: &str) -> VmEvent {
     let stat = DiffStat { files: 1, insertions: 2, deletions: 3 };
     let (summary, diff) = ("Fixed it.".into(), "-old\n+new".into());
     let (files, drawings) = (ChangedFiles::default(), Vec::new());
-    finished(RunOutcome::Changes { summary, tree: tree(hash), stat, diff, diff_cut: false, files, drawings })
+    let (tree, review) = (tree(hash), None);
+    finished(RunOutcome::Changes { summary, tree, stat, diff, diff_cut: false, files, drawings, review })
 }
 
 fn answered(text: &str) -> VmEvent {

@@ -358,6 +358,7 @@ fn changes(run: &RunId, is_drawn: bool) -> VmEvent {
         diff_cut: false,
         files: ChangedFiles::default(),
         drawings: if is_drawn { vec![drawing] } else { Vec::new() },
+        review: None,
     };
     VmEvent::Finished { outcome, spent: None }
 }

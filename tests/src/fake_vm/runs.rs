@@ -396,6 +396,7 @@ fn changes(text: &str, tree: &TreeHash) -> RunOutcome {
         diff_cut: false,
         files: ChangedFiles::default(),
         drawings: Vec::new(),
+        review: None,
     }
 }
 

@@ -257,7 +257,7 @@ fn changed(summary: &str, changes: Changes) -> RunOutcome {
         diff.truncate(head(&diff, diff.len() / 2).len());
         diff_cut = true;
     }
-    RunOutcome::Changes { summary, tree, stat, diff, diff_cut, files, drawings: Vec::new() }
+    RunOutcome::Changes { summary, tree, stat, diff, diff_cut, files, drawings: Vec::new(), review: None }
 }
 
 fn json_bytes(value: &(impl Serialize + ?Sized)) -> usize {

@@ -122,6 +122,7 @@ impl World {
                 diff_cut: false,
                 files: ChangedFiles::default(),
                 drawings: if self.percent(20) { Self::drawings() } else { Vec::new() },
+                review: None,
             },
         }
     }
