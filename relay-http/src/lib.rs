@@ -18,6 +18,7 @@ pub mod routes;
 pub mod store;
 pub mod transcription;
 pub mod vm;
+pub mod web;
 pub mod worker;
 
 use std::pin::pin;

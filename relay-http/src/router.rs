@@ -10,11 +10,13 @@ use axum::middleware;
 use axum::routing::{get, post};
 use relay_core::protocol::BODY_BYTES_MAX;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
 use crate::requests;
 use crate::routes::{callback, console, images, ops, pages, webhook};
+use crate::web::assets;
 
 /// A webhook is a short form; Twilio's own limit for a text is far below.
 const WEBHOOK_BYTES_MAX: usize = 32 * 1024;
@@ -25,6 +27,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The relay's routes.
 pub fn router(app: Arc<App>) -> Router {
+    // Pages come over mobile networks.
+    let web = Router::new().route("/assets/{file}", get(assets::serve)).layer(CompressionLayer::new());
     let bounded = Router::new()
         .route("/webhook", post(webhook::receive).layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX)))
         .route(
@@ -41,6 +45,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/send", post(console::send).layer(DefaultBodyLimit::max(CONSOLE_BYTES_MAX)))
         .route("/health", get(ops::health))
         .route("/ready", get(ops::ready))
+        .merge(web)
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT));
     // A stream of events has no end of its own.
     let endless = Router::new().route("/console/events", get(console::events));
