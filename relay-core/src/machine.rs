@@ -34,7 +34,7 @@ mod tests;
 
 pub use conversation::{Conversation, Ending, Phase, Timer, Verbosity};
 pub use effect::{Asked, Cause, Choice, Effect, Lane, Queued, Say};
-pub use event::{Attachment, Content, Event, Failure, Message, Outcome, Receipt};
+pub use event::{Attachment, Content, Event, Failure, Message, Outcome, Receipt, Verdict};
 pub use pending::Pending;
 pub use rules::{Capabilities, Rules};
 
@@ -77,6 +77,7 @@ pub fn step(rules: &Rules, mut conversation: Conversation, event: Event, now: Ti
         Event::Performed { effect, outcome } => step.performed(effect, outcome),
         Event::Receipt { effect, message, receipt } => step.receipt(effect, &message, receipt),
         Event::Transcript { message, part, text } => step.transcribed(&message, part, text),
+        Event::Reviewed { .. } => {}
         Event::Due => step.due(),
         Event::Redriven { effect } => step.redriven(effect),
         Event::Garbled => {}
