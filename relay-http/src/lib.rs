@@ -13,6 +13,7 @@ pub mod links;
 pub mod listener;
 pub mod metrics;
 pub mod requests;
+pub mod review;
 pub mod router;
 pub mod routes;
 pub mod store;
