@@ -9,6 +9,7 @@ pub mod directory;
 pub mod error;
 pub mod http;
 pub mod identity;
+pub mod links;
 pub mod listener;
 pub mod metrics;
 pub mod requests;
