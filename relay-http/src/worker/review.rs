@@ -13,7 +13,7 @@ use crate::vm::{CallError, VmClient};
 /// Parts on their way at the same time.
 const AT_ONCE: usize = 4;
 
-/// Copy all parts. They may be too many for the time of one try: the next one goes on where it was cut off.
+/// Copy all parts, of which there is one at least. They may be too many for the time of one try: the next one goes on where it was cut off.
 pub(super) async fn keep(
     app: &App,
     vm: &VmClient,
@@ -23,7 +23,9 @@ pub(super) async fn keep(
 ) -> Result<Outcome, CallError> {
     let copy = Copy { app, vm, run, tree, parts, expires_at: clock::now() + review::kept_for(&app.rules) };
     let first = if attempt > 1 { copy.first_missing().await? } else { 0 };
-    stream::iter(first..parts).map(|place| copy.part(place)).buffered(AT_ONCE).try_collect::<()>().await?;
+    let last = parts - 1;
+    stream::iter(first..last).map(|place| copy.part(place)).buffered(AT_ONCE).try_collect::<()>().await?;
+    copy.part(last).await?;
     Ok(Outcome::ReviewKept)
 }
 
