@@ -5,8 +5,6 @@
 //! the definition. All of it is idempotent: a command by its run id, an approval by run id and decision, a report by run id and
 //! sequence number.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::id::{BlobId, ConversationId, Fence, RunId, TreeHash};
@@ -16,7 +14,7 @@ pub mod changed;
 pub mod review;
 pub mod signature;
 
-pub use changed::{ChangedFiles, Drawing, fits_inline};
+pub use changed::{ChangedFiles, DiffStat, Drawing, fits_inline};
 pub use review::Review;
 
 /// Body of `POST /command`.
@@ -69,6 +67,13 @@ pub enum Task {
     Resume {
         /// The run whose work was parked.
         parked: RunId,
+    },
+    /// Bring parked work back and have the agent go on with it.
+    Revise {
+        /// The run whose work was parked.
+        parked: RunId,
+        /// What is to be different, in the person's words.
+        text: String,
     },
 }
 
@@ -420,25 +425,6 @@ pub enum RunOutcome {
         /// The branch that keeps what the run had changed, if it had changed anything.
         kept: Option<String>,
     },
-}
-
-/// What a diff touches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DiffStat {
-    /// Files touched.
-    pub files: u32,
-    /// Lines added.
-    pub insertions: u32,
-    /// Lines removed.
-    pub deletions: u32,
-}
-
-/// As people read it: `3 files, +42 −7`.
-impl fmt::Display for DiffStat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files = if self.files == 1 { "file" } else { "files" };
-        write!(f, "{} {files}, +{} −{}", self.files, self.insertions, self.deletions)
-    }
 }
 
 /// What became of a decision.

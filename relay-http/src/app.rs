@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
 use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, NodeId, RunId, TreeHash};
-use relay_core::machine::{Cause, Event, Rules};
+use relay_core::machine::{Cause, Event, Message, Rules};
 use relay_core::store::{Held, Ingest, Ingested, Store, StoreError};
 use relay_core::telemetry::metrics::Metrics;
 use relay_core::telemetry::traces;
@@ -305,8 +305,8 @@ impl App {
             messaging.destination.name = "mailbox",
             %conversation,
         );
-        if let Event::Message(message) = &mut event {
-            message.cause = Some(Cause { trace: traces::of(&span), asked_at: Some(clock::now()) });
+        if let Event::Message(Message { cause, .. }) | Event::Reviewed { cause, .. } = &mut event {
+            *cause = Some(Cause { trace: traces::of(&span), asked_at: Some(clock::now()) });
         }
         self.append(conversation, event).instrument(span).await
     }

@@ -238,6 +238,8 @@ pub enum Outcome {
         /// The run, as the VM sees it.
         status: Option<RunStatus>,
     },
+    /// All of a review is in the store.
+    ReviewKept,
     /// A picture is in the store.
     ImageKept {
         /// Where.

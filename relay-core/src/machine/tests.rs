@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::id::{Address, ChannelKind, ConversationId, MessageId, TreeHash};
-use crate::protocol::{ChangedFiles, Decision, DecisionResult, DiffStat, RunOutcome, VmEvent};
+use crate::protocol::{ChangedFiles, Decision, DecisionResult, DiffStat, Review, RunOutcome, VmEvent};
 
 mod approval;
 mod buttons;
@@ -16,6 +16,7 @@ mod inquiry;
 mod long;
 mod progress;
 mod queue;
+mod review;
 mod vm;
 
 const T0: Timestamp = Timestamp(1_800_000_000_000);
