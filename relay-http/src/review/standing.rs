@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relay_core::machine::{Conversation, Ending, Phase, Timer};
-use relay_core::protocol::Decision;
+use relay_core::protocol::{Decision, Task};
 use relay_core::time::{Timestamp, humane};
 use serde::Serialize;
 
@@ -40,6 +40,8 @@ pub enum Standing {
         /// The number of its run.
         run: String,
     },
+    /// The agent goes on with the work, as the person wants it.
+    Revising,
     /// The run is being stopped, or was.
     Cancelled,
     /// Something else waits for an answer now.
@@ -75,7 +77,12 @@ impl Standing {
                 let until = conversation.timers.get(&Timer::Approval);
                 return Self::Open { left: until.map(|until| until.since(now)) };
             }
+            Phase::Deciding { pending, revision: Some(_), .. } if is_this(pending) => return Self::Revising,
             Phase::Deciding { pending, decision, .. } if is_this(pending) => return Self::Deciding(*decision),
+            Phase::Starting { task, .. } | Phase::Stalled { task, .. } | Phase::Working { task, .. } if matches!(task, Task::Revise { parked, .. } if *parked == subject.run) =>
+            {
+                return Self::Revising;
+            }
             Phase::Cancelling { run, .. } if *run == subject.run => return Self::Cancelled,
             _ => {}
         }
@@ -119,7 +126,7 @@ impl Standing {
                 "answered",
                 "info",
                 "Your answer is in",
-                "This link has been used and takes no other answer. What comes of it is told here and in the chat.",
+                "This link has been used and takes no other answer. What comes of it is told here and in the chat, where you can answer as well.",
             ),
             Self::Deciding(Decision::Approve) => {
                 told("deciding", "info", "Approved, being published", "Exactly this diff is being pushed.")
@@ -146,6 +153,12 @@ impl Standing {
                 );
                 told("parked", "warn", "Parked", &detail)
             }
+            Self::Revising => told(
+                "revising",
+                "good",
+                "Back with the agent",
+                "It is at work on what you asked for. Its new diff comes to the chat, with a link of its own.",
+            ),
             Self::Cancelled => told("cancelled", "warn", "Cancelled", "The run was stopped and its work is not used."),
             Self::Superseded => told(
                 "superseded",
@@ -167,6 +180,7 @@ impl Standing {
 mod tests {
     use relay_core::id::{ConversationId, EffectSeq, TreeHash};
     use relay_core::machine::Pending;
+    use relay_core::machine::conversation::Past;
 
     use super::*;
 
@@ -221,9 +235,7 @@ mod tests {
         for (ending, state) in endings {
             let mut later = conversation();
             later.phase = Phase::AwaitingApproval(pending(8, "aa11"));
-            later
-                .past
-                .push_back(relay_core::machine::conversation::Past { run: later.run_id(7), ending: ending.clone() });
+            later.past.push_back(Past { run: later.run_id(7), ending: ending.clone() });
             assert_eq!(standing(&later, 7, "aa11").told().state, state, "{ending:?}");
             assert!(!standing(&later, 7, "aa11").is_open());
         }
@@ -232,10 +244,26 @@ mod tests {
     #[test]
     fn an_answer_on_its_way_is_told() {
         let mut deciding = conversation();
-        deciding.phase =
-            Phase::Deciding { pending: pending(7, "aa11"), decision: Decision::Approve, effect: EffectSeq(3) };
+        deciding.phase = Phase::Deciding {
+            pending: pending(7, "aa11"),
+            decision: Decision::Approve,
+            effect: EffectSeq(3),
+            revision: None,
+        };
         assert_eq!(standing(&deciding, 7, "aa11"), Standing::Deciding(Decision::Approve));
         assert!(standing(&deciding, 7, "aa11").is_passing());
+    }
+
+    #[test]
+    fn work_that_goes_back_to_the_agent_is_told_until_its_run_is_over() {
+        let mut revised = conversation();
+        let parked = revised.run_id(7);
+        revised.past.push_back(Past { run: parked.clone(), ending: Ending::Parked { branch: "b".to_owned() } });
+        let task = Task::Revise { parked, text: "blue".to_owned() };
+        revised.phase = Phase::Working { run: revised.run_id(8), task, since: NOW, quiet: false };
+        assert_eq!(standing(&revised, 7, "aa11"), Standing::Revising);
+        revised.phase = Phase::Idle;
+        assert_eq!(standing(&revised, 7, "aa11").told().state, "parked");
     }
 
     #[test]

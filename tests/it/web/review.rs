@@ -1,5 +1,6 @@
 //! The review page in a real browser: read, answered, and told what became of it.
 
+mod fleet;
 mod made;
 mod samples;
 
@@ -205,7 +206,7 @@ fn report(ms: f64, rows: u64) {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_on_the_page_can_be_read_and_links_that_are_not_good_say_so() {
+async fn a_link_that_is_not_good_gets_a_page_that_says_so() {
     let waiting = Waiting::new(samples::long(20)).await;
     let browser = waiting.open(Screen::PHONE.in_the_dark()).await;
     let url = waiting.url();
