@@ -76,7 +76,10 @@ fn table(file: &ReviewFile, rows: &[Row], until: Instant) -> Markup {
 fn row(row: &Row, line: String) -> Markup {
     let line = PreEscaped(line);
     match row {
-        Row::Hunk { .. } => html! { tr.hunk { td colspan="4" { "⋯ " (line) } } },
+        // What begins where the file does leaves nothing out before it.
+        Row::Hunk { old, new, .. } => html! {
+            @if (*old).max(*new) > 1 { tr.hunk { td colspan="4" { "⋯ " (line) } } }
+        },
         Row::Note { .. } => html! { tr.about { td colspan="4" { (line) } } },
         Row::Context { old, new, .. } => html! {
             tr { td.old data-n=(old) {} td.new data-n=(new) {} td.which {} td.code { (line) } }

@@ -68,7 +68,7 @@ pub fn notice(notice: Notice) -> Markup {
     html! {
         (layout::bar("Textslash", &html! {}))
         main.column.narrow {
-            section.card { h1 { (notice.title) } p { (notice.detail) } }
+            section.card.stack { h1 { (notice.title) } p { (notice.detail) } }
         }
     }
 }
@@ -162,7 +162,7 @@ fn answer(shown: &Shown<'_>) -> Markup {
                         "What should be different?"
                         textarea name="text" required maxlength=(VERDICT_CHARS_MAX) { (shown.draft) }
                     }
-                    button name="verdict" value="changes" { "Send to the agent" }
+                    button.primary name="verdict" value="changes" { "Send to the agent" }
                 }
             }
         }

@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_line_without_either_is_its_text() {
-        assert_eq!(line("a < b\u{1b}", &[], &[]), "a &lt; b<b class=\"sign\" title=\"U+001B\">␛</b>");
+        assert_eq!(line("a < b\u{1b}", &[], &[]), "a &lt; b<b class=\"sign\" title=\"U+001B\">^[</b>");
         assert_eq!(line("", &[], &[0..0]), "");
     }
 

@@ -8,7 +8,7 @@ pub(super) fn shown(text: &str) -> Markup {
     let mut html = String::with_capacity(text.len());
     for sign in text.chars() {
         match sign {
-            '\t' => picture(&mut html, sign, '␉'),
+            '\t' => control(&mut html, sign),
             sign => push(&mut html, sign),
         }
     }
@@ -24,9 +24,7 @@ pub(super) fn push(html: &mut String, sign: char) {
         '"' => html.push_str("&quot;"),
         '\'' => html.push_str("&#39;"),
         '\t' => html.push('\t'),
-        // Unicode has a picture of each of these.
-        '\0'..='\x1f' => picture(html, sign, char::from_u32(0x2400 + u32::from(sign)).unwrap_or('␀')),
-        '\x7f' => picture(html, sign, '␡'),
+        '\0'..='\x1f' | '\x7f' => control(html, sign),
         sign if is_deceptive(sign) => {
             let code = code(sign);
             html.push_str("<b class=\"sign\">");
@@ -37,8 +35,11 @@ pub(super) fn push(html: &mut String, sign: char) {
     }
 }
 
-fn picture(html: &mut String, sign: char, picture: char) {
-    html.push_str(&format!("<b class=\"sign\" title=\"{}\">{picture}</b>", code(sign)));
+/// As terminals show them: `^M` is a carriage return. Not every phone has Unicode's own pictures of them.
+fn control(html: &mut String, sign: char) {
+    html.push_str(&format!("<b class=\"sign\" title=\"{}\">^", code(sign)));
+    push(html, char::from_u32(u32::from(sign) ^ 0x40).unwrap_or('?'));
+    html.push_str("</b>");
 }
 
 fn code(sign: char) -> String {
@@ -59,10 +60,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_seen_is_shown_and_does_not_act() {
-        assert_eq!(shown("a\x1b[31m").0, "a<b class=\"sign\" title=\"U+001B\">␛</b>[31m");
+        assert_eq!(shown("a\x1b[31m").0, "a<b class=\"sign\" title=\"U+001B\">^[</b>[31m");
         assert_eq!(
             shown("\r\x7f").0,
-            "<b class=\"sign\" title=\"U+000D\">␍</b><b class=\"sign\" title=\"U+007F\">␡</b>"
+            "<b class=\"sign\" title=\"U+000D\">^M</b><b class=\"sign\" title=\"U+007F\">^?</b>"
         );
         assert_eq!(shown("x\u{202e}cod.exe").0, "x<b class=\"sign\">U+202E</b>cod.exe");
         assert_eq!(shown("\u{200b}\u{2066}\u{feff}").0.matches("class=\"sign\"").count(), 3);
@@ -70,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_tab_is_seen_in_a_name_and_is_a_tab_in_code() {
-        assert!(shown("a\tb").0.contains('␉'));
+        assert!(shown("a\tb").0.contains(">^I</b>"));
         let mut code = String::new();
         push(&mut code, '\t');
         assert_eq!(code, "\t");

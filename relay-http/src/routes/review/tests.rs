@@ -221,7 +221,7 @@ fn files() -> Vec<ReviewFile> {
 
 fn rows() -> Vec<Row> {
     let mut rows = vec![
-        Row::Hunk { old: 1, new: 1, heading: format!("fn {HOSTILE}") },
+        Row::Hunk { old: 9, new: 9, heading: format!("fn {HOSTILE}") },
         Row::Context { old: 1, new: 1, text: "let kept = 1;".to_owned() },
         Row::Removed { old: 2, text: "let count = 1;".to_owned() },
         Row::Added { new: 2, text: format!("let count = 2; // {HOSTILE}") },
@@ -282,7 +282,7 @@ async fn what_strangers_wrote_is_shown_as_text() {
         assert!(!page.contains(acting), "{acting:?}");
     }
     assert!(page.matches("&lt;script&gt;alert(1)").count() >= 4, "name twice, heading, line: {page}");
-    assert!(page.contains("<b class=\"sign\">U+202E</b>") && page.contains("␛"), "{page}");
+    assert!(page.contains("<b class=\"sign\">U+202E</b>") && page.contains(">^[</b>"), "{page}");
 }
 
 #[tokio::test]
