@@ -3,6 +3,7 @@ pub mod id;
 pub mod machine;
 pub mod protocol;
 pub mod settings;
+pub mod signs;
 pub mod store;
 #[cfg(feature = "telemetry")]
 pub mod telemetry;

@@ -3,7 +3,7 @@
 //! Nothing here asks for the time, for chance, for the environment or for a socket, so everything that can happen to a
 //! conversation can be tested by the thousand. The states are in [`conversation`], the inputs in [`event`], the outputs
 //! in [`effect`], the sentences for people in [`text`]. The arms of [`step`] are spread over files by what came in:
-//! `messages`, `files`, `reports`, `drawings`, `inquiry`, `performed`, `timers`. Whether a diff was shown is in [`pending`]. How much of it the person hears is in `progress`, how it is cut into
+//! `messages`, `files`, `reports`, `drawings`, [`review`], `inquiry`, `performed`, `timers`. Whether a diff was shown is in [`pending`]. How much of it the person hears is in `progress`, how it is cut into
 //! messages in `shape`, and how these reach the person in [`delivery`].
 
 use std::time::Duration;
@@ -22,6 +22,7 @@ mod performed;
 mod progress;
 mod reports;
 pub mod retry;
+pub mod review;
 pub mod rules;
 pub mod shape;
 pub mod split;
@@ -33,8 +34,8 @@ pub mod words;
 mod tests;
 
 pub use conversation::{Conversation, Ending, Phase, Timer, Verbosity};
-pub use effect::{Asked, Cause, Choice, Effect, Lane, Queued, Say};
-pub use event::{Attachment, Content, Event, Failure, Message, Outcome, Receipt};
+pub use effect::{Asked, Cause, Choice, Effect, Lane, Queued, ReviewLink, Say};
+pub use event::{Attachment, Content, Event, Failure, Message, Outcome, Receipt, Verdict};
 pub use pending::Pending;
 pub use rules::{Capabilities, Rules};
 
@@ -77,6 +78,7 @@ pub fn step(rules: &Rules, mut conversation: Conversation, event: Event, now: Ti
         Event::Performed { effect, outcome } => step.performed(effect, outcome),
         Event::Receipt { effect, message, receipt } => step.receipt(effect, &message, receipt),
         Event::Transcript { message, part, text } => step.transcribed(&message, part, text),
+        Event::Reviewed { run, tree, verdict, .. } => step.reviewed(&run, &tree, verdict),
         Event::Due => step.due(),
         Event::Redriven { effect } => step.redriven(effect),
         Event::Garbled => {}
@@ -85,11 +87,11 @@ pub fn step(rules: &Rules, mut conversation: Conversation, event: Event, now: Ti
     Transition { conversation, effects, acked, dead }
 }
 
-/// The trace of this event's effects: a message's or, for all that happens by itself, the run's.
+/// The trace of this event's effects: what a person did has one or, for all that happens by itself, it is the run's.
 fn cause(conversation: &mut Conversation, event: &Event) -> Option<TraceParent> {
     match event {
-        Event::Message(message) => {
-            let Cause { trace, asked_at } = message.cause.clone().unwrap_or_default();
+        Event::Message(Message { cause, .. }) | Event::Reviewed { cause, .. } => {
+            let Cause { trace, asked_at } = cause.clone().unwrap_or_default();
             conversation.asked_at = conversation.asked_at.or(asked_at);
             trace
         }
@@ -226,6 +228,11 @@ impl Step<'_> {
 
     /// The current run is over; the next task starts, if one waits.
     fn end(&mut self, ending: Ending) {
+        self.end_before(ending, None);
+    }
+
+    /// The same, with what comes before all that waits.
+    fn end_before(&mut self, ending: Ending, next: Option<(Task, Option<TraceParent>)>) {
         self.leave_deciding();
         self.forget_drawn();
         self.conversation.inquiry = None;
@@ -235,7 +242,7 @@ impl Step<'_> {
         self.forget_progress();
         self.clear(&[Timer::Silence, Timer::Approval, Timer::ApprovalWarning]);
         self.conversation.phase = Phase::Idle;
-        if let Some((task, trace)) = self.conversation.next_task() {
+        if let Some((task, trace)) = next.or_else(|| self.conversation.next_task()) {
             self.start(task, trace);
         }
     }
@@ -252,6 +259,7 @@ impl Step<'_> {
 
     /// A decision could not be carried out: the diff waits again. Of a park, which nobody asked for, it is said once.
     fn undecided(&mut self, pending: Pending, decision: Decision, line: String) {
+        let line = self.with_lost_revision(&pending.run, line);
         let parking_failed = decision == Decision::Park;
         if !(parking_failed && pending.parking_failed) {
             self.say_with_choice(line, &pending);

@@ -1,11 +1,9 @@
 //! The wire between relay and vm-agent: every JSON body, and the signature that each request carries.
 //!
-//! The relay calls the VM (`/command`, `/approve`, `/cancel`, `/runs/{id}`, `/files/{id}`, `/images/{name}`; `/health` is for
-//! probes); the VM
-//! reports by `POST /callback/{run}`. `docs/protocol.md` tells the story; the types here are the definition. All of it is
-//! idempotent: a command by its run id, an approval by run id and decision, a report by run id and sequence number.
-
-use std::fmt;
+//! The relay calls the VM (`/command`, `/approve`, `/cancel`, `/runs/{id}`, `/files/{id}`, `/images/{name}`, `/reviews/{run}/…`;
+//! `/health` is for probes); the VM reports by `POST /callback/{run}`. `docs/protocol.md` tells the story; the types here are
+//! the definition. All of it is idempotent: a command by its run id, an approval by run id and decision, a report by run id and
+//! sequence number.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +11,11 @@ use crate::id::{BlobId, ConversationId, Fence, RunId, TreeHash};
 use crate::time::Timestamp;
 
 pub mod changed;
+pub mod review;
 pub mod signature;
 
-pub use changed::{ChangedFiles, Drawing, fits_inline};
+pub use changed::{ChangedFiles, DiffStat, Drawing, fits_inline};
+pub use review::Review;
 
 /// Body of `POST /command`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +67,13 @@ pub enum Task {
     Resume {
         /// The run whose work was parked.
         parked: RunId,
+    },
+    /// Bring parked work back and have the agent go on with it.
+    Revise {
+        /// The run whose work was parked.
+        parked: RunId,
+        /// What is to be different, in the person's words.
+        text: String,
     },
 }
 
@@ -394,6 +401,9 @@ pub enum RunOutcome {
         /// Drawings of the diff, to be shown before it: of one that does not [fit inline](fits_inline), where the VM can draw.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         drawings: Vec<Drawing>,
+        /// All of the diff, to be read at leisure.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        review: Option<Review>,
     },
     /// The agent answered and changed no file; or a clone is done.
     Answered {
@@ -415,25 +425,6 @@ pub enum RunOutcome {
         /// The branch that keeps what the run had changed, if it had changed anything.
         kept: Option<String>,
     },
-}
-
-/// What a diff touches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DiffStat {
-    /// Files touched.
-    pub files: u32,
-    /// Lines added.
-    pub insertions: u32,
-    /// Lines removed.
-    pub deletions: u32,
-}
-
-/// As people read it: `3 files, +42 −7`.
-impl fmt::Display for DiffStat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files = if self.files == 1 { "file" } else { "files" };
-        write!(f, "{} {files}, +{} −{}", self.files, self.insertions, self.deletions)
-    }
 }
 
 /// What became of a decision.

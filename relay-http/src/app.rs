@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
-use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, NodeId, RunId};
-use relay_core::machine::{Cause, Event, Rules};
+use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, NodeId, RunId, TreeHash};
+use relay_core::machine::{Cause, Event, Message, Rules};
 use relay_core::store::{Held, Ingest, Ingested, Store, StoreError};
 use relay_core::telemetry::metrics::Metrics;
 use relay_core::telemetry::traces;
@@ -27,6 +27,7 @@ use crate::directory::{self, Asking, VmDirectory};
 use crate::error::RequestError;
 use crate::http::under;
 use crate::identity;
+use crate::links::{LinkKey, Links, Purpose};
 use crate::metrics::{LeasedBy, RelayMetrics};
 use crate::transcription::Transcription;
 use crate::vm::VmClient;
@@ -84,6 +85,15 @@ pub enum Kept<'a> {
         /// Which of its files.
         part: usize,
     },
+    /// A part of a diff as the review page shows it.
+    Review {
+        /// The run whose diff it is.
+        run: &'a RunId,
+        /// The diff.
+        tree: &'a TreeHash,
+        /// Which part; the index is 0.
+        part: u32,
+    },
 }
 
 impl Kept<'_> {
@@ -93,6 +103,7 @@ impl Kept<'_> {
             Kept::Picture { run, name } => format!("picture\0{run}\0{name}"),
             Kept::Page { conversation, effect } => format!("page\0{conversation}\0{}", effect.0),
             Kept::File { conversation, message, part } => format!("file\0{conversation}\0{message}\0{part}"),
+            Kept::Review { run, tree, part } => format!("review\0{run}\0{tree}\0{part}"),
         };
         let mut mac =
             Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).expect("HMAC takes a key of any length");
@@ -142,6 +153,8 @@ pub struct App {
     pub vms: Arc<dyn VmDirectory>,
     /// Calls the VMs.
     http: reqwest::Client,
+    /// Signs addresses that open something to whoever has them.
+    pub links: Links,
     /// The web chat.
     pub console: ConsoleChannel,
     /// WhatsApp, if configured.
@@ -190,12 +203,17 @@ impl App {
         };
         let transcription = config.transcription.clone();
         let asides = TaskTracker::new();
+        let mut link_keys = config.link_keys.clone();
+        if link_keys.is_empty() {
+            link_keys.push(LinkKey::derived(&config.relay_secret));
+        }
         Ok(Self {
             node: clock::node(),
             rules,
             transcription: transcription.map(|config| Transcription::new(http.clone(), config)),
             vms: directory::open(&config, http.clone(), Arc::clone(&store), asides.clone()),
             http,
+            links: Links::new(link_keys),
             console,
             twilio,
             stopping: CancellationToken::new(),
@@ -287,8 +305,8 @@ impl App {
             messaging.destination.name = "mailbox",
             %conversation,
         );
-        if let Event::Message(message) = &mut event {
-            message.cause = Some(Cause { trace: traces::of(&span), asked_at: Some(clock::now()) });
+        if let Event::Message(Message { cause, .. }) | Event::Reviewed { cause, .. } = &mut event {
+            *cause = Some(Cause { trace: traces::of(&span), asked_at: Some(clock::now()) });
         }
         self.append(conversation, event).instrument(span).await
     }
@@ -352,5 +370,11 @@ impl App {
     /// Where anyone who knows the address can read a kept page.
     pub fn page_url(&self, blob: &BlobId) -> Url {
         under(&self.config.public_url.url, &format!("/pages/{blob}"))
+    }
+
+    /// Where whoever has the address can read a diff, and decide on it, until `expires_at`.
+    pub fn review_url(&self, run: &RunId, tree: &TreeHash, expires_at: Timestamp) -> Url {
+        let signed = self.links.sign(Purpose::Review, &format!("{run}/{tree}"), expires_at);
+        under(&self.config.public_url.url, &format!("/r/{signed}"))
     }
 }

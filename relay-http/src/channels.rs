@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use relay_core::id::{Address, ConversationId, EffectSeq, MessageId};
 use relay_core::machine::delivery::Delivery;
-use relay_core::machine::{Attachment, Capabilities, Message, Outcome, Receipt, Say};
+use relay_core::machine::{Attachment, Capabilities, Message, Outcome, Receipt, Say, text};
 use relay_core::time::Timestamp;
 use url::Url;
 
@@ -64,15 +64,21 @@ pub struct Outgoing<'a> {
     pub picture: Option<Url>,
     /// Where all of what it shows in part can be read by anyone who knows the address.
     pub page: Option<Url>,
+    /// Where the diff that it asks about can be read and answered by anyone who knows the address.
+    pub review: Option<Url>,
 }
 
 impl Outgoing<'_> {
-    /// Its text, with the address of its page.
+    /// Its text, with the addresses of its page and of the review.
     pub fn text(&self) -> String {
-        match &self.page {
-            Some(page) => format!("{} {page}", self.say.text),
-            None => self.say.text.clone(),
+        let mut text = self.say.text.clone();
+        if let Some(page) = &self.page {
+            text = format!("{text} {page}");
         }
+        if let Some(review) = &self.review {
+            text = format!("{text}\n{} {review}", text::review::ADDRESS);
+        }
+        text
     }
 }
 

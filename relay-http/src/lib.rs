@@ -9,14 +9,17 @@ pub mod directory;
 pub mod error;
 pub mod http;
 pub mod identity;
+pub mod links;
 pub mod listener;
 pub mod metrics;
 pub mod requests;
+pub mod review;
 pub mod router;
 pub mod routes;
 pub mod store;
 pub mod transcription;
 pub mod vm;
+pub mod web;
 pub mod worker;
 
 use std::pin::pin;

@@ -10,21 +10,33 @@ use axum::middleware;
 use axum::routing::{get, post};
 use relay_core::protocol::BODY_BYTES_MAX;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
 use crate::requests;
-use crate::routes::{callback, console, images, ops, pages, webhook};
+use crate::routes::{callback, console, images, ops, pages, review, webhook};
+use crate::web::assets;
 
 /// A webhook is a short form; Twilio's own limit for a text is far below.
 const WEBHOOK_BYTES_MAX: usize = 32 * 1024;
 /// What a person types into the console at most.
 const CONSOLE_BYTES_MAX: usize = 32 * 1024;
+/// What a person asks for on the review page at most, as a form writes it.
+const REVIEW_BYTES_MAX: usize = 128 * 1024;
 /// A request that takes longer is given up; Twilio itself waits fifteen seconds.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The relay's routes.
 pub fn router(app: Arc<App>) -> Router {
+    // Pages come over mobile networks.
+    let web = Router::new()
+        .route("/assets/{file}", get(assets::serve))
+        .route("/r/{signed}", get(review::show).post(review::answer).layer(DefaultBodyLimit::max(REVIEW_BYTES_MAX)))
+        .route("/r/{signed}/rows", get(review::rows))
+        .route("/r/{signed}/state", get(review::state))
+        .route("/r/{signed}/parts/{part}", get(review::picture))
+        .layer(CompressionLayer::new());
     let bounded = Router::new()
         .route("/webhook", post(webhook::receive).layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX)))
         .route(
@@ -41,6 +53,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/send", post(console::send).layer(DefaultBodyLimit::max(CONSOLE_BYTES_MAX)))
         .route("/health", get(ops::health))
         .route("/ready", get(ops::ready))
+        .merge(web)
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT));
     // A stream of events has no end of its own.
     let endless = Router::new().route("/console/events", get(console::events));

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use relay_core::id::{BlobId, RunId};
+use relay_core::id::{BlobId, RunId, TreeHash};
 use relay_core::machine::Outcome;
+use relay_core::protocol::review::{REVIEW_CONTENT_TYPE, REVIEW_PART_BYTES_MAX};
 use relay_core::protocol::{
     Answer, ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, IMAGE_BYTES_MAX, Refusal,
     RefusalReason, ReplyRequest, signature,
@@ -139,6 +140,17 @@ impl VmClient {
         Ok((content_type, bytes))
     }
 
+    /// `GET /reviews/{run}/{tree}/{part}`: the bytes of a part, of a type that the bytes themselves show.
+    pub async fn review(&self, run: &RunId, tree: &TreeHash, part: u32) -> Result<(&'static str, Bytes), CallError> {
+        let path = format!("/reviews/{run}/{tree}/{part}");
+        let (_, bytes) = self.call(Method::GET, &path, Bytes::new(), IMAGE_BYTES_MAX).await?;
+        let content_type = review_type(&bytes).ok_or_else(|| CallError::Refused {
+            reason: RefusalReason::Invalid,
+            message: "A part of the review is of a type that can't be shown.".to_owned(),
+        })?;
+        Ok((content_type, bytes))
+    }
+
     async fn post(&self, path: &str, body: &impl Serialize) -> Result<Bytes, CallError> {
         let body = serde_json::to_vec(body).expect("plain data with text keys");
         self.call(Method::POST, path, Bytes::from(body), BODY_BYTES_MAX).await.map(|(_, body)| body)
@@ -240,6 +252,15 @@ fn image_type(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// The same of what a page shows: a picture that browsers know, or rows.
+fn review_type(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [b'{', ..] => (bytes.len() <= REVIEW_PART_BYTES_MAX).then_some(REVIEW_CONTENT_TYPE),
+        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
+        _ => image_type(bytes).filter(|content_type| *content_type != PDF),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,5 +281,14 @@ mod tests {
         assert_eq!(image_type(b"%PDF-1.4\n"), Some("application/pdf"));
         assert_eq!(image_type(b"<svg onload="), None);
         assert_eq!(image_type(b""), None);
+    }
+
+    #[test]
+    fn a_part_of_a_review_is_rows_or_a_picture() {
+        assert_eq!(review_type(b"{\"rows\":[]}"), Some(REVIEW_CONTENT_TYPE));
+        assert_eq!(review_type(b"GIF89a"), Some("image/gif"));
+        for bytes in ["%PDF-1.4", "<svg onload=", "", "[]", &"{".repeat(REVIEW_PART_BYTES_MAX + 1)] {
+            assert_eq!(review_type(bytes.as_bytes()), None);
+        }
     }
 }

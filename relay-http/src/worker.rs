@@ -15,6 +15,7 @@ mod catch_up;
 mod deadlines;
 mod lines;
 mod perform;
+mod review;
 mod say;
 mod survey;
 mod timers;

@@ -58,6 +58,22 @@ async fn the_words_about_repositories_and_files_are_answered() {
 }
 
 #[tokio::test]
+async fn every_diff_ends_with_the_address_of_its_page() {
+    let stack = Stack::start(Plan::default()).await;
+    let console = stack.console();
+    for number in 1..=2 {
+        console.send(&format!("write file-{number}.txt"), BOUND).await;
+        let question = console.wait_for(&format!("(run {number}"), BOUND).await;
+        let address = text(&question).lines().last().and_then(|line| line.strip_prefix("Review: "));
+        let signed = address.and_then(|address| address.split_once("/r/")).map(|(_, signed)| signed);
+        assert!(signed.is_some_and(|signed| signed.split('.').count() == 3), "{question}");
+        assert!(question["code"].is_string() && question["choice"].is_object(), "beside the diff and its buttons");
+        console.send("reject", BOUND).await;
+        console.wait_for(&format!("Run {number} is rolled back"), BOUND).await;
+    }
+}
+
+#[tokio::test]
 async fn messages_queue_while_a_run_is_on_and_can_be_dropped() {
     let stack = Stack::start(Plan::default()).await;
     let console = stack.console();

@@ -4,7 +4,8 @@
 //! Each conversation has a worktree of its own here, as if each had a VM of its own behind one address. What a run does is
 //! chosen by its text: with `question` in it the agent answers and changes nothing, with `long` it works until it is
 //! stopped, with `chatty` it has much to tell for a minute, with `essay` it answers
-//! at length, with `choose` it first asks the person twice; any other text becomes a diff. The tree of the diff is named in the diff's text.
+//! at length, with `choose` it first asks the person twice; any other text becomes a diff, with `review` in it one that was laid
+//! out for its page. The tree of the diff is named in the diff's text.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::server::{self, Received, Server};
 
 mod inquiries;
 mod reports;
+mod review;
 mod runs;
 
 pub use reports::{Publisher, Reports};
@@ -126,8 +128,10 @@ fn route(runs: &Arc<Runs>, request: &Received, now: Timestamp) -> Result<(u16, V
             runs.reply(&run, number, reply).map(|accepted| (202, value(&accepted)))
         }
         (&Method::GET, path) => {
-            let status = path.strip_prefix("/runs/").and_then(|run| runs.status(run));
-            status.map(|status| (200, value(&status))).ok_or((404, RefusalReason::NotFound, "There is no such thing."))
+            let status = path.strip_prefix("/runs/").and_then(|run| runs.status(run)).map(|status| value(&status));
+            let part = || path.strip_prefix("/reviews/").and_then(|part| runs.review(part));
+            let body = status.or_else(part).ok_or((404, RefusalReason::NotFound, "There is no such thing."))?;
+            Ok((200, body))
         }
         _ => Err((404, RefusalReason::NotFound, "There is no such thing.")),
     }

@@ -6,7 +6,7 @@
 //! Everything that needs git goes through [`Git::call`]; nothing else in this crate may start it.
 //!
 //! The modules below build on it: [`repository`] (one repository on the volume), [`capture`] and [`snapshot`] (what the
-//! worktree holds), `changed_files` (a diff file by file), [`patch`] (a diff line by line), [`restore`] (put it back), [`park`] (commits on local branches), [`agent_git`] (the agent's own
+//! worktree holds), `changed_files` (a diff file by file), [`patch`] (a diff line by line), `review` (laid out for a page), [`restore`] (put it back), [`park`] (commits on local branches), [`agent_git`] (the agent's own
 //! `.git`), [`remote`] (addresses).
 
 use std::ffi::{OsStr, OsString};
@@ -26,6 +26,7 @@ mod changed_files;
 mod error;
 pub(crate) mod fetch;
 mod follow;
+mod lines;
 pub mod manifest;
 mod object_id;
 pub mod park;
@@ -33,6 +34,7 @@ pub mod patch;
 pub mod remote;
 pub mod repository;
 pub mod restore;
+mod review;
 pub mod snapshot;
 
 pub use error::GitError;

@@ -21,6 +21,7 @@ pub mod render;
 pub mod report;
 pub mod repositories;
 pub mod requests;
+pub mod reviews;
 pub mod routes;
 pub mod runs;
 pub mod server;

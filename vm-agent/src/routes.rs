@@ -11,7 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use relay_core::id::{BlobId, ConversationId, Fence, RunId};
+use relay_core::id::{BlobId, ConversationId, Fence, RunId, TreeHash};
 use relay_core::protocol::{
     ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, FILE_BYTES_MAX, Health, RefusalReason,
     ReplyRequest, signature,
@@ -30,6 +30,7 @@ use crate::images::ImageName;
 use crate::metrics::{Layer, metrics};
 use crate::refusal::Refused;
 use crate::requests;
+use crate::reviews::part_type;
 use crate::runs::Runs;
 use crate::volume::Volume;
 
@@ -92,6 +93,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/runs/{id}", get(run_status))
         .route("/files/{id}", put(file).get(has_file))
         .route("/images/{name}", get(image))
+        .route("/reviews/{run}/{tree}/{part}", get(review))
         .layer(middleware::from_fn_with_state(app.clone(), only_signed))
         // The size is checked where the signature is.
         .layer(DefaultBodyLimit::disable());
@@ -210,6 +212,17 @@ async fn image(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<
     let name = ImageName::parse(&name).ok_or_else(missing)?;
     let bytes = app.runs.images().read(&name).map_err(|error| Refused::disk(&error))?.ok_or_else(missing)?;
     let headers = [(header::CONTENT_TYPE, name.kind().media_type()), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    Ok((headers, bytes).into_response())
+}
+
+/// A part of a review: rows, or a picture.
+async fn review(State(app): State<Arc<App>>, Path(part): Path<(String, String, u32)>) -> Result<Response, Refused> {
+    let missing = || Refused::not_found("There is no such review on this VM.");
+    let (run, tree, part) = part;
+    let (Ok(run), Ok(tree)) = (RunId::parse(run), TreeHash::parse(tree)) else { return Err(missing()) };
+    let bytes = app.runs.reviews().read(&run, &tree, part).map_err(|error| Refused::disk(&error))?;
+    let bytes = bytes.ok_or_else(missing)?;
+    let headers = [(header::CONTENT_TYPE, part_type(&bytes)), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
     Ok((headers, bytes).into_response())
 }
 

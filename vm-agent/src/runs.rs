@@ -2,7 +2,7 @@
 //! it is over; waiting for a decision is part of that.
 //!
 //! This file holds the state and answers requests, at once. What takes time happens in a task per step: `work` (the
-//! agent), `conclude` (how it ended, with `drawings`), `decide` (what becomes of the diff), `recover` (after a restart). Every step
+//! agent), `conclude` (how it ended, with `drawings` and a `review`), `decide` (what becomes of the diff), `recover` (after a restart). Every step
 //! writes the journal before it tells anyone. `questions` are answered without a run.
 
 use std::fmt;
@@ -33,6 +33,7 @@ use crate::journal::{Journal, Phase, RunLog, RunRecord};
 use crate::refusal::Refused;
 use crate::render::Renderer;
 use crate::repositories::Repositories;
+use crate::reviews::Reviews;
 use crate::text::clip;
 use crate::uploads::Uploads;
 use crate::volume::{Trouble, Volume};
@@ -42,6 +43,7 @@ mod decide;
 mod drawings;
 mod questions;
 mod recover;
+mod review;
 mod work;
 
 /// What runs need of the rest of the process.
@@ -58,6 +60,8 @@ pub struct Surroundings {
     pub github: Option<GitHub>,
     /// Keeps pictures and documents.
     pub images: Images,
+    /// Keeps the reviews of diffs that wait.
+    pub reviews: Reviews,
     /// Draws diffs.
     pub renderer: Renderer,
     /// Keeps files that people sent.
@@ -302,6 +306,11 @@ impl Runs {
     /// The pictures of all runs.
     pub fn images(&self) -> &Images {
         &self.0.surroundings.images
+    }
+
+    /// The reviews of all runs.
+    pub fn reviews(&self) -> &Reviews {
+        &self.0.surroundings.reviews
     }
 
     /// Reports that were not delivered yet.

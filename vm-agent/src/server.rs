@@ -24,6 +24,7 @@ use crate::metrics;
 use crate::render::Renderer;
 use crate::report::{Callback, Outlet, Published, Reporter};
 use crate::repositories::Repositories;
+use crate::reviews::Reviews;
 use crate::routes::{App, LastRequest, router};
 use crate::runs::{Runs, Surroundings};
 use crate::supervise::Supervision;
@@ -133,6 +134,7 @@ async fn open_runs(config: &Config, volume: Volume) -> anyhow::Result<(Runs, Str
         repo_url: config.repo_url.clone(),
         github,
         images: Images::open(config.images_dir.clone()).context("cannot open IMAGES_DIR")?,
+        reviews: Reviews::open(config.data_dir.join("reviews")).context("cannot make a directory for reviews")?,
         uploads: Uploads::open(config.data_dir.join("files"), agent).context("cannot make a directory for files")?,
         run_timeout: config.run_timeout,
     };

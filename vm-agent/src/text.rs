@@ -1,5 +1,7 @@
 //! Cutting text to the lengths that the wire and a chat allow.
 
+pub use relay_core::signs::is_deceptive;
+
 /// `text` without surrounding white space, cut to `chars_max` characters; the last of them is `…` when something was cut.
 pub fn clip(text: &str, chars_max: usize) -> String {
     let text = text.trim();
@@ -40,15 +42,6 @@ pub fn visible(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-/// Whether it is not seen, or makes others be read differently from what they are.
-pub fn is_deceptive(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}')
-        || matches!(character, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(character, '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0e}' | '\u{feff}' | '\u{ffa0}')
-        || matches!(character, '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// The end of `text`, after a `…` when something was cut off before it.

@@ -9,6 +9,7 @@ use crate::machine::delivery::Delivery;
 use crate::machine::drawings::Drawn;
 use crate::machine::effect::Lane;
 use crate::machine::pending::Pending;
+use crate::machine::review::{self, Revision};
 use crate::machine::rules::Rules;
 use crate::protocol::{Decision, File, Task};
 use crate::time::Timestamp;
@@ -74,6 +75,9 @@ pub struct Conversation {
     /// What the store keeps for this conversation for a while, the latest last; bounded.
     #[serde(default)]
     pub blobs: VecDeque<BlobId>,
+    /// Reviews that the store keeps for a while, the latest last; bounded.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub reviews: VecDeque<review::Kept>,
     /// Runs that are over, the latest last; bounded.
     pub past: VecDeque<Past>,
     /// When the first run was asked for: a part of every run's name.
@@ -155,6 +159,9 @@ pub enum Phase {
         decision: Decision,
         /// The effect that asks for it.
         effect: EffectSeq,
+        /// What the agent is to do with the work once it is parked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<Revision>,
     },
     /// A run is being stopped.
     Cancelling {
@@ -304,12 +311,13 @@ pub enum Ending {
 
 const PAST_MAX: usize = 20;
 const BLOBS_MAX: usize = 100;
+const REVIEWS_MAX: usize = 20;
 /// Names of a person that are remembered.
 const NAMES_MAX: usize = 8;
 
 impl Conversation {
     /// The layout that this program writes.
-    pub const FORMAT: u32 = 4;
+    pub const FORMAT: u32 = 5;
 
     /// A conversation in which nothing has happened yet.
     pub fn new(id: ConversationId) -> Self {
@@ -336,6 +344,7 @@ impl Conversation {
             asked_at: None,
             arriving: VecDeque::new(),
             blobs: VecDeque::new(),
+            reviews: VecDeque::new(),
             past: VecDeque::new(),
             origin: Timestamp::default(),
             runs: 0,
@@ -413,6 +422,15 @@ impl Conversation {
         self.blobs.push_back(blob);
         while self.blobs.len() > BLOBS_MAX {
             self.blobs.pop_front();
+        }
+    }
+
+    /// Remember a review that the store is to keep, likewise; those that are gone by `now` are forgotten.
+    pub(super) fn keeps_review(&mut self, kept: review::Kept, now: Timestamp) {
+        self.reviews.retain(|before| before.expires_at > now && (&before.run, &before.tree) != (&kept.run, &kept.tree));
+        self.reviews.push_back(kept);
+        while self.reviews.len() > REVIEWS_MAX {
+            self.reviews.pop_front();
         }
     }
 

@@ -1,15 +1,16 @@
-//! A diff that the VM has drawn. It is said once its drawings were fetched, or can't be, so that they come before the question
-//! about it, and an answer counts for nothing that the person cannot have seen.
+//! A diff that the VM has drawn, or laid out to be reviewed. It is said once its drawings and its review were fetched, or can't
+//! be, so that they come before the question about it, and an answer counts for nothing that the person cannot have seen.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{BlobId, EffectSeq, RunId};
 use crate::machine::effect::{Choice, Effect, Say};
+use crate::machine::review::Copying;
 use crate::machine::{Pending, Phase, Step, markup, shape, text};
 use crate::protocol::{Drawing, RunOutcome, Spent};
 use crate::time::Timestamp;
 
-/// A reported diff that waits for its drawings.
+/// A reported diff that waits for its drawings and its review.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drawn {
     /// The diff.
@@ -18,6 +19,9 @@ pub struct Drawn {
     pub spent: Option<Spent>,
     /// The drawings, in the order in which they are shown.
     pub fetching: Vec<Fetching>,
+    /// Its review.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Copying>,
 }
 
 /// A drawing on its way from the VM into the store.
@@ -45,13 +49,11 @@ pub enum Fetched {
 }
 
 impl Step<'_> {
-    /// A run ended with a diff: show it, with its drawings once they are here.
+    /// A run ended with a diff: show it, with its drawings and the link to its review once they are here.
     pub(super) fn changed(&mut self, run: &RunId, outcome: RunOutcome, spent: Option<Spent>) {
         self.forget_drawn();
-        let drawings = match &outcome {
-            RunOutcome::Changes { drawings, .. } => drawings.clone(),
-            _ => Vec::new(),
-        };
+        let RunOutcome::Changes { tree, drawings, review, .. } = &outcome else { return };
+        let (tree, drawings, review) = (tree.clone(), drawings.clone(), *review);
         let fetching: Vec<Fetching> = drawings
             .into_iter()
             .map(|drawing| {
@@ -60,10 +62,11 @@ impl Step<'_> {
                 Fetching { effect, drawing, fetched: None }
             })
             .collect();
+        let review = review.and_then(|review| self.copy_review(run, &tree, review));
         // The agent is done: nothing of what it did or asked is worth a message any more.
         self.forget_progress();
         self.conversation.inquiry = None;
-        self.conversation.drawn = Some(Box::new(Drawn { outcome, spent, fetching }));
+        self.conversation.drawn = Some(Box::new(Drawn { outcome, spent, fetching, review }));
         self.show_when_fetched();
     }
 
@@ -79,25 +82,25 @@ impl Step<'_> {
         self.show_when_fetched();
     }
 
-    fn show_when_fetched(&mut self) {
-        let waits = |drawn: &Drawn| drawn.fetching.iter().any(|fetching| fetching.fetched.is_none());
-        if self.conversation.drawn.as_ref().is_some_and(|drawn| !waits(drawn)) {
+    pub(super) fn show_when_fetched(&mut self) {
+        if self.conversation.drawn.as_ref().is_some_and(|drawn| drawn.awaited().next().is_none()) {
             self.show_drawn();
         }
     }
 
-    /// Show the diff that waits, with those of its drawings that are here.
+    /// Show the diff that waits, with what is here of its drawings and its review.
     pub(super) fn show_drawn(&mut self) {
         let drawn = self.conversation.drawn.clone();
         self.forget_drawn();
         let (Some(drawn), Phase::Working { run, .. }) = (drawn, &self.conversation.phase) else { return };
         let run = run.clone();
-        let Drawn { outcome, spent, fetching } = *drawn;
+        let Drawn { outcome, spent, fetching, review } = *drawn;
         let RunOutcome::Changes { summary, tree, stat, diff, diff_cut, files, .. } = outcome else { return };
         let pictures: Vec<Say> = fetching.iter().filter_map(Fetching::say).collect();
         let are_all_here = !pictures.is_empty() && pictures.len() == fetching.len();
         let mut parts: Vec<EffectSeq> = pictures.into_iter().flat_map(|picture| self.say_all(picture)).collect();
         let summary = markup::from_markdown(&summary);
+        let review = self.review_link(review.as_ref(), &run, &tree);
         let sentence = if diff_cut { text::DRAWN_IN_PART } else { text::DRAWN };
         let say = |drawn: bool| Say {
             text: text::changes(
@@ -111,6 +114,7 @@ impl Step<'_> {
             ),
             code: (!drawn).then(|| if diff_cut { format!("{diff}\n…") } else { diff.clone() }),
             choice: Some(Choice { run: run.clone(), tree: tree.clone() }),
+            review: review.clone(),
             ..Say::default()
         };
         let whole = say(false);
@@ -131,12 +135,20 @@ impl Step<'_> {
         }
     }
 
-    /// No diff waits for drawings any more.
+    /// No diff waits for anything any more.
     pub(super) fn forget_drawn(&mut self) {
         let Some(drawn) = self.conversation.drawn.take() else { return };
-        for fetching in drawn.fetching.iter().filter(|fetching| fetching.fetched.is_none()) {
-            self.withdraw(fetching.effect);
+        for effect in drawn.awaited() {
+            self.withdraw(effect);
         }
+    }
+}
+
+impl Drawn {
+    /// The effects of which nobody knows yet what came of them.
+    fn awaited(&self) -> impl Iterator<Item = EffectSeq> {
+        let drawings = self.fetching.iter().filter(|one| one.fetched.is_none()).map(|one| one.effect);
+        drawings.chain(self.review.iter().filter(|review| review.kept.is_none()).map(|review| review.effect))
     }
 }
 

@@ -92,6 +92,15 @@ pub enum Effect {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         drawing: bool,
     },
+    /// Copy all parts of a review from the VM into the store.
+    KeepReview {
+        /// Whose diff.
+        run: RunId,
+        /// Which diff.
+        tree: TreeHash,
+        /// How many parts there are, the index with them.
+        parts: u32,
+    },
 }
 
 /// One chat message, within the channel's limits.
@@ -123,13 +132,17 @@ pub struct Say {
     /// All of what this message shows only in part: kept as a page, whose address ends the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
+    /// Where all of the diff can be read and answered: an address below the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<ReviewLink>,
 }
 
 impl Say {
     /// Whether it is text and nothing else.
     pub fn is_plain(&self) -> bool {
         let decides = self.choice.is_some() || self.asked.is_some();
-        self.code.is_none() && self.picture.is_none() && self.page.is_none() && !decides
+        let links = self.page.is_some() || self.review.is_some();
+        self.code.is_none() && self.picture.is_none() && !links && !decides
     }
 
     /// This text and the next as one message, if they fit.
@@ -156,6 +169,17 @@ impl Choice {
     pub fn payload(&self, word: &str) -> String {
         format!("{word}:{}:{}", self.run, self.tree)
     }
+}
+
+/// What the page of a review is opened by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReviewLink {
+    /// Whose diff.
+    pub run: RunId,
+    /// Which diff.
+    pub tree: TreeHash,
+    /// Until when; settled with the message, so that each try to send it says the same.
+    pub expires_at: Timestamp,
 }
 
 /// What the buttons of an inquiry reply to.
@@ -262,9 +286,10 @@ impl Effect {
     /// How long the `attempt`th try (from 1) may take.
     pub fn timeout(&self, attempt: u32) -> Duration {
         match self {
-            // A question may take git a while, and is not to be asked twice for that.
+            // A question may take git a while, and is not to be asked twice for that; a review is many calls.
             Self::Say(_)
             | Self::Ask { .. }
+            | Self::KeepReview { .. }
             | Self::FetchFile { .. }
             | Self::Transcribe { .. }
             | Self::Introduce { .. } => TRY_TIMEOUT,

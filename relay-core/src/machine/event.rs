@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Address, BlobId, EffectSeq, EventId, MessageId, RunId};
+use crate::id::{Address, BlobId, EffectSeq, EventId, MessageId, RunId, TreeHash};
 use crate::machine::effect::{Cause, Effect, Queued};
 use crate::protocol::{Answer, File, RefusalReason, RunStatus, VmEvent};
 use crate::time::Timestamp;
@@ -49,6 +49,18 @@ pub enum Event {
         part: usize,
         /// What was said; `None` when that could not be made out.
         text: Option<String>,
+    },
+    /// A person has read all of a diff on its page, and answered there.
+    Reviewed {
+        /// The run whose diff it is.
+        run: RunId,
+        /// The diff that was read.
+        tree: TreeHash,
+        /// The answer.
+        verdict: Verdict,
+        /// When a relay took it in, and in which trace.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Cause>,
     },
     /// A deadline has passed.
     Due,
@@ -115,6 +127,24 @@ pub enum Content {
         what: String,
     },
 }
+
+/// What a person who has read a diff wants to become of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    /// That it is published.
+    Approve,
+    /// That it is rolled back.
+    Reject,
+    /// That the agent goes on with it.
+    Changes {
+        /// What is to be different, in the person's words. At most [`VERDICT_CHARS_MAX`] characters.
+        text: String,
+    },
+}
+
+/// Characters of what a person asks to be different, at most.
+pub const VERDICT_CHARS_MAX: usize = 8_000;
 
 /// A file that came with a message, where the channel has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,6 +238,8 @@ pub enum Outcome {
         /// The run, as the VM sees it.
         status: Option<RunStatus>,
     },
+    /// All of a review is in the store.
+    ReviewKept,
     /// A picture is in the store.
     ImageKept {
         /// Where.
@@ -261,6 +293,8 @@ impl Event {
             Self::Report { run, seq, .. } => format!("report:{run}:{seq}"),
             Self::Receipt { message, receipt, .. } => format!("receipt:{message}:{}", receipt.name()),
             Self::Transcript { message, part, .. } => format!("transcript:{message}:{part}"),
+            // Whatever the verdict is: a page is answered once, and the first answer counts.
+            Self::Reviewed { run, tree, .. } => format!("review:{run}:{tree}"),
             Self::Performed { .. } | Self::Due | Self::Redriven { .. } | Self::Garbled => return None,
         };
         Some(EventId::parse(id).expect("made of identifiers and separators within the bound"))

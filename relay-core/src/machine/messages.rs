@@ -3,6 +3,7 @@
 use crate::id::{MessageId, RunId, TreeHash};
 use crate::machine::effect::{Effect, Lane};
 use crate::machine::event::{Content, Message};
+use crate::machine::review::Revision;
 use crate::machine::words::{Pressed, Word};
 use crate::machine::{Ending, Pending, Phase, Step, Timer, text};
 use crate::protocol::{Decision, Question, Task};
@@ -139,13 +140,18 @@ impl Step<'_> {
     }
 
     pub(super) fn decide(&mut self, pending: Pending, decision: Decision) {
-        let effect = self.emit(Effect::Decide { run: pending.run.clone(), tree: pending.tree.clone(), decision });
         if !pending.parking_failed {
             self.say_passing(text::decision_taken(&pending.run, decision));
         }
+        self.carry_out(pending, decision, None);
+    }
+
+    /// Have a decision carried out.
+    pub(super) fn carry_out(&mut self, pending: Pending, decision: Decision, revision: Option<Revision>) {
+        let effect = self.emit(Effect::Decide { run: pending.run.clone(), tree: pending.tree.clone(), decision });
         self.clear(&[Timer::Approval, Timer::ApprovalWarning]);
         self.set(Timer::Silence, self.rules.silence_timeout);
-        self.conversation.phase = Phase::Deciding { pending, decision, effect };
+        self.conversation.phase = Phase::Deciding { pending, decision, effect, revision };
     }
 
     fn cancel(&mut self) {

@@ -105,7 +105,7 @@ impl Step<'_> {
     fn given_up(&mut self, seq: EffectSeq, effect: Effect, spent: Duration, message: Option<&str>) {
         // What the relay asks by itself is asked again before long: that is still the same wake.
         if matches!(effect.lane(), Lane::Vm | Lane::Stop)
-            && !matches!(effect, Effect::Probe { .. } | Effect::KeepImage { .. })
+            && !matches!(effect, Effect::Probe { .. } | Effect::KeepImage { .. } | Effect::KeepReview { .. })
         {
             self.answered();
         }
@@ -141,6 +141,7 @@ impl Step<'_> {
             Effect::Probe { run } => self.told_quiet(&text::unreachable(&run)),
             Effect::KeepImage { drawing: true, .. } => self.fetched(seq, Fetched::Lost),
             Effect::KeepImage { .. } => self.say(text::PICTURE_LOST),
+            Effect::KeepReview { .. } => self.review_copied(seq, false),
         }
     }
 
@@ -188,6 +189,8 @@ impl Step<'_> {
                 self.say_all(Say { text: caption, picture: Some(blob), ..Say::default() });
             }
             (Effect::KeepImage { .. }, Outcome::Refused { .. }) => self.say(text::PICTURE_LOST),
+            (Effect::KeepReview { .. }, Outcome::ReviewKept) => self.review_copied(seq, true),
+            (Effect::KeepReview { .. }, Outcome::Refused { .. }) => self.review_copied(seq, false),
             _ => {}
         }
     }
@@ -278,7 +281,8 @@ impl Step<'_> {
             Phase::Deciding { pending, decision, .. } if reason != Some(RefusalReason::NotFound) => {
                 self.undecided(pending.clone(), *decision, line);
             }
-            Phase::Deciding { .. } => {
+            Phase::Deciding { pending, .. } => {
+                let line = self.with_lost_revision(&pending.run.clone(), line);
                 self.say(line);
                 self.end(Ending::Failed);
             }

@@ -111,8 +111,11 @@ impl Step<'_> {
                 self.end(Ending::RolledBack);
             }
             DecisionResult::Parked { branch } => {
-                self.say(text::parked(run, &branch));
-                self.end(Ending::Parked { branch });
+                let revision = self.revision_of(run);
+                if revision.is_none() {
+                    self.say(text::parked(run, &branch));
+                }
+                self.end_before(Ending::Parked { branch }, revision);
             }
             DecisionResult::Failed { reason } => {
                 if let Some(pending) = pending {

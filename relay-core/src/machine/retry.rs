@@ -44,9 +44,11 @@ pub fn next(
     let spent = now.since(retry.first_at);
     let (given_up, delay) = match effect {
         Effect::Say(_) => (retry.attempts >= CHAT_ATTEMPTS_MAX, chat_delay(retry)),
-        Effect::KeepImage { .. } | Effect::Probe { .. } | Effect::Transcribe { .. } | Effect::Introduce { .. } => {
-            (retry.attempts >= MINOR_ATTEMPTS_MAX, VM_INTERVAL)
-        }
+        Effect::KeepImage { .. }
+        | Effect::KeepReview { .. }
+        | Effect::Probe { .. }
+        | Effect::Transcribe { .. }
+        | Effect::Introduce { .. } => (retry.attempts >= MINOR_ATTEMPTS_MAX, VM_INTERVAL),
         Effect::FetchFile { .. } => (spent >= FILE_PATIENCE, VM_INTERVAL),
         Effect::StartRun { .. } if in_use => (spent >= BUSY_PATIENCE, VM_INTERVAL),
         _ => (spent >= rules.vm_patience, VM_INTERVAL),

@@ -8,7 +8,7 @@ use crate::machine::{split, text};
 const FENCE_UNITS: usize = 10;
 /// What the number of a part takes.
 const NUMBER_UNITS: usize = 10;
-/// Room for the address of a page; a deployment's own address is far shorter.
+/// Room for an address below or behind a text; a deployment's own address is far shorter.
 pub const LINK_UNITS_MAX: usize = 400;
 
 /// `say` as the messages that carry it: first its text, then its code, the buttons with the last, which is a line of their own
@@ -44,7 +44,7 @@ pub(super) fn has_buttons(say: &Say, channel: &Capabilities) -> bool {
 /// The line for the buttons of `say`, where it is none itself.
 fn line(say: &Say, channel: &Capabilities) -> Option<String> {
     let units_max = channel.button_line.filter(|_| has_buttons(say, channel))?.units_max;
-    if say.code.is_none() && split::is_line(&say.text) && split::units(&say.text) <= units_max {
+    if say.code.is_none() && say.review.is_none() && split::is_line(&say.text) && split::units(&say.text) <= units_max {
         return None;
     }
     match (&say.choice, &say.asked) {
@@ -60,7 +60,12 @@ pub(super) fn fits(say: &Say, channel: &Capabilities) -> bool {
 }
 
 fn length(say: &Say) -> usize {
-    split::units(&say.text) + say.code.as_deref().map_or(0, |code| split::units(code) + FENCE_UNITS)
+    split::units(&say.text) + say.code.as_deref().map_or(0, |code| split::units(code) + FENCE_UNITS) + link_room(say)
+}
+
+/// Room for what opens the page of a review, if there is one.
+fn link_room(say: &Say) -> usize {
+    say.review.as_ref().map_or(0, |_| LINK_UNITS_MAX)
 }
 
 /// Text and code alone.
@@ -69,7 +74,10 @@ fn body(say: Say, channel: &Capabilities) -> Vec<Say> {
         return vec![Say { picture: None, document: false, choice: None, asked: None, ..say }];
     }
     let room = channel.text_units_max - NUMBER_UNITS;
-    let mut parts = texts(&say.text, room, channel);
+    let mut parts = texts(&say.text, room, link_room(&say), channel);
+    if let Some(last) = parts.last_mut() {
+        last.review = say.review;
+    }
     if let Some(code) = say.code {
         let code_parts = split_code(&code, room - FENCE_UNITS);
         let is_cut = code_parts.len() > channel.code_parts_max;
@@ -83,15 +91,21 @@ fn body(say: Say, channel: &Capabilities) -> Vec<Say> {
     parts
 }
 
-/// A text as some messages, or as its start, its end and a page.
-fn texts(whole: &str, room: usize, channel: &Capabilities) -> Vec<Say> {
+/// A text as some messages, or as its start, its end and a page. The last of them has `end_room` left.
+fn texts(whole: &str, room: usize, end_room: usize, channel: &Capabilities) -> Vec<Say> {
     let plain = |text| Say { text, ..Say::default() };
-    let parts: Vec<String> = split::parts(whole, room).take(channel.text_parts_max + 1).collect();
+    let mut parts: Vec<String> = split::parts(whole, room).take(channel.text_parts_max + 1).collect();
+    if let Some(last) = parts.pop() {
+        match split::units(&last) + end_room <= room {
+            true => parts.push(last),
+            false => parts.extend(split::parts(&last, room - end_room)),
+        }
+    }
     if parts.len() <= channel.text_parts_max {
         return parts.into_iter().map(plain).collect();
     }
     let start = split::head(whole, room - LINK_UNITS_MAX);
-    let end = split::tail(whole, room - split::units(text::CONTINUED));
+    let end = split::tail(whole, room - split::units(text::CONTINUED) - end_room);
     let left_out = whole.chars().count().saturating_sub(start.chars().count() + end.chars().count());
     vec![
         Say {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::id::{Address, ChannelKind, ConversationId, MessageId, TreeHash};
-use crate::protocol::{ChangedFiles, Decision, DecisionResult, DiffStat, RunOutcome, VmEvent};
+use crate::protocol::{ChangedFiles, Decision, DecisionResult, DiffStat, Review, RunOutcome, VmEvent};
 
 mod approval;
 mod buttons;
@@ -16,6 +16,7 @@ mod inquiry;
 mod long;
 mod progress;
 mod queue;
+mod review;
 mod vm;
 
 const T0: Timestamp = Timestamp(1_800_000_000_000);
@@ -268,7 +269,8 @@ fn changes(hash: &str) -> VmEvent {
     let stat = DiffStat { files: 1, insertions: 2, deletions: 3 };
     let (summary, diff) = ("Fixed it.".into(), "-old\n+new".into());
     let (files, drawings) = (ChangedFiles::default(), Vec::new());
-    finished(RunOutcome::Changes { summary, tree: tree(hash), stat, diff, diff_cut: false, files, drawings })
+    let (tree, review) = (tree(hash), None);
+    finished(RunOutcome::Changes { summary, tree, stat, diff, diff_cut: false, files, drawings, review })
 }
 
 fn answered(text: &str) -> VmEvent {

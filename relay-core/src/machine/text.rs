@@ -8,6 +8,8 @@ use crate::machine::split;
 use crate::protocol::{ChangedFiles, Decision, DiffStat, InquiryOption, Spent, Task};
 use crate::time::{Timestamp, humane};
 
+pub mod review;
+
 /// Files that are named with a diff at most; *diff* names more.
 const FILES_TOLD_MAX: usize = 10;
 /// UTF-16 units of their names: a summary has to fit beside them.
@@ -189,16 +191,21 @@ pub(super) fn task(task: &Task) -> String {
     match task {
         Task::Prompt { text, files } => {
             let named = files.first().filter(|_| text.trim().is_empty()).map(|file| file.name.as_str());
-            let line: String = named.unwrap_or(text).split_whitespace().collect::<Vec<_>>().join(" ");
-            let mut short: String = line.chars().take(60).collect();
-            if short.len() < line.len() {
-                short.push('…');
-            }
-            short
+            short(named.unwrap_or(text))
         }
         Task::Clone { url } => format!("clone {url}"),
         Task::Resume { parked } => format!("resume {}", parked.number()),
+        Task::Revise { parked, text } => format!("revise {}: {}", parked.number(), short(text)),
     }
+}
+
+fn short(text: &str) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut short: String = line.chars().take(60).collect();
+    if short.len() < line.len() {
+        short.push('…');
+    }
+    short
 }
 
 pub(super) fn busy_with(phase: &Phase) -> String {
@@ -208,6 +215,7 @@ pub(super) fn busy_with(phase: &Phase) -> String {
         Phase::Stalled { run, .. } => (run, "waits for your VM, which does not answer"),
         Phase::Working { run, .. } => (run, "is at work"),
         Phase::AwaitingApproval(pending) => (&pending.run, "waits for your *approve* or *reject*"),
+        Phase::Deciding { pending, revision: Some(_), .. } => (&pending.run, "is being handed back to the agent"),
         Phase::Deciding { pending, decision, .. } => (&pending.run, deciding(*decision)),
         Phase::Cancelling { run, .. } => (run, "is being stopped"),
     };

@@ -17,6 +17,25 @@ const INLINE_ROWS_MAX: usize = 50;
 /// UTF-16 units of such a diff, which leave room for its summary in one message of a messenger.
 const INLINE_UNITS_MAX: usize = 1_200;
 
+/// What a diff touches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffStat {
+    /// Files touched.
+    pub files: u32,
+    /// Lines added.
+    pub insertions: u32,
+    /// Lines removed.
+    pub deletions: u32,
+}
+
+/// As people read it: `3 files, +42 −7`.
+impl fmt::Display for DiffStat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = if self.files == 1 { "file" } else { "files" };
+        write!(f, "{} {files}, +{} −{}", self.files, self.insertions, self.deletions)
+    }
+}
+
 /// The files that a diff touches, and what changed beside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangedFiles {

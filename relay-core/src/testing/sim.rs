@@ -3,7 +3,7 @@
 //! What runs here is what runs in production where it matters: the real [`Turn`](crate::turn::Turn), the real machine,
 //! the real [`SqliteStore`](crate::store::sqlite::SqliteStore) in memory behind a
 //! [`FaultyStore`](super::faulty::FaultyStore). Simulated are the processes around them (`node`), what they send on its
-//! way (`flight`), the provider and the people (`chat`), and the VM (`vm`, `vm_calls`), each at the level of single calls,
+//! way (`flight`), the provider and the people (`chat`, `pages`), and the VM (`vm`, `vm_calls`), each at the level of single calls,
 //! so that a crash can fall between any two. The same seed makes the same history, step by step.
 //!
 //! A world is busy for some virtual minutes while things break (`plan` says which, `faults` how). Then nothing breaks any
@@ -18,6 +18,7 @@ mod flight;
 mod history;
 mod invariants;
 mod node;
+mod pages;
 mod plan;
 mod recorder;
 mod rest;

@@ -10,10 +10,10 @@ use relay_core::machine::rules::ButtonLine;
 use relay_core::machine::words::{Pressed, Word};
 use relay_core::machine::{
     self, Capabilities, Content, Conversation, Effect, Event, Lane, Message, Outcome, Phase, Queued, Rules, Say, Timer,
-    Transition, Verbosity, text,
+    Transition, Verbosity, Verdict, text,
 };
 use relay_core::protocol::{
-    Answer, ChangedFiles, Decision, DiffStat, Drawing, RunOutcome, RunState, RunStatus, Task, VmEvent,
+    Answer, ChangedFiles, Decision, DiffStat, Drawing, Review, RunOutcome, RunState, RunStatus, Task, VmEvent,
 };
 use relay_core::time::Timestamp;
 
@@ -38,6 +38,8 @@ struct Model {
     waiting: Vec<Task>,
     /// What each run was started for.
     started: BTreeMap<RunId, Task>,
+    /// What the agent is to go on with once that is parked.
+    revision: Option<Task>,
     /// The diff whose message was handed over last.
     shown: Option<(RunId, TreeHash)>,
     /// Messages that the channel took, with the effects that asked for them.
@@ -64,6 +66,7 @@ impl Model {
             reported: BTreeMap::new(),
             waiting: Vec::new(),
             started: BTreeMap::new(),
+            revision: None,
             shown: None,
             receipts: Vec::new(),
             sent: 0,
@@ -92,6 +95,11 @@ impl Model {
                 let run = self.run(runs_ago)?;
                 self.message(Content::Button { payload: format!("{word}:{run}:{}", tree(&run)) })
             }
+            Move::Review { verdict, runs_ago, is_of_tree } => {
+                let run = self.run(runs_ago)?;
+                let tree = if is_of_tree { tree(&run) } else { TreeHash::parse("bb").expect("digits") };
+                Event::Reviewed { run, tree, verdict, cause: None }
+            }
             Move::Wait(seconds) => {
                 self.now = self.now + Duration::from_secs(seconds);
                 self.conversation.is_due(self.now).then_some(Event::Due)?
@@ -107,7 +115,7 @@ impl Model {
                 *seq += 1;
                 let event = match event {
                     Reported::Plain(event) => event,
-                    Reported::Changes { is_drawn } => changes(&run, is_drawn),
+                    Reported::Changes { is_drawn, has_review } => changes(&run, is_drawn, has_review),
                     Reported::Asks(asks) => self.inquiries.report(&run, asks)?,
                 };
                 Event::Report { run, seq: *seq, event }
@@ -190,6 +198,12 @@ impl Model {
         {
             self.shown = Some((choice.run.clone(), choice.tree.clone()));
         }
+        if let (Event::Reviewed { run, tree, verdict: Verdict::Changes { text }, .. }, Phase::AwaitingApproval(pending)) =
+            (event, &before.phase)
+            && (&pending.run, &pending.tree) == (run, tree)
+        {
+            self.revision = Some(Task::Revise { parked: run.clone(), text: text.clone() });
+        }
         let Event::Message(message) = event else { return Ok(()) };
         let said = |part: &str| newly_said.iter().any(|text| text.contains(part));
         match self.task(before, message) {
@@ -210,6 +224,9 @@ impl Model {
             Effect::StartRun { run, task } => {
                 if let Some(known) = self.started.get(run) {
                     prop_assert_eq!(known, task, "the same run is started for the same task only");
+                } else if let Task::Revise { .. } = task {
+                    prop_assert_eq!(self.revision.take(), Some(task.clone()), "only what was asked for on a page");
+                    self.started.insert(run.clone(), task.clone());
                 } else {
                     prop_assert!(!self.waiting.is_empty(), "{:?} was never accepted", task);
                     prop_assert_eq!(&self.waiting.remove(0), task, "tasks begin in the order of their acceptance");
@@ -227,6 +244,14 @@ impl Model {
                 let asked = match (event, decision) {
                     (Event::Due, Decision::Park) => true,
                     (Event::Message(message), _) => self.answers(message, run, tree, *decision),
+                    (Event::Reviewed { run: read, tree: shown, verdict, .. }, decision) => {
+                        let means = match verdict {
+                            Verdict::Approve => Decision::Approve,
+                            Verdict::Reject => Decision::Reject,
+                            Verdict::Changes { .. } => Decision::Park,
+                        };
+                        (read, shown, means) == (run, tree, *decision)
+                    }
                     _ => false,
                 };
                 prop_assert!(asked, "{:?} of {} after {:?}", decision, run, event);
@@ -326,6 +351,8 @@ impl Model {
         let mut fetching = state.drawn.iter().flat_map(|drawn| &drawn.fetching);
         let waits_for_nothing = |drawing: &Fetching| drawing.fetched.is_none() && !fetches(drawing.effect);
         prop_assert!(!fetching.any(waits_for_nothing), "a diff waits for a drawing that nobody fetches");
+        let mut copying = state.drawn.iter().flat_map(|drawn| &drawn.review).filter(|review| review.kept.is_none());
+        prop_assert!(copying.all(|review| fetches(review.effect)), "a diff waits for a review that nobody fetches");
         let may_wait = matches!(state.phase, Phase::Working { .. } | Phase::Cancelling { .. });
         prop_assert!(state.drawn.is_none() || may_wait, "a diff waits for drawings in {:?}", state.phase);
         let waits = matches!(state.phase, Phase::AwaitingApproval(_));
@@ -348,7 +375,7 @@ fn tree(run: &RunId) -> TreeHash {
     TreeHash::parse(format!("aa{}", run.number())).expect("digits")
 }
 
-fn changes(run: &RunId, is_drawn: bool) -> VmEvent {
+fn changes(run: &RunId, is_drawn: bool, has_review: bool) -> VmEvent {
     let drawing = Drawing { name: "diff.png".into(), caption: "1 file".into(), document: false };
     let outcome = RunOutcome::Changes {
         summary: "s".into(),
@@ -358,6 +385,7 @@ fn changes(run: &RunId, is_drawn: bool) -> VmEvent {
         diff_cut: false,
         files: ChangedFiles::default(),
         drawings: if is_drawn { vec![drawing] } else { Vec::new() },
+        review: has_review.then_some(Review { parts: 2 }),
     };
     VmEvent::Finished { outcome, spent: None }
 }
@@ -373,6 +401,7 @@ fn fitting(effect: &Effect, outcome: Outcome, now: Timestamp) -> Outcome {
         (Effect::KeepImage { .. }, Outcome::Done) => {
             Outcome::ImageKept { blob: BlobId::parse("picture").expect("plain") }
         }
+        (Effect::KeepReview { .. }, Outcome::Done) => Outcome::ReviewKept,
         (Effect::Probe { .. }, Outcome::Refused { .. }) => Outcome::Probed { status: None },
         (_, outcome) => outcome,
     }

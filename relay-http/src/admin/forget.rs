@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use relay_core::id::{BlobId, EffectSeq};
 use relay_core::machine::conversation::Coming;
+use relay_core::machine::review;
 use relay_core::protocol::Task;
 
 use super::{Report, address, explain, find, open, twilio, vms};
@@ -53,6 +54,9 @@ pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) ->
             // Their names are made from places in the outbox; those that are older have expired.
             let places = state.effects.saturating_sub(PAGES_MAX)..=state.effects;
             blobs.extend(places.map(|place| Kept::Page { conversation: &id, effect: EffectSeq(place) }.id(secret)));
+            for review::Kept { run, tree, parts, .. } in &state.reviews {
+                blobs.extend((0..*parts).map(|part| Kept::Review { run, tree, part }.id(secret)));
+            }
         }
         if let Some(secret) = &config.relay_secret {
             notes.extend(state.names.iter().map(|name| identity::note(&identity::named(secret, name))));

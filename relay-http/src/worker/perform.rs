@@ -13,7 +13,7 @@ use relay_core::telemetry::traces;
 use relay_core::turn::Performance;
 use tracing::Instrument;
 
-use super::say;
+use super::{review, say};
 use crate::app::{App, Kept};
 use crate::channels::media::{Media, MediaError};
 use crate::clock;
@@ -88,6 +88,9 @@ async fn carry_out(app: &Arc<App>, performance: &Performance) -> Result<Outcome,
         Effect::CancelRun { run } => vm.cancel(&CancelRequest { conversation, fence, run }).await,
         Effect::Probe { run } => vm.probe(&run).await,
         Effect::KeepImage { run, name, .. } => keep_image(app, &vm, &run, &name).await,
+        Effect::KeepReview { run, tree, parts } => {
+            review::keep(app, &vm, (&run, &tree), parts, performance.attempt).await
+        }
         Effect::FetchFile { message, part, attachment } => {
             Ok(fetch_file(app, performance, &message, part, &attachment).await)
         }
@@ -103,7 +106,7 @@ async fn carry_out(app: &Arc<App>, performance: &Performance) -> Result<Outcome,
 /// The conversation's VM.
 fn vm(app: &App, performance: &Performance) -> VmClient {
     let Queued { seq, effect, .. } = &performance.queued;
-    let is_told = !matches!(effect, Effect::Probe { .. } | Effect::KeepImage { .. });
+    let is_told = !matches!(effect, Effect::Probe { .. } | Effect::KeepImage { .. } | Effect::KeepReview { .. });
     app.vm(Asking { conversation: performance.conversation.id.clone(), effect: *seq, is_told })
 }
 
@@ -231,6 +234,7 @@ pub fn kind(effect: &Effect) -> &'static str {
         Effect::Ask { .. } => "ask",
         Effect::Probe { .. } => "probe",
         Effect::KeepImage { .. } => "keep_image",
+        Effect::KeepReview { .. } => "keep_review",
         Effect::FetchFile { .. } => "fetch_file",
         Effect::Transcribe { .. } => "transcribe",
         Effect::Introduce { .. } => "introduce",

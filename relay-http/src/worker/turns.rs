@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use relay_core::machine::conversation::Waking;
-use relay_core::machine::{Event, Lane, Outcome, Phase};
+use relay_core::machine::{Event, Lane, Message, Outcome, Phase};
 use relay_core::store::{Activity, Commit, Committed, LEASE, StoreError};
 use relay_core::telemetry::traces;
 use relay_core::turn::{Move, Performance, Turn};
@@ -40,7 +40,7 @@ pub(super) async fn take(
 fn span(holding: &Holding) -> Span {
     let (conversation, inbox) = (&holding.held.conversation, &holding.held.inbox);
     let mut traces = inbox.iter().filter_map(|event| match event {
-        Event::Message(message) => message.cause.as_ref()?.trace.as_ref(),
+        Event::Message(Message { cause, .. }) | Event::Reviewed { cause, .. } => cause.as_ref()?.trace.as_ref(),
         _ => None,
     });
     let first = traces.next();

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use relay_core::id::{ConversationId, Fence, RunId, TreeHash};
 use relay_core::protocol::{
-    Accepted, ChangedFiles, Decision, DecisionResult, DiffStat, RefusalReason, Report, RunOutcome, RunState, RunStatus,
-    Task, VmEvent,
+    Accepted, ChangedFiles, Decision, DecisionResult, DiffStat, RefusalReason, Report, Review, RunOutcome, RunState,
+    RunStatus, Task, VmEvent,
 };
 use relay_core::time::Timestamp;
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::reports::{Reports, deliver};
-use super::{DRIVER, Refused};
+use super::{DRIVER, Refused, review};
 
 /// Lines of progress of one run at most.
 const PROGRESS_MAX: u64 = 4;
@@ -57,7 +58,7 @@ impl Run {
     /// The text of its task; empty when it has none.
     pub fn text(&self) -> &str {
         match &self.task {
-            Some(Task::Prompt { text, .. }) => text,
+            Some(Task::Prompt { text, .. } | Task::Revise { text, .. }) => text,
             _ => "",
         }
     }
@@ -159,6 +160,15 @@ impl Runs {
         Some(RunStatus { run, state, started_at: entry.accepted_at, last_output_at: now() })
     }
 
+    /// A part of the review of a diff that waits: `{run}/{tree}/{part}`.
+    pub(super) fn review(&self, part: &str) -> Option<Value> {
+        let [run, tree, part] = part.split('/').collect::<Vec<_>>().try_into().ok()?;
+        let record = self.lock();
+        let entry = record.entries.iter().rev().find(|entry| entry.run.run.as_str() == run)?;
+        let waits = entry.run.state == RunState::AwaitingApproval && entry.run.tree.as_str() == tree;
+        review::part(&entry.run.tree, part.parse().ok()?).filter(|_| waits)
+    }
+
     /// Refuse a fence that is smaller than the largest seen.
     pub(super) fn pass(&self, conversation: &ConversationId, fence: Fence) -> Result<(), Refused> {
         let mut record = self.lock();
@@ -190,6 +200,11 @@ impl Runs {
             let line = format!("{run} was to start while {} was {:?}", other.run.run, other.run.state);
             record.violations.push(line);
             return Err((503, RefusalReason::Busy, "Another run has the worktree."));
+        }
+        if let Task::Revise { parked, .. } = &task
+            && record.entry(parked).is_none_or(|entry| entry.run.decision != Some(Decision::Park))
+        {
+            record.violations.push(format!("{run} was to go on with {parked}, which is not parked"));
         }
         self.add(&mut record, conversation, fence, &run, Some(task));
         let (runs, working) = (Arc::clone(self), run.clone());
@@ -396,6 +411,7 @@ fn changes(text: &str, tree: &TreeHash) -> RunOutcome {
         diff_cut: false,
         files: ChangedFiles::default(),
         drawings: Vec::new(),
+        review: text.contains("review").then_some(Review { parts: review::PARTS }),
     }
 }
 

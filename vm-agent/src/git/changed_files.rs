@@ -18,16 +18,16 @@ use super::{GitError, ObjectId};
 use crate::text::{clip_start, visible};
 
 /// A file as `diff-tree --raw` tells it.
-struct Raw<'a> {
-    modes: (&'a str, &'a str),
-    blobs: (&'a str, &'a str),
-    status: u8,
-    from: Option<&'a [u8]>,
-    path: &'a [u8],
+pub(super) struct Raw<'a> {
+    pub(super) modes: (&'a str, &'a str),
+    pub(super) blobs: (&'a str, &'a str),
+    pub(super) status: u8,
+    pub(super) from: Option<&'a [u8]>,
+    pub(super) path: &'a [u8],
 }
 
 /// What `diff-tree --numstat` counts; nothing of what is no text, or is too large.
-type Lines = Option<(u32, u32)>;
+pub(super) type Lines = Option<(u32, u32)>;
 
 /// A file's part of a diff, as far as the diff holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Repository {
     }
 
     /// The sizes of the files that are not told in lines.
-    async fn sizes(&self, files: &[(Raw<'_>, Lines)]) -> Result<BTreeMap<String, u64>, GitError> {
+    pub(super) async fn sizes(&self, files: &[(Raw<'_>, Lines)]) -> Result<BTreeMap<String, u64>, GitError> {
         let untold = files.iter().filter(|(_, lines)| lines.is_none());
         let names: String =
             untold.flat_map(|(raw, _)| [raw.blobs.0, raw.blobs.1]).map(|blob| format!("{blob}\n")).collect();
@@ -88,11 +88,11 @@ impl Repository {
     }
 }
 
-fn size(sizes: &BTreeMap<String, u64>, blob: &str) -> Option<u64> {
+pub(super) fn size(sizes: &BTreeMap<String, u64>, blob: &str) -> Option<u64> {
     sizes.get(blob).copied()
 }
 
-fn is_too_large(sizes: Sizes) -> bool {
+pub(super) fn is_too_large(sizes: Sizes) -> bool {
     sizes.before.max(sizes.after) > Some(super::snapshot::DIFFED_BYTES_MAX)
 }
 
@@ -126,7 +126,7 @@ impl Raw<'_> {
 }
 
 /// All files, as `--raw` and then `--numstat` list them in the same order.
-fn parse(listing: &[u8]) -> Option<Vec<(Raw<'_>, Lines)>> {
+pub(super) fn parse(listing: &[u8]) -> Option<Vec<(Raw<'_>, Lines)>> {
     let mut fields = zero_terminated(listing).peekable();
     let mut raws = Vec::new();
     while let Some(head) = fields.next_if(|field| field.starts_with(b":")) {

@@ -33,32 +33,46 @@ type Range = (u32, u32);
 /// The parts of `diff`.
 pub fn parts(diff: &[u8]) -> impl Iterator<Item = Part<'_>> {
     let lines = diff.strip_suffix(b"\n").unwrap_or(diff).split(|byte| *byte == b'\n').filter(|_| !diff.is_empty());
-    // What is still to come of the hunk at hand: lines before and after.
-    let mut left = (0u32, 0u32);
-    let mut in_hunk = false;
-    lines.map(move |line| match line.split_first() {
-        Some((sign @ (b' ' | b'-'), text)) if left.0 > 0 && (*sign == b'-' || left.1 > 0) => {
-            left = (left.0 - 1, left.1 - u32::from(*sign == b' '));
-            Part::Line { sign: *sign, text }
-        }
-        Some((b'+', text)) if left.1 > 0 => {
-            left.1 -= 1;
-            Part::Line { sign: b'+', text }
-        }
-        Some((b'\\', _)) if in_hunk => Part::AboutLine(line),
-        _ if left == (0, 0) => match hunk(line) {
-            Some(((old, old_count), (new, new_count), within)) => {
-                (left, in_hunk) = ((old_count, new_count), true);
-                Part::Hunk { old, new, within }
+    let mut reader = Reader::default();
+    lines.map(move |line| reader.part(line))
+}
+
+/// Reads a diff line by line.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// What is still to come of the hunk at hand: lines before and after.
+    left: (u32, u32),
+    in_hunk: bool,
+}
+
+impl Reader {
+    /// What the next line is.
+    pub fn part<'a>(&mut self, line: &'a [u8]) -> Part<'a> {
+        let left = &mut self.left;
+        match line.split_first() {
+            Some((sign @ (b' ' | b'-'), text)) if left.0 > 0 && (*sign == b'-' || left.1 > 0) => {
+                *left = (left.0 - 1, left.1 - u32::from(*sign == b' '));
+                Part::Line { sign: *sign, text }
             }
-            None if line.starts_with(b"diff --git ") => {
-                in_hunk = false;
-                Part::File(line)
+            Some((b'+', text)) if left.1 > 0 => {
+                left.1 -= 1;
+                Part::Line { sign: b'+', text }
             }
-            None => Part::About(line),
-        },
-        _ => Part::About(line),
-    })
+            Some((b'\\', _)) if self.in_hunk => Part::AboutLine(line),
+            _ if *left == (0, 0) => match hunk(line) {
+                Some(((old, old_count), (new, new_count), within)) => {
+                    (self.left, self.in_hunk) = ((old_count, new_count), true);
+                    Part::Hunk { old, new, within }
+                }
+                None if line.starts_with(b"diff --git ") => {
+                    self.in_hunk = false;
+                    Part::File(line)
+                }
+                None => Part::About(line),
+            },
+            _ => Part::About(line),
+        }
+    }
 }
 
 /// `@@ -1,3 +1,4 @@ within`: where it begins and how many lines it has, before and after.

@@ -268,7 +268,7 @@ impl Repository {
         Ok((diff, cut))
     }
 
-    async fn diff_stat(&self, base: &ObjectId, tree: &ObjectId) -> Result<DiffStat, GitError> {
+    pub(super) async fn diff_stat(&self, base: &ObjectId, tree: &ObjectId) -> Result<DiffStat, GitError> {
         let call = compare(self.git(), &["--shortstat"], base.as_str(), tree.as_str());
         let line = call.line().await?;
         let mut stat = DiffStat::default();

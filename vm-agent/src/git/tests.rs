@@ -17,6 +17,7 @@ use crate::repositories::{Changes, Repository, Snapshot};
 
 mod changed_files;
 mod hostile;
+mod review;
 
 fn chmod(path: &Path, mode: u32) -> anyhow::Result<()> {
     Ok(fs::set_permissions(path, Permissions::from_mode(mode))?)

@@ -42,6 +42,7 @@ fn changes() -> VmEvent {
         diff_cut: false,
         files: ChangedFiles::default(),
         drawings: Vec::new(),
+        review: None,
     };
     VmEvent::Finished { outcome, spent: None }
 }

@@ -42,6 +42,7 @@ impl Runs {
         if !is_cancelling() {
             let outcome = self.outcome(run, ending).await;
             let outcome = self.with_drawings(run, outcome).await;
+            let outcome = self.with_review(run, outcome).await;
             self.tell_trouble(run);
             let phase = match &outcome {
                 RunOutcome::Changes { tree, .. } => Phase::AwaitingApproval { tree: tree.clone() },
@@ -67,6 +68,7 @@ impl Runs {
             return;
         }
         self.0.appended.notify_one();
+        self.forget_review(run);
         self.measure(run, "cancelled");
         let mut state = self.state();
         if let Some(cancelled_at) = state.active(run).and_then(|active| active.cancelled_at) {
@@ -203,7 +205,7 @@ impl Runs {
 
 /// What a run took in which an agent was at work, and whose end is told with what it did.
 fn spent(record: &RunRecord, outcome: &RunOutcome) -> Option<Spent> {
-    let is_prompt = matches!(record.task, Some(Task::Prompt { .. }));
+    let is_prompt = matches!(record.task, Some(Task::Prompt { .. } | Task::Revise { .. }));
     let is_told =
         matches!(outcome, RunOutcome::Changes { .. } | RunOutcome::Answered { .. } | RunOutcome::Failed { .. });
     let duration_ms = clock::now().as_millis().saturating_sub(record.accepted_at.as_millis());
@@ -257,7 +259,7 @@ fn changed(summary: &str, changes: Changes) -> RunOutcome {
         diff.truncate(head(&diff, diff.len() / 2).len());
         diff_cut = true;
     }
-    RunOutcome::Changes { summary, tree, stat, diff, diff_cut, files, drawings: Vec::new() }
+    RunOutcome::Changes { summary, tree, stat, diff, diff_cut, files, drawings: Vec::new(), review: None }
 }
 
 fn json_bytes(value: &(impl Serialize + ?Sized)) -> usize {

@@ -12,6 +12,8 @@ use crate::text::{clip, first_line};
 
 /// Characters of a pull request's title, as git's own tools like a subject.
 const TITLE_CHARS_MAX: usize = 72;
+/// Runs that are followed back to the first task.
+const REVISIONS_MAX: usize = 100;
 
 impl Runs {
     /// Carry a decision out and report what became of it.
@@ -26,6 +28,7 @@ impl Runs {
             let written = self.end_phase(run, VmEvent::Decided { decision, result }, phase).await;
             self.0.appended.notify_one();
             if written && is_over {
+                self.forget_review(run);
                 self.state().release(run);
             }
         })
@@ -71,11 +74,7 @@ impl Runs {
 
     /// The task's first line as the title, the agent's last words as the text.
     fn words(&self, run: &RunId) -> PullRequestText {
-        let task = self.record(run).and_then(|record| match record.task {
-            Some(Task::Resume { parked }) => self.record(&parked).and_then(|record| record.task),
-            task => task,
-        });
-        let title = match task {
+        let title = match self.first_task(run) {
             Some(Task::Prompt { text, .. }) => first_line(&text, TITLE_CHARS_MAX),
             _ => format!("Work of run {}", run.number()),
         };
@@ -85,6 +84,18 @@ impl Runs {
             _ => String::new(),
         };
         PullRequestText { title, body }
+    }
+
+    /// The task that began what this run goes on with, as far as it is remembered.
+    fn first_task(&self, run: &RunId) -> Option<Task> {
+        let mut task = self.record(run)?.task;
+        for _ in 0..REVISIONS_MAX {
+            match task {
+                Some(Task::Resume { parked } | Task::Revise { parked, .. }) => task = self.record(&parked)?.task,
+                task => return task,
+            }
+        }
+        None
     }
 }
 

@@ -13,6 +13,10 @@ impl Runs {
         let mut state = self.state();
         let is_open = |log: &&RunLog| !matches!(log.record().phase, Phase::Over { .. });
         let open: Vec<RunRecord> = state.journal.logs().filter(is_open).map(|log| log.record().clone()).collect();
+        let waits = |run: &RunId| open.iter().any(|record| record.run == *run);
+        if let Err(error) = self.reviews().sweep(waits) {
+            tracing::warn!(%error, "old reviews cannot be removed");
+        }
         for record in open {
             tracing::info!(run = %record.run, phase = ?std::mem::discriminant(&record.phase), "taking a run up");
             // Without a task it was cancelled before it came, and holds nothing.

@@ -91,7 +91,11 @@ impl Runs {
                 ending = self.clone_repository(&url) => ending,
                 () = stop.cancelled() => Ok(Ending::Stopped),
             },
-            Some(Task::Resume { parked }) => self.bring_back(run, &parked).await,
+            Some(Task::Resume { parked }) => self
+                .bring_back(run, &parked)
+                .await
+                .map(|_| Ending::Done(format!("The work of run {} is back.", parked.number()))),
+            Some(Task::Revise { parked, text }) => self.revise(run, &parked, text, stop).await,
             None => Ok(Ending::Stopped),
         }
     }
@@ -116,17 +120,42 @@ impl Runs {
         // Both to their ends: a git that is killed leaves its locks.
         let (begun, prepared) = tokio::join!(self.begin(run, &repository), repository.prepare_for_agent());
         begun.and(prepared.map_err(|error| error.to_string()))?;
+        self.at_work(run, prompt, files, &repository, stop).await
+    }
+
+    /// Bring parked work back and have the agent go on with it: what has changed in the end is both.
+    async fn revise(
+        &self,
+        run: &RunId,
+        parked: &RunId,
+        text: String,
+        stop: &CancellationToken,
+    ) -> Result<Ending, String> {
+        let repository = self.bring_back(run, parked).await?;
+        repository.prepare_for_agent().await.map_err(|error| error.to_string())?;
+        self.at_work(run, text, Vec::new(), &repository, stop).await
+    }
+
+    /// The agent at work on what lies ready.
+    async fn at_work(
+        &self,
+        run: &RunId,
+        prompt: String,
+        files: Vec<PathBuf>,
+        repository: &Repository,
+        stop: &CancellationToken,
+    ) -> Result<Ending, String> {
         if stop.is_cancelled() {
             return Ok(Ending::Stopped);
         }
-        let session = session_of(&repository).map(|session| session.id);
+        let session = session_of(repository).map(|session| session.id);
         let lock = self.with_log(run, |log| Ok(log.lock())).map_err(|error| error.to_string())?;
         let mut readable = vec![repository.objects()];
         readable.extend(files.iter().filter_map(|file| file.parent()).map(Path::to_owned));
         let worktree = repository.worktree().to_owned();
         let desk = self.state().active(run).map(|active| Arc::clone(&active.desk)).unwrap_or_default();
         let job = Job { run: run.clone(), prompt, files, worktree, session, readable, desk, lock };
-        Ok(self.drive(&job, &repository, stop).await)
+        Ok(self.drive(&job, repository, stop).await)
     }
 
     /// Where the files of a task are.
@@ -281,7 +310,8 @@ impl Runs {
         Ok(Ending::Done(format!("*{}* is cloned, and is the current repository.", repository.name())))
     }
 
-    async fn bring_back(&self, run: &RunId, parked: &RunId) -> Result<Ending, String> {
+    /// Put parked work back into its worktree, as this run's.
+    async fn bring_back(&self, run: &RunId, parked: &RunId) -> Result<Repository, String> {
         let repository = self.current_repository().await?;
         if let Some(name) = self.record(parked).and_then(|record| record.repository)
             && name != repository.name()
@@ -290,7 +320,7 @@ impl Runs {
         }
         self.begin(run, &repository).await?;
         repository.bring_back(parked, &branch_of(parked)).await.map_err(|error| error.to_string())?;
-        Ok(Ending::Done(format!("The work of run {} is back.", parked.number())))
+        Ok(repository)
     }
 }
 

@@ -10,6 +10,7 @@ mod life;
 mod published;
 mod requests;
 mod restart;
+mod reviews;
 mod sandbox;
 mod secrets;
 mod supervision;

@@ -81,6 +81,7 @@ fn a_long_diff_comes_in_parts_with_its_choice_on_the_last_and_counts_as_shown_wi
         diff_cut: false,
         files: ChangedFiles::default(),
         drawings: Vec::new(),
+        review: None,
     };
     talk.report(finished(outcome));
     let says = talk.says();

@@ -17,6 +17,7 @@ fn drawn(files: ChangedFiles) -> VmEvent {
         diff_cut: false,
         files,
         drawings: vec![drawing("a.png", false), drawing("a.pdf", true)],
+        review: None,
     })
 }
 

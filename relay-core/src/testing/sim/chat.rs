@@ -132,6 +132,9 @@ impl World {
         {
             self.people[flight.who].seen.push(choice.clone());
             self.sees(flight.who, &choice);
+            if say.review.is_some() && self.percent(40) {
+                self.opens_page(flight.who, &choice);
+            }
         }
         let asked = say.asked.clone();
         if let Some(asked) =

@@ -14,11 +14,12 @@ use crate::protocol::{Decision, Task};
 use crate::time::Timestamp;
 
 mod inquiries;
+mod reviews;
 
 type Verdict = Result<(), String>;
 type Invariant = (&'static str, fn(&World) -> Verdict);
 
-const ALL: [Invariant; 13] = [
+const ALL: [Invariant; 14] = [
     ("no run is begun twice", no_run_is_begun_twice),
     ("no run is decided twice", no_run_is_decided_twice),
     ("every accepted prompt is carried out once", every_accepted_prompt_is_carried_out_once),
@@ -30,6 +31,7 @@ const ALL: [Invariant; 13] = [
     ("only what was shown and answered is decided", answers_mean_what_was_shown),
     ("an inquiry is replied to once, and later ones later", inquiries::replies_count_once),
     ("only what was asked is replied to, with what was said then", inquiries::replies_mean_what_was_asked),
+    ("what is asked for on a page is done once, or is said not to be", reviews::revisions_are_asked_for),
     ("a decision leaves only while it is being decided", decisions_do_not_stray),
     ("in the end nothing is left to do", nothing_is_left),
 ];
@@ -154,8 +156,9 @@ fn deadlines_are_kept(world: &World) -> Verdict {
     for kept in &records.commits {
         let id = &kept.conversation;
         let (deadline, awaiting) = before.get(id).copied().unwrap_or_default();
+        let is_asked_for = matches!(&kept.phase, Phase::Deciding { revision: Some(_), .. });
         let parks = kept.effects.iter().find_map(|queued| match &queued.effect {
-            Effect::Decide { run, decision: Decision::Park, .. } if awaiting => Some(run),
+            Effect::Decide { run, decision: Decision::Park, .. } if awaiting && !is_asked_for => Some(run),
             _ => None,
         });
         match (parks, deadline) {
@@ -210,7 +213,7 @@ fn answers_mean_what_was_shown(world: &World) -> Verdict {
         let answered = messages(&records, &decided.conversation).any(|(message, at)| {
             (shown_at..=decided.at).contains(&at) && says(message, decided.decision, &decided.run)
         });
-        if !answered {
+        if !answered && !reviews::says(&records, decided, shown_at) {
             let (decision, run) = (decided.decision, &decided.run);
             return Err(format!(
                 "{decision:?} of {run} was carried out; nobody said so after it was shown at {shown_at}"

@@ -14,6 +14,7 @@ pub(super) fn brief(effect: &Effect) -> String {
         Effect::Reply { run, number, .. } => format!("reply to {number} of {run}"),
         Effect::Probe { run } => format!("probe {run}"),
         Effect::KeepImage { .. } => "keep image".to_owned(),
+        Effect::KeepReview { run, .. } => format!("keep review of {run}"),
         Effect::FetchFile { .. } => "fetch file".to_owned(),
         Effect::Transcribe { .. } => "transcribe".to_owned(),
         Effect::Introduce { .. } => "introduce".to_owned(),

@@ -94,6 +94,8 @@ impl Vm {
             }
             Effect::Reply { run, number, .. } => self.reply(run, *number),
             Effect::KeepImage { run, name, .. } => (self.picture(run, name), None),
+            Effect::KeepReview { run, .. } if self.runs.contains_key(run) => (Outcome::ReviewKept, None),
+            Effect::KeepReview { .. } => (refused(RefusalReason::NotFound), None),
             Effect::Say(_) | Effect::FetchFile { .. } | Effect::Transcribe { .. } | Effect::Introduce { .. } => {
                 (Outcome::Done, None)
             }

@@ -9,7 +9,8 @@ use super::world::{Happening, Origin, World};
 use crate::id::{RunId, TreeHash};
 use crate::machine::{Effect, Event, Outcome};
 use crate::protocol::{
-    ChangedFiles, Decision, DecisionResult, DiffStat, Drawing, InquiryOption, RefusalReason, RunOutcome, VmEvent,
+    ChangedFiles, Decision, DecisionResult, DiffStat, Drawing, InquiryOption, RefusalReason, Review, RunOutcome,
+    VmEvent,
 };
 
 impl World {
@@ -122,6 +123,7 @@ impl World {
                 diff_cut: false,
                 files: ChangedFiles::default(),
                 drawings: if self.percent(20) { Self::drawings() } else { Vec::new() },
+                review: self.percent(60).then_some(Review { parts: 3 }),
             },
         }
     }

@@ -38,6 +38,8 @@ pub(super) enum Happening {
     Accepted(Origin),
     /// The provider tells a relay what became of a message.
     Receipt { who: usize, event: Box<Event> },
+    /// A person presses something on the page of a diff.
+    Presses { who: usize, event: Box<Event> },
     /// A person writes.
     Writes { who: usize, content: Content },
     /// A request of a node arrives at its receiver.
@@ -166,7 +168,9 @@ impl World {
         match happening {
             Happening::Node { node, life, work } => self.node_works(node, life, *work),
             Happening::Webhook { delivery, insist } => self.webhook(delivery, insist),
-            Happening::Receipt { who, event } => self.request(who, *event, Origin::Nobody),
+            Happening::Receipt { who, event } | Happening::Presses { who, event } => {
+                self.request(who, *event, Origin::Nobody);
+            }
             Happening::Accepted(origin) => self.accepted(origin),
             Happening::Writes { who, content } => self.writes(who, content),
             Happening::Arrives(flight) => self.arrives(*flight),

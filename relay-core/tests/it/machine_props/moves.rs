@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use relay_core::id::MessageId;
-use relay_core::machine::{Failure, Outcome, Receipt};
+use relay_core::machine::{Failure, Outcome, Receipt, Verdict};
 use relay_core::protocol::{Decision, DecisionResult, RefusalReason, RunOutcome, VmEvent};
 
 use super::PROGRESS;
@@ -22,6 +22,12 @@ pub(super) enum Move {
     Press {
         word: &'static str,
         runs_ago: u64,
+    },
+    /// Something pressed on the page of the run so many runs ago, which shows its tree or another.
+    Review {
+        verdict: Verdict,
+        runs_ago: u64,
+        is_of_tree: bool,
     },
     /// A button of an inquiry so many ago, of the run so many runs ago.
     Reply {
@@ -51,7 +57,7 @@ pub(super) enum Move {
 #[derive(Clone, Debug)]
 pub(super) enum Reported {
     Plain(VmEvent),
-    Changes { is_drawn: bool },
+    Changes { is_drawn: bool, has_review: bool },
     Asks(Asks),
 }
 
@@ -65,6 +71,11 @@ pub(super) fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => proptest::sample::select(vec!["1", "2", "3", "1, 2", "red", "Approve"]).prop_map(str::to_owned),
     ];
     let press = (proptest::sample::select(vec!["approve", "reject"]), 0u64..3);
+    let verdict = prop_oneof![
+        Just(Verdict::Approve),
+        Just(Verdict::Reject),
+        (0u32..9).prop_map(|number| Verdict::Changes { text: format!("revision {number}") }),
+    ];
     let decision = prop_oneof![Just(Decision::Approve), Just(Decision::Reject), Just(Decision::Park)];
     let result = prop_oneof![
         Just(DecisionResult::RolledBack),
@@ -82,7 +93,8 @@ pub(super) fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => Just(Reported::Plain(VmEvent::Beat)),
         6 => Just(Reported::Plain(VmEvent::Progress { text: PROGRESS.into() })),
         2 => Just(Reported::Plain(VmEvent::Started { driver: "d".into() })),
-        6 => proptest::bool::weighted(0.3).prop_map(|is_drawn| Reported::Changes { is_drawn }),
+        6 => (proptest::bool::weighted(0.3), any::<bool>())
+            .prop_map(|(is_drawn, has_review)| Reported::Changes { is_drawn, has_review }),
         2 => finished.prop_map(|outcome| Reported::Plain(VmEvent::Finished { outcome, spent: None })),
         8 => inquiries::asks().prop_map(Reported::Asks),
         4 => (decision, result).prop_map(|(decision, result)| Reported::Plain(VmEvent::Decided { decision, result })),
@@ -106,6 +118,8 @@ pub(super) fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => (hear, proptest::bool::weighted(0.1)).prop_map(|(text, late)| Move::Hear { text, late }),
         2 => (0u64..2, 0u32..2, 0usize..4).prop_map(|(runs_ago, ago, option)| Move::Reply { runs_ago, ago, option }),
         3 => press.prop_map(|(word, runs_ago)| Move::Press { word, runs_ago }),
+        3 => (verdict, 0u64..2, proptest::bool::weighted(0.8))
+            .prop_map(|(verdict, runs_ago, is_of_tree)| Move::Review { verdict, runs_ago, is_of_tree }),
         2 => (0u64..400).prop_map(Move::Wait),
         3 => (0u64..30).prop_map(Move::Wait),
         5 => (prop_oneof![4 => Just(0u64), 1 => 1u64..3], event).prop_map(|(runs_ago, event)| Move::Report { runs_ago, event }),

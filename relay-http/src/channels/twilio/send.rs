@@ -129,16 +129,17 @@ mod tests {
     fn code_is_fenced_and_cannot_end_its_fence() {
         let (to, conversation) =
             (Address { channel: ChannelKind::Twilio, name: "a".into() }, ConversationId::parse("c").unwrap());
-        let shown = |text: &str, code: Option<&str>, page: Option<&str>| {
+        let shown = |text: &str, code: Option<&str>, page: Option<&str>, review: Option<&str>| {
             let say = Say { text: text.into(), code: code.map(str::to_owned), ..Say::default() };
-            let page = page.map(|page| page.parse().unwrap());
-            let message =
-                Outgoing { to: &to, conversation: &conversation, effect: EffectSeq(1), say: &say, picture: None, page };
-            body(&message)
+            let [page, review] = [page, review].map(|address| address.map(|address| address.parse().unwrap()));
+            let (effect, picture) = (EffectSeq(1), None);
+            body(&Outgoing { to: &to, conversation: &conversation, effect, say: &say, picture, page, review })
         };
-        assert_eq!(shown("hi", None, None), "hi");
-        assert_eq!(shown("hi", Some("a\n```\nb\n"), None), "hi\n```\na\n'''\nb\n```");
-        assert_eq!(shown("", Some("x"), None), "```\nx\n```");
-        assert_eq!(shown("All of it:", None, Some("https://h/pages/1")), "All of it: https://h/pages/1");
+        assert_eq!(shown("hi", None, None, None), "hi");
+        assert_eq!(shown("hi", Some("a\n```\nb\n"), None, None), "hi\n```\na\n'''\nb\n```");
+        assert_eq!(shown("", Some("x"), None, None), "```\nx\n```");
+        assert_eq!(shown("All of it:", None, Some("https://h/pages/1"), None), "All of it: https://h/pages/1");
+        let reviewed = shown("Done.", Some("x"), None, Some("https://h/r/1.0.2"));
+        assert_eq!(reviewed, "Done.\nReview: https://h/r/1.0.2\n```\nx\n```");
     }
 }
