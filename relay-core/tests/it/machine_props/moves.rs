@@ -30,6 +30,8 @@ pub(super) enum Move {
         option: usize,
     },
     Wait(u64),
+    /// An operator stops what goes on.
+    OperatorCancels,
     /// A receipt of the message sent so many messages ago, with or without the effect that asked for it.
     Receipt {
         ago: usize,
@@ -106,6 +108,7 @@ pub(super) fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => (hear, proptest::bool::weighted(0.1)).prop_map(|(text, late)| Move::Hear { text, late }),
         2 => (0u64..2, 0u32..2, 0usize..4).prop_map(|(runs_ago, ago, option)| Move::Reply { runs_ago, ago, option }),
         3 => press.prop_map(|(word, runs_ago)| Move::Press { word, runs_ago }),
+        1 => Just(Move::OperatorCancels),
         2 => (0u64..400).prop_map(Move::Wait),
         3 => (0u64..30).prop_map(Move::Wait),
         5 => (prop_oneof![4 => Just(0u64), 1 => 1u64..3], event).prop_map(|(runs_ago, event)| Move::Report { runs_ago, event }),
