@@ -11,6 +11,7 @@ pub mod http;
 pub mod identity;
 pub mod listener;
 pub mod metrics;
+pub mod presence;
 pub mod requests;
 pub mod router;
 pub mod routes;

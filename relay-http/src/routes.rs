@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::error::RequestError;
 
+pub mod access;
 pub mod callback;
 pub mod console;
 pub mod images;
