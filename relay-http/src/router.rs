@@ -15,7 +15,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
 use crate::requests;
-use crate::routes::{callback, console, images, ops, pages, webhook};
+use crate::routes::{admin, callback, console, images, ops, pages, webhook};
 use crate::web::assets;
 
 /// A webhook is a short form; Twilio's own limit for a text is far below.
@@ -28,7 +28,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The relay's routes.
 pub fn router(app: Arc<App>) -> Router {
     // Pages come over mobile networks.
-    let web = Router::new().route("/assets/{file}", get(assets::serve)).layer(CompressionLayer::new());
+    let web =
+        Router::new().route("/assets/{file}", get(assets::serve)).merge(admin::routes()).layer(CompressionLayer::new());
     let bounded = Router::new()
         .route("/webhook", post(webhook::receive).layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX)))
         .route(
