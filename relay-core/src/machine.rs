@@ -3,7 +3,7 @@
 //! Nothing here asks for the time, for chance, for the environment or for a socket, so everything that can happen to a
 //! conversation can be tested by the thousand. The states are in [`conversation`], the inputs in [`event`], the outputs
 //! in [`effect`], the sentences for people in [`text`]. The arms of [`step`] are spread over files by what came in:
-//! `messages`, `files`, `reports`, `drawings`, [`review`], `inquiry`, `performed`, `timers`. Whether a diff was shown is in [`pending`]. How much of it the person hears is in `progress`, how it is cut into
+//! `messages`, `files`, `reports`, `drawings`, [`review`], `inquiry`, `performed`, `timers`, `operator`. Whether a diff was shown is in [`pending`]. How much of it the person hears is in `progress`, how it is cut into
 //! messages in `shape`, and how these reach the person in [`delivery`].
 
 use std::time::Duration;
@@ -17,6 +17,7 @@ mod files;
 mod inquiry;
 pub mod markup;
 mod messages;
+mod operator;
 pub mod pending;
 mod performed;
 mod progress;
@@ -35,7 +36,7 @@ mod tests;
 
 pub use conversation::{Conversation, Ending, Phase, Timer, Verbosity};
 pub use effect::{Asked, Cause, Choice, Effect, Lane, Queued, ReviewLink, Say};
-pub use event::{Attachment, Content, Event, Failure, Message, Outcome, Receipt, Verdict};
+pub use event::{Attachment, Content, Event, Failure, Message, OperatorAction, Outcome, Receipt, Verdict};
 pub use pending::Pending;
 pub use rules::{Capabilities, Rules};
 
@@ -81,6 +82,7 @@ pub fn step(rules: &Rules, mut conversation: Conversation, event: Event, now: Ti
         Event::Reviewed { run, tree, verdict, .. } => step.reviewed(&run, &tree, verdict),
         Event::Due => step.due(),
         Event::Redriven { effect } => step.redriven(effect),
+        Event::Operator { action: OperatorAction::Cancel, .. } => step.cancel_by_operator(),
         Event::Garbled => {}
     }
     let Step { conversation, effects, acked, dead, .. } = step;

@@ -12,18 +12,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::id::{BlobId, ConversationId, EffectSeq, EventId, Fence, NodeId, Nonce};
 use crate::machine::{Conversation, Dead, Effect, Event, Queued};
 use crate::time::Timestamp;
 
+pub mod operators;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod survey;
 
+pub use operators::Operators;
 pub use survey::{Activity, Survey};
 
 /// How long a lease lasts without a commit. Longer than any effect, so that a holder which is alive keeps it; as short as
@@ -120,7 +122,10 @@ pub trait Store: Send + Sync {
         notes: &[String],
     ) -> Result<bool, StoreError>;
 
-    /// Delete what has expired: pictures, remembered event ids.
+    /// What operators see of the same store, and do.
+    fn operators(&self) -> &dyn Operators;
+
+    /// Delete what has expired: pictures, remembered event ids, relays that are gone.
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Conversations known, those that are due or will be soonest first.
@@ -131,9 +136,10 @@ pub trait Store: Send + Sync {
 
     /// Send hints for as long as somebody receives them. A hint saves time and promises nothing: whoever gets none finds
     /// the same a little later by [`Store::due`] and [`Store::feed`]. Ends with an error when no more hints can come.
+    /// While `drained` says so, what goes to one relay alone is left to others.
     ///
     /// A store that one process has for itself has nothing to tell it.
-    async fn watch(&self, hints: mpsc::Sender<Hint>) -> Result<(), StoreError> {
+    async fn watch(&self, hints: mpsc::Sender<Hint>, _drained: watch::Receiver<bool>) -> Result<(), StoreError> {
         hints.closed().await;
         Ok(())
     }
@@ -374,6 +380,8 @@ pub enum Hint {
     Missed,
     /// A feed has grown.
     Fed,
+    /// An operator wants to know which relays are there: tell it by [`Operators::beat`].
+    Roll,
 }
 
 /// Answer of [`Store::health`].

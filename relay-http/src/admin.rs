@@ -20,11 +20,11 @@ use crate::store::{connect, reason};
 mod access;
 mod check;
 mod conversations;
-mod forget;
+pub(crate) mod forget;
 mod letters;
 mod table;
 mod twilio;
-mod vms;
+pub(crate) mod vms;
 
 /// What can be asked for.
 #[derive(Clone, Debug, Subcommand)]

@@ -29,6 +29,7 @@ use crate::http::under;
 use crate::identity;
 use crate::links::{LinkKey, Links, Purpose};
 use crate::metrics::{LeasedBy, RelayMetrics};
+use crate::presence::Presence;
 use crate::transcription::Transcription;
 use crate::vm::VmClient;
 use crate::worker::Lines;
@@ -147,6 +148,8 @@ pub struct App {
     pub store: Arc<dyn Store>,
     /// Its name.
     pub node: NodeId,
+    /// What it tells the others of itself.
+    pub presence: Presence,
     /// The machine's limits.
     pub rules: Rules,
     /// Where the VMs are.
@@ -209,6 +212,7 @@ impl App {
         }
         Ok(Self {
             node: clock::node(),
+            presence: Presence::default(),
             rules,
             transcription: transcription.map(|config| Transcription::new(http.clone(), config)),
             vms: directory::open(&config, http.clone(), Arc::clone(&store), asides.clone()),

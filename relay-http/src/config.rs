@@ -55,6 +55,8 @@ pub struct Config {
     pub console_token: Option<SecretString>,
     /// `LINK_KEYS`: the first signs links, each of them verifies; empty when none is set.
     pub link_keys: Vec<LinkKey>,
+    /// `ADMIN_TOKEN`: opens the control UI to other machines than this one.
+    pub admin_token: Option<SecretString>,
     /// `APPROVAL_TIMEOUT_MS`, `QUEUE_MAX`, `VM_PATIENCE_MS`: the machine's limits.
     pub rules: Rules,
     /// `SHUTDOWN_GRACE_MS`: how long a stopping relay finishes what it holds.
@@ -63,6 +65,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Which machine this is, for whoever watches: `FLY_MACHINE_ID` where Fly sets it.
     pub instance: String,
+    /// Whether callers come through Fly.io's proxy.
+    pub is_at_fly: bool,
     /// `METRICS_BIND`: the address on which metrics are told.
     pub metrics_bind: Option<SocketAddr>,
     /// Present when `OTEL_EXPORTER_OTLP_ENDPOINT` is set: traces go there.
@@ -175,6 +179,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let transcription = twilio::read_transcription(reader);
     let console_token = optional_secret(reader, "CONSOLE_TOKEN");
     let link_keys = links::read(reader);
+    let admin_token = optional_secret(reader, "ADMIN_TOKEN");
     let rules = rules(reader);
     let shutdown_grace = reader.millis("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE);
     let log_format = LogFormat::read(reader);
@@ -191,9 +196,11 @@ fn config(reader: &mut Reader) -> Option<Config> {
         transcription: transcription?,
         console_token: console_token?,
         link_keys: link_keys?,
+        admin_token: admin_token?,
         rules: rules?,
         shutdown_grace: shutdown_grace?,
         log_format: log_format?,
+        is_at_fly: reader.value("FLY_MACHINE_ID").is_some(),
         instance: reader.value("FLY_MACHINE_ID").unwrap_or_else(|| clock::node().to_string()),
         metrics_bind,
         sampling,
@@ -278,6 +285,7 @@ mod tests {
         bad.extend([
             ("RELAY_BIND", "nowhere"),
             ("RELAY_SECRET", "short"),
+            ("ADMIN_TOKEN", "short"),
             ("STATE_STORE", "postgres://x"),
             ("RELAY_NAMESPACE", "Text}slash"),
             ("QUEUE_MAX", "many"),
@@ -297,6 +305,7 @@ mod tests {
                 "TWILIO_FROM",
                 "ALLOWED_PHONE_NUMBERS",
                 "TWILIO_API_KEY",
+                "ADMIN_TOKEN",
                 "QUEUE_MAX",
                 "LOG_FORMAT"
             ]

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod links;
 pub mod listener;
 pub mod metrics;
+pub mod presence;
 pub mod requests;
 pub mod review;
 pub mod router;

@@ -15,7 +15,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
 use crate::requests;
-use crate::routes::{callback, console, images, ops, pages, review, webhook};
+use crate::routes::{admin, callback, console, images, ops, pages, review, webhook};
 use crate::web::assets;
 
 /// A webhook is a short form; Twilio's own limit for a text is far below.
@@ -36,6 +36,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/r/{signed}/rows", get(review::rows))
         .route("/r/{signed}/state", get(review::state))
         .route("/r/{signed}/parts/{part}", get(review::picture))
+        .merge(admin::routes())
         .layer(CompressionLayer::new());
     let bounded = Router::new()
         .route("/webhook", post(webhook::receive).layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX)))

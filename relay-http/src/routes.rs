@@ -7,6 +7,8 @@ use bytes::Bytes;
 
 use crate::error::RequestError;
 
+pub mod access;
+pub mod admin;
 pub mod callback;
 pub mod console;
 pub mod images;

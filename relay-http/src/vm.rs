@@ -8,7 +8,7 @@ use relay_core::id::{BlobId, RunId, TreeHash};
 use relay_core::machine::Outcome;
 use relay_core::protocol::review::{REVIEW_CONTENT_TYPE, REVIEW_PART_BYTES_MAX};
 use relay_core::protocol::{
-    Answer, ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, IMAGE_BYTES_MAX, Refusal,
+    Answer, ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, Health, IMAGE_BYTES_MAX, Refusal,
     RefusalReason, ReplyRequest, signature,
 };
 use relay_core::telemetry::{calls, traces};
@@ -149,6 +149,12 @@ impl VmClient {
             message: "A part of the review is of a type that can't be shown.".to_owned(),
         })?;
         Ok((content_type, bytes))
+    }
+
+    /// `GET /health`.
+    pub async fn health(&self) -> Result<Health, CallError> {
+        let (_, body) = self.call(Method::GET, "/health", Bytes::new(), BODY_BYTES_MAX).await?;
+        parse(&body)
     }
 
     async fn post(&self, path: &str, body: &impl Serialize) -> Result<Bytes, CallError> {

@@ -15,6 +15,7 @@ mod catch_up;
 mod deadlines;
 mod lines;
 mod perform;
+mod presence;
 mod review;
 mod say;
 mod survey;
@@ -44,6 +45,7 @@ pub async fn run(app: Arc<App>, mut held: mpsc::Receiver<Holding>, drain: Cancel
     let (mut finding, mut hinting, mut turns) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
     let mut catching_up = JoinSet::new();
     catching_up.spawn(catch_up::run(Arc::clone(&app), drain.clone()));
+    catching_up.spawn(presence::run(Arc::clone(&app), drain.clone()));
     finding.spawn(deadlines::run(Arc::clone(&app), set_deadlines, given_hints, drain.clone()));
     if app.config.metrics_bind.is_some() {
         let (app, drain) = (Arc::clone(&app), drain.clone());
@@ -57,8 +59,8 @@ pub async fn run(app: Arc<App>, mut held: mpsc::Receiver<Holding>, drain: Cancel
             }
         });
     }
-    let store = Arc::clone(&app.store);
-    hinting.spawn(async move { store.watch(hints).await });
+    let (store, drained) = (Arc::clone(&app.store), app.presence.drained());
+    hinting.spawn(async move { store.watch(hints, drained).await });
     loop {
         tokio::select! {
             // In this order: what ends because of the drain has not ended by itself.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Address, BlobId, EffectSeq, EventId, MessageId, RunId, TreeHash};
+use crate::id::{Address, BlobId, EffectSeq, EventId, MessageId, Nonce, RunId, TreeHash};
 use crate::machine::effect::{Cause, Effect, Queued};
 use crate::protocol::{Answer, File, RefusalReason, RunStatus, VmEvent};
 use crate::time::Timestamp;
@@ -69,8 +69,23 @@ pub enum Event {
         /// What to try again.
         effect: Effect,
     },
+    /// An operator steps in.
+    Operator {
+        /// What a repeat is known by.
+        id: Nonce,
+        /// What is to be done.
+        action: OperatorAction,
+    },
     /// Something was published in a VM's name that is no report of its conversation. It changes nothing.
     Garbled,
+}
+
+/// What an operator can do to a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperatorAction {
+    /// Stop what goes on, and drop what waits.
+    Cancel,
 }
 
 /// What a person sent.
@@ -295,6 +310,7 @@ impl Event {
             Self::Transcript { message, part, .. } => format!("transcript:{message}:{part}"),
             // Whatever the verdict is: a page is answered once, and the first answer counts.
             Self::Reviewed { run, tree, .. } => format!("review:{run}:{tree}"),
+            Self::Operator { id, .. } => format!("operator:{id}"),
             Self::Performed { .. } | Self::Due | Self::Redriven { .. } | Self::Garbled => return None,
         };
         Some(EventId::parse(id).expect("made of identifiers and separators within the bound"))

@@ -9,6 +9,24 @@ use crate::machine::{Ending, Pending, Phase, Step, Timer, text};
 use crate::protocol::{Decision, Question, Task};
 use crate::time::Timestamp;
 
+/// What there was to stop.
+pub(super) enum Stopped {
+    /// No run; messages whose files were on their way in are dropped.
+    Nothing {
+        /// So many.
+        arriving: usize,
+    },
+    /// A decision is being carried out, or a run stopped already.
+    TooLate,
+    /// A run.
+    Run {
+        /// Which.
+        run: RunId,
+        /// Messages that waited and are dropped.
+        dropped: usize,
+    },
+}
+
 impl Step<'_> {
     pub(super) fn message(&mut self, message: Message) {
         self.conversation.address = Some(message.from.clone());
@@ -54,7 +72,7 @@ impl Step<'_> {
     }
 
     /// A person who writes is a reason to call a VM again that had been given up.
-    fn stir(&mut self) {
+    pub(super) fn stir(&mut self) {
         match &mut self.conversation.phase {
             Phase::Stalled { run, task } => {
                 let (run, task) = (run.clone(), task.clone());
@@ -155,29 +173,33 @@ impl Step<'_> {
     }
 
     fn cancel(&mut self) {
-        // Where nothing is cancelled, nothing is forgotten.
-        let cancels = !matches!(self.conversation.phase, Phase::Deciding { .. } | Phase::Cancelling { .. });
-        let arriving = if cancels { self.conversation.arriving.len() } else { 0 };
-        if cancels {
-            self.conversation.arriving.clear();
-            self.clear(&[Timer::Transcript]);
+        match self.stop() {
+            Stopped::Nothing { arriving: 0 } => self.say(text::NOTHING_TO_CANCEL),
+            Stopped::Nothing { arriving } => self.say(text::forgotten(arriving)),
+            Stopped::TooLate => {
+                let text = match &self.conversation.phase {
+                    phase @ Phase::Deciding { .. } => text::too_late_to_cancel(phase),
+                    phase => text::busy_with(phase),
+                };
+                self.say(text);
+            }
+            Stopped::Run { run, dropped: 0 } => self.say_passing(text::cancelling(&run, 0)),
+            Stopped::Run { run, dropped } => self.say_notice(text::cancelling(&run, dropped)),
         }
-        let run = match &self.conversation.phase {
-            Phase::Idle if arriving > 0 => return self.say(text::forgotten(arriving)),
-            Phase::Idle => return self.say(text::NOTHING_TO_CANCEL),
-            Phase::Deciding { .. } => return self.say(text::too_late_to_cancel(&self.conversation.phase)),
-            Phase::Starting { run, effect, .. } => {
-                let (run, effect) = (run.clone(), *effect);
-                self.withdraw(effect);
-                run
-            }
-            Phase::Stalled { run, .. } | Phase::Working { run, .. } => run.clone(),
-            Phase::AwaitingApproval(pending) => pending.run.clone(),
-            Phase::Cancelling { .. } => {
-                let text = text::busy_with(&self.conversation.phase);
-                return self.say(text);
-            }
-        };
+    }
+
+    /// Stop the run and drop what waits, without a word.
+    pub(super) fn stop(&mut self) -> Stopped {
+        // Where nothing is cancelled, nothing is forgotten.
+        if let Phase::Deciding { .. } | Phase::Cancelling { .. } = self.conversation.phase {
+            return Stopped::TooLate;
+        }
+        let arriving = std::mem::take(&mut self.conversation.arriving).len();
+        self.clear(&[Timer::Transcript]);
+        if let Phase::Starting { effect, .. } = self.conversation.phase {
+            self.withdraw(effect);
+        }
+        let Some(run) = self.conversation.run().cloned() else { return Stopped::Nothing { arriving } };
         let dropped = self.conversation.queue.len() + arriving;
         self.conversation.queue.clear();
         self.conversation.traces.clear();
@@ -186,13 +208,8 @@ impl Step<'_> {
         self.clear(&[Timer::Approval, Timer::ApprovalWarning]);
         self.set(Timer::Silence, self.rules.silence_timeout);
         self.emit(Effect::CancelRun { run: run.clone() });
-        let line = text::cancelling(&run, dropped);
-        if dropped == 0 {
-            self.say_passing(line)
-        } else {
-            self.say_notice(line)
-        }
-        self.conversation.phase = Phase::Cancelling { run, unreachable: false };
+        self.conversation.phase = Phase::Cancelling { run: run.clone(), unreachable: false };
+        Stopped::Run { run, dropped }
     }
 
     fn show_queue(&mut self) {

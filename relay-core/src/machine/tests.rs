@@ -14,6 +14,7 @@ mod drawings;
 mod files;
 mod inquiry;
 mod long;
+mod operator;
 mod progress;
 mod queue;
 mod review;

@@ -8,7 +8,10 @@ use crate::machine::split;
 use crate::protocol::{ChangedFiles, Decision, DiffStat, InquiryOption, Spent, Task};
 use crate::time::{Timestamp, humane};
 
+mod operator;
 pub mod review;
+
+pub(super) use operator::{cancelled_by_operator, dropped_by_operator};
 
 /// Files that are named with a diff at most; *diff* names more.
 const FILES_TOLD_MAX: usize = 10;
@@ -187,7 +190,7 @@ pub(super) fn no_such_position(position: usize, waiting: usize) -> String {
 }
 
 /// The start of a task, short enough for a list.
-pub(super) fn task(task: &Task) -> String {
+pub fn task(task: &Task) -> String {
     match task {
         Task::Prompt { text, files } => {
             let named = files.first().filter(|_| text.trim().is_empty()).map(|file| file.name.as_str());

@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use fred::clients::Client;
 use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, SortedSetsInterface};
+use tokio::sync::watch::Receiver;
 use tokio::sync::{OnceCell, mpsc};
 
 use crate::id::{BlobId, ConversationId, Nonce};
 use crate::machine::Conversation;
 use crate::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Held, Hint, Ingest, Ingested,
-    Overview, Reserve, Reserved, Stats, Store, StoreError, Survey, UNREADABLE_PAUSE, Usage,
+    Operators, Overview, Reserve, Reserved, Stats, Store, StoreError, Survey, UNREADABLE_PAUSE, Usage,
 };
 use crate::time::Timestamp;
 
@@ -25,6 +26,7 @@ pub mod check;
 mod connection;
 pub mod keys;
 mod notifications;
+mod operators;
 mod pack;
 pub mod publish;
 mod scripts;
@@ -209,7 +211,7 @@ impl Store for RedisStore {
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        shelf::dead_letters(self.shelf().await?, &self.keys, limit).await
+        self.letters(0, limit).await
     }
 
     async fn redrive(&self, letter: u64, now: Timestamp) -> Result<bool, StoreError> {
@@ -284,22 +286,24 @@ impl Store for RedisStore {
         self.scripts.forget(client, &self.keys, conversation, &letters, (blobs, notes)).await
     }
 
+    fn operators(&self) -> &dyn Operators {
+        self
+    }
+
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         shelf::sweep(self.shelf().await?, &self.keys, now).await
     }
 
     async fn conversations(&self, limit: usize) -> Result<Vec<ConversationId>, StoreError> {
-        let last = i64::try_from(limit).unwrap_or(i64::MAX) - 1;
-        let ids: Vec<String> = self.shelf().await?.zrange(self.keys.due(), 0, last, None, false, None, false).await?;
-        ids.into_iter().map(pack::conversation_id).collect()
+        self.list(0, limit).await
     }
 
     async fn overview(&self, conversation: &ConversationId) -> Result<Option<Overview>, StoreError> {
         shelf::overview(self.shelf().await?, &self.keys, conversation).await
     }
 
-    async fn watch(&self, hints: mpsc::Sender<Hint>) -> Result<(), StoreError> {
-        watch::run(self, hints).await
+    async fn watch(&self, hints: mpsc::Sender<Hint>, drained: Receiver<bool>) -> Result<(), StoreError> {
+        watch::run(self, hints, drained).await
     }
 
     /// The server's own clock.

@@ -2,7 +2,7 @@
 //!
 //! Every call is one transaction. A file is in WAL mode with full synchronisation, so that an accepted event survives a
 //! power cut. Calls on a file run on the blocking pool; calls on memory, which never wait, run in place.
-//! The mailbox is in `mailbox`, everything else in `shelf`.
+//! The mailbox is in `mailbox`, what operators see in `operators`, everything else in `shelf`.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,12 +13,13 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::id::{BlobId, ConversationId};
 use crate::machine::Conversation;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Reserve,
-    Reserved, Stats, Store, StoreError, Survey,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Operators, Overview,
+    Reserve, Reserved, Stats, Store, StoreError, Survey,
 };
 use crate::time::Timestamp;
 
 mod mailbox;
+mod operators;
 mod shelf;
 
 const SCHEMA: &str = include_str!("sqlite/schema.sql");
@@ -115,7 +116,7 @@ impl Store for SqliteStore {
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        self.transact(move |db| shelf::dead_letters(db, limit)).await
+        self.transact(move |db| shelf::dead_letters(db, 0, limit)).await
     }
 
     async fn redrive(&self, letter: u64, now: Timestamp) -> Result<bool, StoreError> {
@@ -179,12 +180,16 @@ impl Store for SqliteStore {
         self.transact(move |db| shelf::forget(db, &id, &blobs, &notes)).await
     }
 
+    fn operators(&self) -> &dyn Operators {
+        self
+    }
+
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         self.transact(move |db| shelf::sweep(db, now)).await
     }
 
     async fn conversations(&self, limit: usize) -> Result<Vec<ConversationId>, StoreError> {
-        self.transact(move |db| shelf::conversations(db, limit)).await
+        self.transact(move |db| shelf::conversations(db, 0, limit)).await
     }
 
     async fn overview(&self, conversation: &ConversationId) -> Result<Option<Overview>, StoreError> {

@@ -82,6 +82,17 @@ impl Activity {
         let place = Self::BUSY.iter().position(|busy| *busy == self)? as u64;
         Some(place * MARK + at.as_millis().min(MARK - 1))
     }
+
+    /// The first and the last mark of this activity.
+    pub(super) fn marks(self) -> Option<(u64, u64)> {
+        let first = self.mark(Timestamp(0))?;
+        Some((first, first + MARK - 1))
+    }
+
+    /// Since when it goes on, of any mark.
+    pub(super) fn since(mark: u64) -> Timestamp {
+        Timestamp(mark % MARK)
+    }
 }
 
 impl Survey {
@@ -89,7 +100,7 @@ impl Survey {
     pub(super) fn count(&mut self, mark: u64) {
         let place = usize::try_from(mark / MARK).unwrap_or(usize::MAX);
         let Some(activity) = Activity::BUSY.get(place) else { return };
-        let at = Timestamp(mark % MARK);
+        let at = Activity::since(mark);
         let busy = self.activities.entry(*activity).or_insert(Busy { count: 0, oldest_at: at });
         busy.count += 1;
         busy.oldest_at = busy.oldest_at.min(at);

@@ -10,8 +10,8 @@ use rand::{RngExt, SeedableRng};
 use crate::id::{BlobId, ConversationId};
 use crate::machine::Conversation;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Overview, Reserve,
-    Reserved, Stats, Store, StoreError, Survey,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Operators, Overview,
+    Reserve, Reserved, Stats, Store, StoreError, Survey,
 };
 use crate::time::Timestamp;
 
@@ -171,6 +171,10 @@ impl<S: Store> Store for FaultyStore<S> {
         notes: &[String],
     ) -> Result<bool, StoreError> {
         self.inner.forget(conversation, blobs, notes).await
+    }
+
+    fn operators(&self) -> &dyn Operators {
+        self.inner.operators()
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

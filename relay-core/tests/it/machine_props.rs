@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, RunId, TreeHash};
+use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, Nonce, RunId, TreeHash};
 use relay_core::machine::drawings::Fetching;
 use relay_core::machine::rules::ButtonLine;
 use relay_core::machine::words::{Pressed, Word};
 use relay_core::machine::{
-    self, Capabilities, Content, Conversation, Effect, Event, Lane, Message, Outcome, Phase, Queued, Rules, Say, Timer,
-    Transition, Verbosity, Verdict, text,
+    self, Capabilities, Content, Conversation, Effect, Event, Lane, Message, OperatorAction, Outcome, Phase, Queued,
+    Rules, Say, Timer, Transition, Verbosity, Verdict, text,
 };
 use relay_core::protocol::{
     Answer, ChangedFiles, Decision, DiffStat, Drawing, Review, RunOutcome, RunState, RunStatus, Task, VmEvent,
@@ -103,6 +103,10 @@ impl Model {
             Move::Wait(seconds) => {
                 self.now = self.now + Duration::from_secs(seconds);
                 self.conversation.is_due(self.now).then_some(Event::Due)?
+            }
+            Move::OperatorCancels => {
+                let id = Nonce::parse(format!("op-{}", self.now.as_millis())).expect("plain");
+                Event::Operator { id, action: OperatorAction::Cancel }
             }
             Move::Receipt { ago, receipt, named } => {
                 let at = self.receipts.len().checked_sub(ago + 1)?;
@@ -204,8 +208,11 @@ impl Model {
         {
             self.revision = Some(Task::Revise { parked: run.clone(), text: text.clone() });
         }
-        let Event::Message(message) = event else { return Ok(()) };
         let said = |part: &str| newly_said.iter().any(|text| text.contains(part));
+        if matches!(event, Event::Operator { .. }) && said("dropped as well") {
+            self.waiting.clear();
+        }
+        let Event::Message(message) = event else { return Ok(()) };
         match self.task(before, message) {
             Some(Task::Resume { .. }) if said("bring back") => {}
             Some(task) if said("*not* kept") => prop_assert_eq!(before.queue.len(), QUEUE_MAX, "{:?}", task),

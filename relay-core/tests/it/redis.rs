@@ -16,7 +16,7 @@ use relay_core::store::redis::publish::Publisher;
 use relay_core::store::{Claim, Claimed, Commit, Committed, Held, Hint, Ingest, Ingested, Store, StoreError};
 use relay_core::testing::conformance;
 use relay_core::time::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 mod acl;
 
@@ -80,9 +80,13 @@ impl Drop for Server {
 
 /// Its hints, once it listens and has set the server up; that this one keeps nothing on disk is always a concern then.
 async fn watching(store: &RedisStore) -> mpsc::Receiver<Hint> {
+    watching_while(store, watch::channel(false).1).await
+}
+
+async fn watching_while(store: &RedisStore, drained: watch::Receiver<bool>) -> mpsc::Receiver<Hint> {
     let (hints, mut received) = mpsc::channel(16);
     let watched = store.clone();
-    tokio::spawn(async move { watched.watch(hints).await });
+    tokio::spawn(async move { watched.watch(hints, drained).await });
     let first = tokio::time::timeout(BOUND, received.recv()).await.expect("it listens");
     assert_eq!(first, Some(Hint::Missed));
     let set_up = async { while store.health().await.unwrap().concerns.is_empty() {} };
@@ -96,7 +100,11 @@ async fn released(store: &RedisStore) -> ConversationId {
 }
 
 async fn released_with(store: &RedisStore, deadline: Option<Timestamp>) -> ConversationId {
-    let Ingested::Held(held) = store.ingest(message("c", 1)).await.unwrap() else { panic!("nobody holds it") };
+    released_as(store, "c", deadline).await
+}
+
+async fn released_as(store: &RedisStore, name: &str, deadline: Option<Timestamp>) -> ConversationId {
+    let Ingested::Held(held) = store.ingest(message(name, 1)).await.unwrap() else { panic!("nobody holds it") };
     let commit = Commit { consumed: 1, deadline, ..release(&held) };
     assert!(matches!(store.commit(commit).await.unwrap(), Committed::Released));
     held.conversation.id
@@ -307,4 +315,24 @@ async fn a_wake_up_popped_by_a_relay_that_is_leaving_goes_back() {
         }
     };
     tokio::time::timeout(BOUND, waiting).await.expect("it is there for another relay");
+}
+
+#[tokio::test]
+async fn a_drained_relay_hears_the_roll_and_leaves_wake_ups_to_others() {
+    let server = Server::start();
+    let (a, b) = (server.fresh().await, RedisStore::open(&server.url(), "test-0").unwrap());
+    let (drain, drained) = watch::channel(true);
+    let (mut hints_a, mut hints_b) = (watching_while(&a, drained).await, watching(&b).await);
+    let vm = Publisher::open(&server.url(), "test-0").unwrap();
+    for number in 1..=20 {
+        vm.publish(&report(&released_as(&a, &format!("c{number}"), None).await, 1)).await.unwrap();
+        assert!(matches!(hints_b.recv().await, Some(Hint::Due(_))), "each goes to the other");
+    }
+    b.operators().call_roll().await.unwrap();
+    assert_eq!((hints_a.recv().await, hints_b.recv().await), (Some(Hint::Roll), Some(Hint::Roll)));
+    drop(hints_b);
+    // The other one's last call of the server may still pop one, which goes back.
+    drain.send_replace(false);
+    vm.publish(&report(&released_as(&a, "c21", None).await, 1)).await.unwrap();
+    assert!(matches!(tokio::time::timeout(BOUND, hints_a.recv()).await, Ok(Some(Hint::Due(_)))), "it takes part again");
 }

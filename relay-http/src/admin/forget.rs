@@ -1,10 +1,12 @@
 //! Erases a person.
 
 use anyhow::{Context, bail};
-use relay_core::id::{BlobId, EffectSeq};
+use relay_core::id::{BlobId, ConversationId, EffectSeq};
+use relay_core::machine::Conversation;
 use relay_core::machine::conversation::Coming;
 use relay_core::machine::review;
 use relay_core::protocol::Task;
+use secrecy::SecretString;
 
 use super::{Report, address, explain, find, open, twilio, vms};
 use crate::app::Kept;
@@ -41,27 +43,7 @@ pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) ->
         }
         lines.push(format!("{count} messages at Twilio have no words and files any more"));
     }
-    let (mut blobs, mut notes) = (Vec::new(), vec![record::note(&id)]);
-    if let Some(state) = &state {
-        blobs.extend(state.blobs.iter().cloned());
-        blobs.extend(state.arriving.iter().flat_map(|arriving| &arriving.files).filter_map(blob_of));
-        for task in &state.queue {
-            if let Task::Prompt { files, .. } = task {
-                blobs.extend(files.iter().map(|file| file.id.clone()));
-            }
-        }
-        if let Some(secret) = &config.relay_secret {
-            // Their names are made from places in the outbox; those that are older have expired.
-            let places = state.effects.saturating_sub(PAGES_MAX)..=state.effects;
-            blobs.extend(places.map(|place| Kept::Page { conversation: &id, effect: EffectSeq(place) }.id(secret)));
-            for review::Kept { run, tree, parts, .. } in &state.reviews {
-                blobs.extend((0..*parts).map(|part| Kept::Review { run, tree, part }.id(secret)));
-            }
-        }
-        if let Some(secret) = &config.relay_secret {
-            notes.extend(state.names.iter().map(|name| identity::note(&identity::named(secret, name))));
-        }
-    }
+    let (blobs, notes) = belongings(&id, state.as_ref(), config.relay_secret.as_ref());
     match store.forget(&id, &blobs, &notes).await.map_err(explain)? {
         true => lines.push(format!("conversation {id} is erased")),
         // What is elsewhere may have been left when this was done before.
@@ -74,6 +56,34 @@ pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) ->
         lines.push(format!("{machines} machines and {volumes} volumes are destroyed"));
     }
     Ok(Report::of(lines.join("\n") + "\n"))
+}
+
+/// What the store keeps for a conversation in other places: blobs, and the names of notes.
+pub(crate) fn belongings(
+    id: &ConversationId,
+    state: Option<&Conversation>,
+    secret: Option<&SecretString>,
+) -> (Vec<BlobId>, Vec<String>) {
+    let (mut blobs, mut notes) = (Vec::new(), vec![record::note(id)]);
+    if let Some(state) = state {
+        blobs.extend(state.blobs.iter().cloned());
+        blobs.extend(state.arriving.iter().flat_map(|arriving| &arriving.files).filter_map(blob_of));
+        for task in &state.queue {
+            if let Task::Prompt { files, .. } = task {
+                blobs.extend(files.iter().map(|file| file.id.clone()));
+            }
+        }
+        if let Some(secret) = secret {
+            // Their names are made from places in the outbox; those that are older have expired.
+            let places = state.effects.saturating_sub(PAGES_MAX)..=state.effects;
+            blobs.extend(places.map(|place| Kept::Page { conversation: id, effect: EffectSeq(place) }.id(secret)));
+            for review::Kept { run, tree, parts, .. } in &state.reviews {
+                blobs.extend((0..*parts).map(|part| Kept::Review { run, tree, part }.id(secret)));
+            }
+            notes.extend(state.names.iter().map(|name| identity::note(&identity::named(secret, name))));
+        }
+    }
+    (blobs, notes)
 }
 
 fn blob_of(coming: &Coming) -> Option<BlobId> {

@@ -30,7 +30,7 @@ struct Row {
 }
 
 /// What calls the Machines API for operators.
-pub(super) fn api(app: &FlyApp) -> anyhow::Result<Api> {
+pub(crate) fn api(app: &FlyApp) -> anyhow::Result<Api> {
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
     Ok(Api::new(http, app))
 }

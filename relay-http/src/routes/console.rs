@@ -5,12 +5,11 @@
 //! has rebound its own name can use it. With a token, a signed-in browser holds a cookie that
 //! proves the token without containing it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, Form, FromRequestParts, OriginalUri, State};
+use axum::extract::{Form, FromRequestParts, OriginalUri, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
@@ -29,8 +28,7 @@ use crate::app::App;
 use crate::channels::console::ConsoleChannel;
 use crate::channels::{Channel, Inbound, Incoming};
 use crate::error::RequestError;
-use crate::listener::Peer;
-use crate::routes;
+use crate::routes::{self, access};
 
 const PAGE: &str = include_str!("../../static/console.html");
 const CSS: &str = include_str!("../../static/console.css");
@@ -55,11 +53,11 @@ impl FromRequestParts<Arc<App>> for SignedIn {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, RequestError> {
         match session(app) {
             Some(session) => {
-                let held = cookie(&parts.headers).unwrap_or_default();
+                let held = access::cookie(&parts.headers, COOKIE).unwrap_or_default();
                 let same: bool = session.as_bytes().ct_eq(held.as_bytes()).into();
                 if same { Ok(Self) } else { Err(RequestError::SignInFirst) }
             }
-            None if is_for_this_machine(app) && is_local(parts) => Ok(Self),
+            None if access::is_for_this_machine(app) && access::is_local(parts) => Ok(Self),
             None => Err(RequestError::NotFound),
         }
     }
@@ -73,34 +71,6 @@ fn session(app: &App) -> Option<String> {
     mac.update(b"console\0");
     mac.update(token.expose_secret().as_bytes());
     Some(hex::encode(mac.finalize().into_bytes()))
-}
-
-/// A relay that the world is to reach may stand behind a proxy that makes every caller look local.
-fn is_for_this_machine(app: &App) -> bool {
-    app.config.public_url.is_local() && app.config.twilio.is_none()
-}
-
-fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    cookies.flat_map(|value| value.split("; ")).find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('='))
-}
-
-fn is_local(parts: &Parts) -> bool {
-    let peer = parts.extensions.get::<ConnectInfo<Peer>>();
-    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host
-        .rsplit_once(':')
-        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
-        .map_or(host, |(name, _)| name);
-    let forwarded =
-        parts.headers.keys().any(|name| name == header::FORWARDED || name.as_str().starts_with("x-forwarded-"));
-    peer.is_some_and(|ConnectInfo(Peer(peer))| is_loopback(peer.ip()))
-        && matches!(name, "localhost" | "127.0.0.1" | "[::1]")
-        && !forwarded
-}
-
-fn is_loopback(ip: IpAddr) -> bool {
-    ip.to_canonical().is_loopback()
 }
 
 /// `GET /console`: the page, or the form that asks for the token.
@@ -217,15 +187,16 @@ struct Follow {
     app: Arc<App>,
     cursor: u64,
     appended: tokio::sync::watch::Receiver<u64>,
+    drained: tokio::sync::watch::Receiver<bool>,
 }
 
 impl Follow {
     fn new(app: Arc<App>, cursor: u64) -> Self {
-        let appended = app.console.appended();
-        Self { app, cursor, appended }
+        let (appended, drained) = (app.console.appended(), app.presence.drained());
+        Self { app, cursor, appended, drained }
     }
 
-    /// The next entries; waits until there are some. `None` when this relay is stopping: the page goes on with another.
+    /// The next entries; waits until there are some. `None` when this relay is stopping or drained: the page goes on with another.
     async fn next(&mut self) -> Result<Option<Vec<SseEvent>>, RequestError> {
         let conversation = self.app.conversation(&ConsoleChannel::address());
         loop {
@@ -238,6 +209,7 @@ impl Follow {
             tokio::select! {
                 _ = tokio::time::timeout(LOOK_INTERVAL, self.appended.changed()) => {}
                 () = self.app.stopping.cancelled() => return Ok(None),
+                _ = self.drained.changed() => return Ok(None),
             }
         }
     }

@@ -9,15 +9,17 @@ use opentelemetry::KeyValue;
 use relay_core::id::{BlobId, ConversationId};
 use relay_core::machine::Conversation;
 use relay_core::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Overview,
-    Reserve, Reserved, Stats, Store, StoreError, Survey, Usage,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Operators,
+    Overview, Reserve, Reserved, Stats, Store, StoreError, Survey, Usage,
 };
 use relay_core::telemetry::Histogram;
 use relay_core::telemetry::metrics::{CALLS, Metrics, durations, record};
 use relay_core::time::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::reason;
+
+mod operators;
 
 /// Another store, with its troubles logged.
 pub struct LoggedStore {
@@ -203,6 +205,10 @@ impl Store for LoggedStore {
         self.written("forget", self.inner.forget(conversation, blobs, notes)).await
     }
 
+    fn operators(&self) -> &dyn Operators {
+        self
+    }
+
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         self.written("sweep", self.inner.sweep(now)).await
     }
@@ -216,8 +222,8 @@ impl Store for LoggedStore {
     }
 
     /// Not noted: when it ends for good, so does the process, which says why.
-    async fn watch(&self, hints: mpsc::Sender<Hint>) -> Result<(), StoreError> {
-        self.inner.watch(hints).await
+    async fn watch(&self, hints: mpsc::Sender<Hint>, drained: watch::Receiver<bool>) -> Result<(), StoreError> {
+        self.inner.watch(hints, drained).await
     }
 
     async fn time(&self, local: Timestamp) -> Result<Timestamp, StoreError> {

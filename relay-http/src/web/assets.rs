@@ -17,15 +17,24 @@ use crate::error::RequestError;
 const HASH_CHARS: usize = 16;
 
 /// The stylesheet of every page.
-pub static CSS: Asset =
-    Asset::new("web", "css", concat!(include_str!("../../static/web.css"), include_str!("../../static/review.css")));
+pub static CSS: Asset = Asset::new(
+    "web",
+    "css",
+    concat!(
+        include_str!("../../static/web.css"),
+        include_str!("../../static/review.css"),
+        include_str!("../../static/admin.css"),
+    ),
+);
 /// What the review page does with a script.
 pub static REVIEW: Asset = Asset::new("review", "js", include_str!("../../static/review.js"));
+/// Keeps the control UI fresh.
+pub static ADMIN: Asset = Asset::new("admin", "js", include_str!("../../static/admin.js"));
 /// What a browser shows beside a page's title.
 pub static ICON: Asset = Asset::new("icon", "svg", include_str!("../../static/icon.svg"));
 
 /// Everything that is served.
-static ALL: [&Asset; 3] = [&CSS, &REVIEW, &ICON];
+static ALL: [&Asset; 4] = [&CSS, &REVIEW, &ADMIN, &ICON];
 
 /// A text that pages load.
 #[derive(Debug)]

@@ -49,12 +49,15 @@ pub(super) async fn run(
     mut hints: mpsc::Receiver<Hint>,
     drain: CancellationToken,
 ) {
+    let mut drained = app.presence.drained();
     let mut finder = Finder::new(app);
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         tokio::select! {
             () = drain.cancelled() => return,
             () = tokio::time::sleep_until(finder.wake_at()) => finder.act().await,
+            // Whoever takes work again looks what there is.
+            _ = drained.changed() => finder.look_at = Instant::now(),
             Some(deadline) = deadlines.recv() => finder.timers.set(deadline),
             _ = hints.recv_many(&mut batch, BATCH), if !hints.is_closed() => finder.take(batch.drain(..)).await,
         }
@@ -129,9 +132,11 @@ impl Finder {
                     due.insert(conversation);
                 }
                 Hint::Fed => is_fed = true,
+                Hint::Roll => self.app.presence.call(),
                 // The store is there again, or another one is: whose clock may be another.
                 Hint::Missed => {
                     is_fed = true;
+                    self.app.presence.call();
                     let now = Instant::now();
                     (self.clock_at, self.look_at, self.resting_until) = (now, now, now);
                     // Another relay may have refused what people wrote meanwhile, and have died since.
@@ -149,6 +154,10 @@ impl Finder {
 
     /// Ask the store what is due, and take it.
     async fn look(&mut self) {
+        if self.app.presence.is_drained() {
+            self.look_at = Instant::now() + spread(SWEEP_INTERVAL);
+            return;
+        }
         let now = clock::now();
         let due = match self.app.store.due(now, BATCH).await {
             Ok(due) => due,
@@ -175,9 +184,13 @@ impl Finder {
         }
     }
 
-    /// Take these conversations, as far as there is room for them; how many were to be had. What is left is tried again a
+    /// Take these conversations, as far as there is room for them, and none while drained: others find them in the store. How many
+    /// were to be had. What is left is tried again a
     /// little later, from here: a wake-up that was popped stands nowhere else.
     async fn claim_all(&mut self, conversations: Vec<ConversationId>) -> usize {
+        if self.app.presence.is_drained() {
+            return 0;
+        }
         let (mut held, mut left) = (0, Vec::new());
         for some in conversations.chunks(CLAIMS_MAX) {
             if !left.is_empty() {

@@ -10,13 +10,13 @@ use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, MessageId, No
 use relay_core::machine::{Content, Conversation, Event, Message};
 use relay_core::store::sqlite::SqliteStore;
 use relay_core::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Overview,
-    Reserve, Reserved, Stats, Store, Survey,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Operators,
+    Overview, Reserve, Reserved, Stats, Store, Survey,
 };
 use relay_core::telemetry::Identity;
 use relay_core::telemetry::metrics::Metrics;
 use relay_core::time::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::*;
@@ -131,7 +131,7 @@ impl Store for Spy {
         self.inner.time(local).await
     }
 
-    async fn watch(&self, hints: mpsc::Sender<Hint>) -> Result<(), StoreError> {
+    async fn watch(&self, hints: mpsc::Sender<Hint>, _: watch::Receiver<bool>) -> Result<(), StoreError> {
         let given = self.hints.lock().unwrap().take();
         let mut given = given.expect("watched once");
         while let Some(hint) = given.recv().await {
@@ -195,6 +195,10 @@ impl Store for Spy {
 
     async fn feed(&self, id: &ConversationId, cursor: u64, limit: usize) -> Result<Vec<FeedEntry>, StoreError> {
         self.inner.feed(id, cursor, limit).await
+    }
+
+    fn operators(&self) -> &dyn Operators {
+        self.inner.operators()
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
@@ -437,4 +441,28 @@ async fn a_message_that_finds_no_place_to_be_sent_waits_without_a_doubt() {
     let state = store.inner.conversation(&conversation).await.unwrap().unwrap();
     assert!(state.delivery.doubts.is_empty() && state.retries.is_empty(), "not tried, and not in doubt");
     drop(all);
+}
+
+#[tokio::test]
+async fn a_drained_relay_takes_nothing_until_it_is_let_again() {
+    let mut found = start_idle(8).await;
+    let operators = found.store.inner.clone();
+    let turn_to = async |drain| {
+        crate::presence::beat(&found.app).await.unwrap();
+        assert!(operators.drain(&found.app.node, drain).await.unwrap());
+        crate::presence::beat(&found.app).await.unwrap();
+    };
+    turn_to(true).await;
+    let hinted = found.store.released("hinted", clock::now()).await;
+    let at = clock::now() + Duration::from_millis(50);
+    let set_here = found.store.released("sethere", at).await;
+    found.hint(Hint::Due(hinted)).await;
+    found.deadlines.send(Deadline { conversation: set_here, at: Some(at) }).await.unwrap();
+    found.hint(Hint::Fed).await;
+    until(|| clock::now() > at + Duration::from_millis(100)).await;
+    assert_eq!((found.store.claims().len(), found.store.looks().len()), (0, 1));
+    turn_to(false).await;
+    let mut names = [found.next_held().await.to_string(), found.next_held().await.to_string()];
+    names.sort();
+    assert_eq!(names, ["hinted", "sethere"], "whatever is due by then");
 }

@@ -31,7 +31,7 @@ pub(super) async fn take(
     deadlines: &mpsc::Sender<Deadline>,
     drain: &CancellationToken,
 ) {
-    let _taken = app.metrics.turn();
+    let (_taken, _counted) = (app.metrics.turn(), app.presence.turn());
     let span = span(&holding);
     work(app, holding, deadlines, drain).instrument(span).await;
 }

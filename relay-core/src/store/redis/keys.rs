@@ -124,6 +124,26 @@ impl Keys {
         format!("{}notes", self.prefix)
     }
 
+    /// What each relay told of itself last, by its name.
+    pub fn nodes(&self) -> String {
+        format!("{}nodes", self.prefix)
+    }
+
+    /// The names of relays that an operator wants drained.
+    pub fn drains(&self) -> String {
+        format!("{}drains", self.prefix)
+    }
+
+    /// Channel on which relays are asked who is there.
+    pub fn roll(&self) -> String {
+        format!("{}roll", self.prefix)
+    }
+
+    /// What operators have done, the latest first.
+    pub fn deeds(&self) -> String {
+        format!("{}deeds", self.prefix)
+    }
+
     /// A conversation's feed, by cursor.
     pub fn feed(&self, id: &ConversationId) -> String {
         format!("{}feed:{id}", self.prefix)

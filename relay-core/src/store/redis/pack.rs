@@ -85,6 +85,10 @@ fn outbox(packed: &str) -> Result<Vec<Queued>, StoreError> {
     Ok(queued)
 }
 
+pub(super) fn encode<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data with text keys")
+}
+
 pub(super) fn decode<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Unreadable(error.to_string()))
 }

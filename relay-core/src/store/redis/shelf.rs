@@ -4,18 +4,14 @@ use fred::clients::{Client, Pipeline};
 use fred::interfaces::{HashesInterface, KeysInterface, SortedSetsInterface};
 
 use super::keys::Keys;
-use super::pack;
+use super::{operators, pack};
 use crate::id::{BlobId, ConversationId, Fence, NodeId};
+use crate::store::operators::NODE_KEEP;
 use crate::store::{Blob, DEDUPE_KEEP, DeadLetter, FeedEntry, LEASE, Overview, Stats, StoreError, Survey};
 use crate::time::Timestamp;
 
 /// Conversations or pictures that are asked for in one go.
 const BATCH: usize = 200;
-
-pub(super) async fn dead_letters(client: &Client, keys: &Keys, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-    let members: Vec<String> = client.zrange(keys.dead(), 0, last(limit), None, false, None, false).await?;
-    members.iter().map(|member| pack::letter(member)).collect()
-}
 
 pub(super) async fn dead_letter(client: &Client, keys: &Keys, letter: u64) -> Result<Option<DeadLetter>, StoreError> {
     let number = score(letter);
@@ -88,8 +84,6 @@ pub(super) async fn survey(client: &Client, keys: &Keys, now: Timestamp) -> Resu
     let _: () = pipeline.zrange(keys.activities(), 0, BUSY_MAX - 1, None, false, None, true).await?;
     type Scored = Vec<(String, f64)>;
     let (conversations, due, first, dead_letters, marks): (u64, u64, Scored, u64, Scored) = pipeline.all().await?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "scores are instants and marks")]
-    let whole = |score: f64| score as u64;
     let oldest_due_at = first.first().filter(|(_, at)| *at <= now).map(|(_, at)| Timestamp(whole(*at)));
     let mut survey = Survey { conversations, due, oldest_due_at, dead_letters, ..Survey::default() };
     marks.iter().for_each(|(_, mark)| survey.count(whole(*mark)));
@@ -171,15 +165,20 @@ pub(super) async fn sweep(client: &Client, keys: &Keys, now: Timestamp) -> Resul
         }
     }
     let _: () = client.zremrangebyscore(keys.seen(), f64::NEG_INFINITY, score((now - DEDUPE_KEEP).as_millis())).await?;
-    Ok(())
+    operators::sweep(client, keys, now - NODE_KEEP).await
 }
 
-fn last(limit: usize) -> i64 {
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "scores are instants and marks")]
+pub(super) fn whole(score: f64) -> u64 {
+    score as u64
+}
+
+pub(super) fn last(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX) - 1
 }
 
 /// Instants of the next two hundred thousand years and any count fit exactly.
 #[expect(clippy::cast_precision_loss, reason = "53 bits are enough")]
-fn score(number: u64) -> f64 {
+pub(super) fn score(number: u64) -> f64 {
     number as f64
 }

@@ -10,7 +10,7 @@ use fred::interfaces::{ClientLike, EventInterface, ListInterface, PubsubInterfac
 use fred::prelude::Options;
 use fred::types::{KeyspaceEvent, Message, Value};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::connection::keep_alive;
 use super::notifications::Notifications;
@@ -27,9 +27,13 @@ const SETUP_PAUSE: Duration = Duration::from_secs(1);
 const WAKE_PAUSE: Duration = Duration::from_millis(500);
 const EXPIRED: &str = "expired";
 
-pub(super) async fn run(store: &RedisStore, hints: mpsc::Sender<Hint>) -> Result<(), StoreError> {
+pub(super) async fn run(
+    store: &RedisStore,
+    hints: mpsc::Sender<Hint>,
+    drained: watch::Receiver<bool>,
+) -> Result<(), StoreError> {
     #[expect(clippy::disallowed_methods, reason = "it outlives this call by the one wake-up that it may still pop")]
-    tokio::spawn(wake_ups(store.clone(), hints.clone()));
+    tokio::spawn(wake_ups(store.clone(), hints.clone(), drained));
     tokio::select! {
         ended = subscriptions(store, &hints) => ended,
         () = hints.closed() => Ok(()),
@@ -65,6 +69,7 @@ async fn subscriptions(store: &RedisStore, hints: &mpsc::Sender<Hint>) -> Result
                 Err(RecvError::Closed) => return Err(ended()),
             },
             message = messages.recv() => match message {
+                Ok(Message { channel, .. }) if *channel == *store.keys.roll() => tell(hints, Hint::Roll).await,
                 Ok(Message { .. }) | Err(RecvError::Lagged(_)) => tell(hints, Hint::Fed).await,
                 Err(RecvError::Closed) => return Err(ended()),
             },
@@ -81,7 +86,7 @@ async fn set_up(
     hints: &mpsc::Sender<Hint>,
 ) -> Result<bool, StoreError> {
     let expired = format!("__keyevent@{}__:{EXPIRED}", store.server.database);
-    if client.subscribe(vec![expired, store.keys.fed()]).await.is_err() {
+    if client.subscribe(vec![expired, store.keys.fed(), store.keys.roll()]).await.is_err() {
         return Ok(false);
     }
     tell(hints, Hint::Missed).await;
@@ -110,11 +115,15 @@ async fn recheck_layout(store: &RedisStore) -> Result<(), StoreError> {
     }
 }
 
-/// Pop wake-ups until nobody wants to hear of them; the one too many goes back.
-async fn wake_ups(store: RedisStore, hints: mpsc::Sender<Hint>) {
+/// Pop wake-ups until nobody wants to hear of them, but while this relay is drained; the one too many goes back.
+async fn wake_ups(store: RedisStore, hints: mpsc::Sender<Hint>, mut drained: watch::Receiver<bool>) {
     let options = Options { timeout: Some(WAKE_WAIT + WAKE_PAUSE), ..Options::default() };
     let patient = store.server.blocking_client().with_options(&options);
     while !hints.is_closed() {
+        if *drained.borrow() {
+            // Whoever could end it is gone.
+            let Ok(_) = drained.wait_for(|drained| !drained).await else { return };
+        }
         let popped: FredResult<Option<(Value, Value)>> =
             patient.blpop(store.keys.wake(), WAKE_WAIT.as_secs_f64()).await;
         match popped {
@@ -123,7 +132,8 @@ async fn wake_ups(store: RedisStore, hints: mpsc::Sender<Hint>) {
                 let Some(conversation) = id.into_string().and_then(|id| ConversationId::parse(id).ok()) else {
                     continue;
                 };
-                if hints.send(Hint::Due(conversation.clone())).await.is_err() {
+                let is_drained = *drained.borrow();
+                if is_drained || hints.send(Hint::Due(conversation.clone())).await.is_err() {
                     give_back(&store, &conversation).await;
                 }
             }

@@ -70,3 +70,17 @@ CREATE TABLE IF NOT EXISTS notes (
     name TEXT PRIMARY KEY,
     text TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Relays that have told that they are there, and whether an operator wants them drained.
+CREATE TABLE IF NOT EXISTS nodes (
+    node  TEXT PRIMARY KEY,
+    beat  TEXT NOT NULL,
+    at    INTEGER NOT NULL,
+    drain INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- What operators have done.
+CREATE TABLE IF NOT EXISTS deeds (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    deed  TEXT NOT NULL
+) STRICT;

@@ -4,19 +4,23 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{decode, mailbox, signed, unsigned};
+use super::{decode, mailbox, operators, signed, unsigned};
 use crate::id::{BlobId, ConversationId, Fence, NodeId};
 use crate::machine::Event;
+use crate::store::operators::NODE_KEEP;
 use crate::store::{
     Blob, DEDUPE_KEEP, DeadLetter, FEED_MAX, FeedEntry, LEASE, Overview, Reserve, Reserved, Stats, StoreError, Survey,
 };
 use crate::time::Timestamp;
 
-pub(super) fn dead_letters(db: &Transaction, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-    let mut rows = db
-        .prepare_cached("SELECT letter, conversation, effect, reason, at FROM dead_letters ORDER BY letter LIMIT ?1")?;
+pub(super) fn dead_letters(db: &Transaction, after: u64, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+    let mut rows = db.prepare_cached(
+        "SELECT letter, conversation, effect, reason, at FROM dead_letters WHERE letter > ?1 ORDER BY letter LIMIT ?2",
+    )?;
     let raw: Vec<(i64, String, String, String, i64)> = rows
-        .query_map([signed(limit as u64)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
+        .query_map([signed(after), signed(limit as u64)], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })?
         .collect::<Result<_, _>>()?;
     raw.into_iter()
         .map(|(letter, conversation, effect, reason, at)| {
@@ -182,13 +186,13 @@ pub(super) fn forget(
 pub(super) fn sweep(db: &Transaction, now: Timestamp) -> Result<(), StoreError> {
     db.prepare_cached("DELETE FROM blobs WHERE expires_at <= ?1")?.execute([signed(now.as_millis())])?;
     db.prepare_cached("DELETE FROM seen WHERE at <= ?1")?.execute([signed((now - DEDUPE_KEEP).as_millis())])?;
-    Ok(())
+    operators::sweep(db, now - NODE_KEEP)
 }
 
-pub(super) fn conversations(db: &Transaction, limit: usize) -> Result<Vec<ConversationId>, StoreError> {
+pub(super) fn conversations(db: &Transaction, skip: usize, limit: usize) -> Result<Vec<ConversationId>, StoreError> {
     let ids: Vec<String> = db
-        .prepare_cached("SELECT id FROM conversations ORDER BY due_at IS NULL, due_at LIMIT ?1")?
-        .query_map([signed(limit as u64)], |row| row.get(0))?
+        .prepare_cached("SELECT id FROM conversations ORDER BY due_at IS NULL, due_at, id LIMIT ?1 OFFSET ?2")?
+        .query_map([signed(limit as u64), signed(skip as u64)], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     ids.into_iter().map(parse).collect()
 }
@@ -213,6 +217,6 @@ pub(super) fn overview(db: &Transaction, id: &ConversationId) -> Result<Option<O
     Ok(found)
 }
 
-fn parse(id: String) -> Result<ConversationId, StoreError> {
+pub(super) fn parse(id: String) -> Result<ConversationId, StoreError> {
     ConversationId::parse(id).map_err(|error| StoreError::Unreadable(error.to_string()))
 }

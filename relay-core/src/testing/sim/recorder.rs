@@ -9,8 +9,8 @@ use crate::id::{BlobId, ConversationId, EffectSeq, EventId, Fence, Nonce};
 use crate::machine::{Conversation, Effect, Event, Phase, Queued, Timer};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Held, Ingest, Ingested, Overview,
-    Reserve, Reserved, Stats, Store, StoreError, Survey,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Held, Ingest, Ingested, Operators,
+    Overview, Reserve, Reserved, Stats, Store, StoreError, Survey,
 };
 use crate::time::Timestamp;
 
@@ -229,6 +229,10 @@ impl Store for Recorder {
         notes: &[String],
     ) -> Result<bool, StoreError> {
         self.inner.forget(conversation, blobs, notes).await
+    }
+
+    fn operators(&self) -> &dyn Operators {
+        self.inner.operators()
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -36,6 +36,8 @@ pub(super) enum Move {
         option: usize,
     },
     Wait(u64),
+    /// An operator stops what goes on.
+    OperatorCancels,
     /// A receipt of the message sent so many messages ago, with or without the effect that asked for it.
     Receipt {
         ago: usize,
@@ -120,6 +122,7 @@ pub(super) fn moves() -> impl Strategy<Value = Vec<Move>> {
         3 => press.prop_map(|(word, runs_ago)| Move::Press { word, runs_ago }),
         3 => (verdict, 0u64..2, proptest::bool::weighted(0.8))
             .prop_map(|(verdict, runs_ago, is_of_tree)| Move::Review { verdict, runs_ago, is_of_tree }),
+        1 => Just(Move::OperatorCancels),
         2 => (0u64..400).prop_map(Move::Wait),
         3 => (0u64..30).prop_map(Move::Wait),
         5 => (prop_oneof![4 => Just(0u64), 1 => 1u64..3], event).prop_map(|(runs_ago, event)| Move::Report { runs_ago, event }),

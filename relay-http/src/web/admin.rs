@@ -1,0 +1,219 @@
+//! What operators see. Nothing here asks for anything: each page is told what to show.
+//!
+//! Of a person there is the name of their conversation alone, never where they are reached.
+
+use axum::response::Response;
+use maud::{Markup, html};
+use relay_core::id::{ConversationId, NodeId};
+use relay_core::store::Activity;
+use relay_core::store::operators::Node;
+use relay_core::time::{Timestamp, humane};
+use time::OffsetDateTime;
+
+use super::assets::ADMIN;
+use super::layout;
+
+mod conversation;
+mod conversations;
+mod deeds;
+mod letters;
+mod machines;
+mod overview;
+
+pub use conversation::{Asked, Shown, conversation};
+pub use conversations::{Listed, State, approvals, conversations};
+pub use deeds::deeds;
+pub use letters::letters;
+pub use machines::{Vms, machines};
+pub use overview::{Sight, overview};
+
+/// What every page of a signed-in operator has.
+pub struct View {
+    /// Who is looking.
+    pub who: String,
+    /// What their forms carry.
+    pub key: String,
+    /// Whether there is a session to end.
+    pub can_sign_out: bool,
+    /// What was done just now, in a sentence.
+    pub done: Option<&'static str>,
+    /// What time it is.
+    pub now: Timestamp,
+}
+
+/// Which part of a list is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// From 1.
+    pub number: usize,
+    /// Whether there is more.
+    pub more: bool,
+}
+
+/// The parts of the control UI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Overview,
+    Conversations,
+    Approvals,
+    Letters,
+    Machines,
+    Deeds,
+}
+
+impl Part {
+    const ALL: [(Self, &'static str, &'static str); 6] = [
+        (Self::Overview, "/admin", "Overview"),
+        (Self::Conversations, "/admin/conversations", "Conversations"),
+        (Self::Approvals, "/admin/approvals", "Approvals"),
+        (Self::Letters, "/admin/letters", "Dead letters"),
+        (Self::Machines, "/admin/machines", "Machines"),
+        (Self::Deeds, "/admin/deeds", "Audit"),
+    ];
+}
+
+fn page(view: &View, part: Part, title: &str, body: &Markup) -> Response {
+    let nav = html! {
+        span.badge #fresh hidden {}
+        @if view.can_sign_out {
+            (form(view, "/admin/sign-out", &html! { button.quiet.small { "Sign out" } }))
+        }
+        nav aria-label="Parts" {
+            ul {
+                @for (other, path, name) in Part::ALL {
+                    li { a href=(path) aria-current=[(other == part).then_some("page")] { (name) } }
+                }
+            }
+        }
+    };
+    let body = html! {
+        (layout::bar("Textslash", &nav))
+        main.column {
+            @if let Some(done) = view.done { p.notice.good role="status" { (done) } }
+            (body)
+        }
+    };
+    layout::page(&format!("{title} · Textslash"), Some(&ADMIN), &body)
+}
+
+/// The form that asks for the token, and what is wrong with what was given.
+pub fn sign_in(wrong: Option<&str>) -> Response {
+    let body = html! {
+        (layout::bar("Textslash", &html! {}))
+        main.column.narrow {
+            form.card.stack method="post" action="/admin/session" {
+                h1 { "Control" }
+                @if let Some(wrong) = wrong { p.notice.bad role="alert" { (wrong) } }
+                label {
+                    "Token"
+                    input type="password" name="token" autocomplete="current-password" required autofocus;
+                    span.hint { "What the relay was started with as " code { "ADMIN_TOKEN" } "." }
+                }
+                button.primary { "Sign in" }
+            }
+        }
+    };
+    layout::page("Sign in · Textslash", None, &body)
+}
+
+/// Why something could not be done or shown.
+pub fn trouble(told: &str) -> Response {
+    let body = html! {
+        (layout::bar("Textslash", &html! {}))
+        main.column.narrow {
+            div.card.stack {
+                p.notice.bad role="alert" { (told) }
+                a.button href="/admin" { "Overview" }
+            }
+        }
+    };
+    layout::page("Textslash", None, &body)
+}
+
+/// A form that does something: by POST, with the key of the session.
+fn form(view: &View, action: &str, fields: &Markup) -> Markup {
+    html! {
+        form method="post" action=(action) {
+            input type="hidden" name="key" value=(view.key);
+            (fields)
+        }
+    }
+}
+
+/// A part of a page that is kept fresh. `id` tells it from the others.
+fn live(id: &str, body: &Markup) -> Markup {
+    html! { section.stack id=(id) data-live { (body) } }
+}
+
+/// Links to what comes before and after; `query` is that of the list, without its page.
+fn pager(page: Page, path: &str, query: &str) -> Markup {
+    let link = |number: usize| format!("{path}?{query}page={number}");
+    html! {
+        @if page.number > 1 || page.more {
+            nav.row aria-label="Pages" {
+                @if page.number > 1 { a href=(link(page.number - 1)) rel="prev" { "← Back" } }
+                span.muted { "Page " (page.number) }
+                @if page.more { a href=(link(page.number + 1)) rel="next" { "More →" } }
+            }
+        }
+    }
+}
+
+fn link_to(conversation: &ConversationId) -> Markup {
+    html! { a.mono href={ "/admin/conversations/" (conversation) } title=(conversation) { (short(conversation.as_str())) } }
+}
+
+/// The beginning of a long name, enough to tell it from others by eye.
+fn short(name: &str) -> &str {
+    name.get(..12).unwrap_or(name)
+}
+
+/// A relay by the machine that it runs on, as far as that is known.
+fn relay(node: &NodeId, nodes: &[Node]) -> Markup {
+    let instance = nodes.iter().find(|known| known.beat.node == *node).map(|known| known.beat.instance.as_str());
+    html! { span.mono title=(node) { (short(instance.unwrap_or(node.as_str()))) } }
+}
+
+fn state(activity: Activity) -> Markup {
+    let (kind, name) = match activity {
+        Activity::Idle => ("", "idle"),
+        Activity::Starting => ("info", "starting"),
+        Activity::Stalled => ("bad", "stalled"),
+        Activity::Working => ("good", "working"),
+        Activity::AwaitingApproval => ("warn", "awaiting approval"),
+        Activity::Deciding => ("info", "deciding"),
+        Activity::Cancelling => ("bad", "cancelling"),
+    };
+    html! { span.badge.(kind) { (name) } }
+}
+
+/// An instant, seen from now: when it is, and exactly when.
+fn when(at: Timestamp, now: Timestamp) -> Markup {
+    let text = match at > now {
+        true => format!("in {}", humane(at.since(now))),
+        false => format!("{} ago", humane(now.since(at))),
+    };
+    html! { time.nowrap datetime=(exact(at, 'T', "Z")) title=(exact(at, ' ', " UTC")) { (text) } }
+}
+
+/// For how long it has been so.
+fn since(at: Timestamp, now: Timestamp) -> Markup {
+    html! { time.nowrap datetime=(exact(at, 'T', "Z")) title=(exact(at, ' ', " UTC")) { (humane(now.since(at))) } }
+}
+
+fn exact(at: Timestamp, between: char, zone: &str) -> String {
+    let since = time::Duration::milliseconds(i64::try_from(at.as_millis()).unwrap_or(i64::MAX));
+    let at = OffsetDateTime::UNIX_EPOCH.checked_add(since);
+    at.map_or_else(String::new, |at| {
+        let (date, time) = (at.date(), at.time());
+        format!(
+            "{}-{:02}-{:02}{between}{:02}:{:02}:{:02}{zone}",
+            date.year(),
+            u8::from(date.month()),
+            date.day(),
+            time.hour(),
+            time.minute(),
+            time.second()
+        )
+    })
+}
