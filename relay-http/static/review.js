@@ -10,7 +10,7 @@ if (main) {
 
 /** Ask what has become of the diff for as long as that can change, and only while somebody looks. */
 function follow(main) {
-  const LOOK_MS = main.dataset.state === "open" ? 5000 : 2000;
+  const LOOK_MS = main.dataset.state === "open" ? 10000 : 2000;
   const answered = main.dataset.state === "answered" ? "?answered" : "";
   let passing = main.hasAttribute("data-passing");
 

@@ -11,8 +11,11 @@ const LINE_BYTES_MAX: usize = 600;
 /// Of two lines that have less than this part in common, one is not the other one changed.
 const KEPT_PART_MIN: usize = 3;
 
+/// Bytes of a line, in order.
+pub(super) type Ranges = Vec<Range<usize>>;
+
 /// For each row, which of its bytes have changed. After `until` nothing more is compared.
-pub(super) fn words(rows: &[Row], until: Instant) -> Vec<Vec<Range<usize>>> {
+pub(super) fn words(rows: &[Row], until: Instant) -> Vec<Ranges> {
     let mut changed = vec![Vec::new(); rows.len()];
     let mut at = 0;
     while at < rows.len() {
@@ -32,7 +35,7 @@ pub(super) fn words(rows: &[Row], until: Instant) -> Vec<Vec<Range<usize>>> {
 }
 
 /// What is gone of `old`, and what has come into `new`; `None` when they have too little in common.
-fn between(old: &str, new: &str, until: Instant) -> Option<(Vec<Range<usize>>, Vec<Range<usize>>)> {
+fn between(old: &str, new: &str, until: Instant) -> Option<(Ranges, Ranges)> {
     if old.len().max(new.len()) > LINE_BYTES_MAX || Instant::now() >= until {
         return None;
     }

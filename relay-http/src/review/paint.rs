@@ -11,7 +11,7 @@ use super::{changed, colour, signs};
 pub(super) fn lines(path: &str, rows: &[Row], until: Instant) -> Vec<String> {
     let changed = changed::words(rows, until);
     let colours = colour::of(path, rows);
-    let line = |((row, colours), changed): ((&Row, Vec<colour::Coloured>), Vec<Range<usize>>)| {
+    let line = |((row, colours), changed): ((&Row, Vec<colour::Coloured>), changed::Ranges)| {
         line(text(row), &colours, &changed)
     };
     rows.iter().zip(colours).zip(changed).map(line).collect()
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn colours_and_marks_are_nested_whatever_they_cover() {
         let colours = [Coloured { range: 0..3, class: "k" }, Coloured { range: 4..9, class: "s" }];
-        let html = line("let a = 1;", &colours, &[2..6]);
+        let html = line("let a = 1;", &colours, &[2..4, 4..6]);
         assert_eq!(
             html,
             "<span class=\"k\">le</span><mark><span class=\"k\">t</span> <span class=\"s\">a </span></mark><span class=\"s\">= 1</span>;"
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_line_without_either_is_its_text() {
         assert_eq!(line("a < b\u{1b}", &[], &[]), "a &lt; b<b class=\"sign\" title=\"U+001B\">^[</b>");
-        assert_eq!(line("", &[], &[0..0]), "");
+        assert_eq!(line("", &[], &[]), "");
     }
 
     #[test]

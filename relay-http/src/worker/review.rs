@@ -149,7 +149,7 @@ mod tests {
         async fn stored(&self, part: u32) -> Option<(String, Vec<u8>)> {
             let id = self.app.blob_id(Kept::Review { run: &self.run, tree: &self.tree, part });
             let blob = self.app.store.blob(&id, clock::now()).await.unwrap();
-            blob.map(|blob| (blob.content_type.clone(), blob.bytes.clone()))
+            blob.map(|blob| (blob.content_type, blob.bytes))
         }
     }
 

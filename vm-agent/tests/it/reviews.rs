@@ -1,5 +1,7 @@
 //! The review of a diff, from the run to its end, and work that is revised after one.
 
+use std::os::unix::fs::PermissionsExt;
+
 use relay_core::id::{RunId, TreeHash};
 use relay_core::protocol::review::{Review, ReviewIndex, ReviewPart, Row};
 use relay_core::protocol::{Decision, DecisionResult, RunOutcome, Task, VmEvent};
@@ -7,6 +9,15 @@ use reqwest::StatusCode;
 
 use crate::support::vm::{Vm, run};
 use crate::support::{eventually, git};
+
+/// It writes twenty files of nearly a megabyte each.
+const CLAUDE: &str = r#"#!/bin/bash
+echo '{"type":"system","subtype":"init","session_id":"0af60324-d1fa-46c3-b4db-69a37af57c7a"}'
+for file in $(seq 20); do seq 20000 | sed 's/$/ is a line of the usual length, more or less/' > many-$file.txt; done
+echo '{"result":"All done.","is_error":false,"type":"result","num_turns":1}'
+"#;
+/// Less than that diff is long.
+const GROWTH_KB_MAX: u64 = 14 * 1024;
 
 fn decided(event: VmEvent) -> Option<DecisionResult> {
     match event {
@@ -133,4 +144,22 @@ async fn a_revision_that_is_cut_off_loses_neither_the_parked_work_nor_its_own() 
     assert!(!vm.worktree().join("hello.txt").exists());
     let again = vm.begin(5, Task::Resume { parked }).await;
     assert!(matches!(vm.relay.outcome(&again).await, RunOutcome::Changes { .. }));
+}
+
+#[tokio::test]
+async fn a_diff_of_many_megabytes_costs_no_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("claude");
+    std::fs::write(&program, CLAUDE).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = program.display().to_string();
+    let settings =
+        [("ANTHROPIC_API_KEY", "not used"), ("CLAUDE_PATH", &program), ("CHROMIUM_PATH", "/nowhere/chromium")];
+    let vm = Vm::start(&settings).await;
+    let before = vm.peak_kb();
+    let (run, tree) = vm.prompt_for_changes(1, "write much").await;
+    let growth = vm.peak_kb() - before;
+    assert!(growth < GROWTH_KB_MAX, "{growth} kB");
+    let index: ReviewIndex = serde_json::from_slice(&part(&vm, &run, &tree, "0").await.1).unwrap();
+    assert!(index.stat.insertions == 400_000 && index.rows > 100_000 && index.cut, "as much as there is room for");
 }

@@ -107,15 +107,11 @@ async fn every_kind_of_change_is_laid_out() -> anyhow::Result<()> {
         write(tree, "src/lib.rs", "pub fn one() -> u32 {\n    2\n}")
     };
     let laid = laid(settle, work).await?;
-    let told: Vec<(&str, ReviewChange, Vec<&str>, (u32, u32))> = laid
-        .index
-        .files
-        .iter()
-        .map(|file| {
-            let notes = file.notes.iter().map(String::as_str).collect();
-            (file.path.as_str(), file.change, notes, (file.insertions, file.deletions))
-        })
-        .collect();
+    let told = laid.index.files.iter().map(|file| {
+        let notes: Vec<&str> = file.notes.iter().map(String::as_str).collect();
+        (file.path.as_str(), file.change, notes, (file.insertions, file.deletions))
+    });
+    let told: Vec<_> = told.collect();
     use ReviewChange::{Added, Copied, Deleted, Modified, Renamed, TypeChanged};
     let expected = [
         ("becomes-link", TypeChanged, vec!["mode 100644 → 120000"], (1, 1)),
@@ -170,8 +166,11 @@ async fn signs_stay_what_they_are_and_lines_that_look_like_a_diff_are_lines() ->
     };
     let laid = laid(|_| Ok(()), work).await?;
     let texts = |path| -> Vec<&str> {
-        let text = |row| if let &Row::Added { ref text, .. } = row { Some(text.as_str()) } else { None };
-        laid.rows(path).iter().filter_map(text).collect()
+        let added = laid.rows(path).iter().filter_map(|row| match row {
+            Row::Added { text, .. } => Some(text.as_str()),
+            _ => None,
+        });
+        added.collect()
     };
     assert_eq!(texts("a<b>.txt"), hostile.strip_suffix('\n').unwrap().split('\n').collect::<Vec<_>>());
     assert_eq!(texts("long.txt"), [format!("{}…", &long[2..]).as_str(), &long[2..]]);

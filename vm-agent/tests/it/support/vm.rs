@@ -84,6 +84,14 @@ impl Vm {
         rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
+    /// The most memory that the process has had, in kB.
+    pub(crate) fn peak_kb(&self) -> u64 {
+        let pid = self.process.id().expect("the process runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     pub(crate) async fn exit(&mut self) -> ExitStatus {
         bounded("the end of the process", self.process.wait()).await.unwrap()
     }
