@@ -9,8 +9,8 @@ use relay_core::machine::drawings::Fetching;
 use relay_core::machine::rules::ButtonLine;
 use relay_core::machine::words::{Pressed, Word};
 use relay_core::machine::{
-    self, Capabilities, Content, Conversation, Effect, Event, Lane, Message, OperatorAction, Outcome, Phase, Queued,
-    Rules, Say, Timer, Transition, Verbosity, Verdict, text,
+    self, Capabilities, Content, Conversation, Effect, Event, Failure, Lane, Message, OperatorAction, Outcome, Phase,
+    Queued, Receipt, Rules, Say, Timer, Transition, Verbosity, Verdict, text,
 };
 use relay_core::protocol::{
     Answer, ChangedFiles, Decision, DiffStat, Drawing, Review, RunOutcome, RunState, RunStatus, Task, VmEvent,
@@ -20,7 +20,7 @@ use relay_core::time::Timestamp;
 mod inquiries;
 mod moves;
 
-use inquiries::Inquiries;
+use inquiries::{Asks, Inquiries};
 use moves::{Move, Reported, moves};
 
 const QUEUE_MAX: usize = 3;
@@ -414,17 +414,40 @@ fn fitting(effect: &Effect, outcome: Outcome, now: Timestamp) -> Outcome {
     }
 }
 
+fn play(moves: impl IntoIterator<Item = Move>, on_line: bool) -> Result<(), TestCaseError> {
+    let buttons = ButtonLine { units_max: 255, choice: true, options: &[2] };
+    let mut model = Model::new(on_line.then_some(buttons));
+    for one in moves {
+        if let Some(event) = model.event(one) {
+            model.step(&event)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_becomes_of_a_message_that_asked_before_tells_nothing_of_the_inquiry_that_is_asked_again() {
+    let perform = |outcome| Move::Perform { chat: true, outcome };
+    let sent = || perform(Outcome::Sent { message: MessageId::parse("T").expect("an id") });
+    let gone = Failure::Final { reason: "gone".into(), reachable: false };
+    let moves = [
+        Move::Hear { text: "task 0".into(), late: false },
+        Move::Report { runs_ago: 0, event: Reported::Asks(Asks::Next { several: false }) },
+        sent(),
+        perform(Outcome::Refused { reason: None, message: "no".into() }),
+        Move::Press { word: "approve", runs_ago: 0 },
+        sent(),
+        Move::Receipt { ago: 1, receipt: Receipt::Failed { failure: gone }, named: false },
+        perform(Outcome::Done),
+    ];
+    play(moves, true).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_machine_keeps_its_promises(moves in moves(), on_line in any::<bool>()) {
-        let buttons = ButtonLine { units_max: 255, choice: true, options: &[2] };
-        let mut model = Model::new(on_line.then_some(buttons));
-        for one in moves {
-            if let Some(event) = model.event(one) {
-                model.step(&event)?;
-            }
-        }
+        play(moves, on_line)?;
     }
 }

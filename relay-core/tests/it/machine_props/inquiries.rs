@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use relay_core::id::RunId;
+use relay_core::id::{MessageId, RunId};
 use relay_core::machine::delivery::Arrival;
 use relay_core::machine::words::{Pressed, Word};
 use relay_core::machine::{
@@ -51,6 +51,8 @@ struct Open {
     text_is_shown: bool,
     /// The same of its buttons, which come with the text or after it.
     buttons_are_shown: bool,
+    /// Messages that asked it before it was asked again: what becomes of them tells nothing any more.
+    superseded: BTreeSet<MessageId>,
 }
 
 impl Open {
@@ -167,8 +169,15 @@ impl Inquiries {
                         said(queued).contains(&question(&run, number))
                             && matches!(&queued.effect, Effect::Say(Say { asked: Some(_), .. }))
                     });
-                    let (text_is_shown, buttons_are_shown) = (false, false);
-                    self.open = Some(Open { run, number, several, asks_at_once, text_is_shown, buttons_are_shown });
+                    self.open = Some(Open {
+                        run,
+                        number,
+                        several,
+                        asks_at_once,
+                        text_is_shown: false,
+                        buttons_are_shown: false,
+                        superseded: BTreeSet::new(),
+                    });
                 }
             }
             // Also while its diff waits for drawings.
@@ -186,6 +195,7 @@ impl Inquiries {
             Event::Message(_) => {
                 if let Some(open) = self.open.as_mut().filter(|open| says(&question(&open.run, open.number))) {
                     (open.text_is_shown, open.buttons_are_shown) = (false, false);
+                    open.superseded = before.delivery.sent.iter().map(|sent| sent.message.clone()).collect();
                 }
             }
             Event::Receipt { effect, message, receipt } => {
@@ -193,7 +203,8 @@ impl Inquiries {
                 let say = known.and_then(|sent| sent.say.clone());
                 match (known, effect, receipt) {
                     (Some(sent), _, Receipt::Failed { .. }) if sent.arrival < Arrival::Settled => {
-                        if let (Some(say), Some(open)) = (say, &mut self.open) {
+                        let open = self.open.as_mut().filter(|open| !open.superseded.contains(message));
+                        if let (Some(say), Some(open)) = (say, open) {
                             open.has(&say, false);
                         }
                     }
