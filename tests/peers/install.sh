@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the system tests check against and nobody here wrote: the real Claude Code CLI, opencode, GitHub's API description,
-# an emulator of Twilio and Prism from npm, Twilio's own library from PyPI. Pinned in package-lock.json and requirements.txt; goes to
+# axe-core, an emulator of Twilio and Prism from npm, Twilio's own library from PyPI. Pinned in package-lock.json and requirements.txt; goes to
 # target/peers; silent and quick when everything is there already.
 set -eu
 

@@ -1,4 +1,4 @@
-//! A real browser, headless Chromium, driven through WebDriver, with the screen of a phone.
+//! A real browser, headless Chromium, driven through WebDriver, with the screen of a phone or of a desk.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::peers::target_dir;
+use crate::peers::{axe, target_dir};
 use crate::process::{Process, kill_descendants};
 use crate::stack::free_address;
 
@@ -18,6 +18,35 @@ const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// Chromium starts in a second or two; this is for a machine that is busy with a build.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a page is looked at on.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    /// In CSS pixels.
+    pub width: u32,
+    /// In CSS pixels.
+    pub height: u32,
+    /// Whether pages are asked to be dark.
+    pub dark: bool,
+}
+
+impl Screen {
+    /// A phone, held upright.
+    pub const PHONE: Self = Self { width: 360, height: 740, dark: false };
+    /// A desk.
+    pub const DESK: Self = Self { width: 1280, height: 800, dark: false };
+
+    /// The same in the dark.
+    #[must_use]
+    pub fn in_the_dark(self) -> Self {
+        Self { dark: true, ..self }
+    }
+
+    /// For the names of pictures: `360-dark`.
+    pub fn name(self) -> String {
+        format!("{}-{}", self.width, if self.dark { "dark" } else { "light" })
+    }
+}
 
 /// A browser with one window and a profile of its own; gone with everything it started when dropped.
 #[derive(Debug)]
@@ -29,10 +58,15 @@ pub struct Browser {
 
 impl Browser {
     /// Start one with a screen of 360 × 800 CSS pixels.
+    pub async fn start() -> Self {
+        Self::with(Screen { height: 800, ..Screen::PHONE }).await
+    }
+
+    /// Start one with this screen.
     ///
     /// # Panics
     /// When Chromium or its driver is missing or does not start.
-    pub async fn start() -> Self {
+    pub async fn with(screen: Screen) -> Self {
         for program in [CHROMEDRIVER, CHROMIUM] {
             assert!(Path::new(program).exists(), "{program} is missing: run ./dev test, which installs chromium");
         }
@@ -44,7 +78,7 @@ impl Browser {
         let mut driver = Process::start(Path::new(CHROMEDRIVER), &[&format!("--port={port}")], &vars);
         driver.wait_for_line("started successfully on port ", START_TIMEOUT).await;
         let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities(home))
+            .capabilities(capabilities(home, screen))
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .unwrap_or_else(|error| panic!("no browser session: {error}\n{}", driver.lines().join("\n")));
@@ -59,6 +93,19 @@ impl Browser {
     /// The directory of its profile, which all its processes carry in their command line or environment.
     pub fn profile(&self) -> &Path {
         self.profile.path()
+    }
+
+    /// What axe-core finds in the page that is a hindrance to people: one line for each rule that is broken, seriously or worse.
+    ///
+    /// # Panics
+    /// When it can't be run.
+    pub async fn hindrances(&self) -> Vec<String> {
+        self.client.execute(&axe(), Vec::new()).await.expect("axe-core is a script");
+        let run = "const done = arguments[arguments.length - 1]; axe.run(document, { resultTypes: ['violations'] }).then(done)";
+        let found = self.client.execute_async(run, Vec::new()).await.expect("axe-core runs");
+        let violations = found["violations"].as_array().expect("a list").iter();
+        let grave = violations.filter(|found| matches!(found["impact"].as_str(), Some("serious" | "critical")));
+        grave.map(|found| format!("{}: {}: {}", found["id"], found["help"], found["nodes"])).collect()
     }
 
     /// Put what the window shows into `target/screenshots/NAME.png`, for a person to look at.
@@ -82,8 +129,11 @@ impl Drop for Browser {
     }
 }
 
-fn capabilities(home: &str) -> serde_json::Map<String, serde_json::Value> {
+fn capabilities(home: &str, screen: Screen) -> serde_json::Map<String, serde_json::Value> {
+    let Screen { width, height, dark } = screen;
     let profile = format!("--user-data-dir={home}/profile");
+    let size = format!("--window-size={width},{height}");
+    let colours = format!("--blink-settings=preferredColorScheme={}", if dark { 0 } else { 1 });
     let args = json!([
         "--headless=new",
         "--no-sandbox",
@@ -94,11 +144,12 @@ fn capabilities(home: &str) -> serde_json::Map<String, serde_json::Value> {
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
-        "--window-size=360,800",
+        size,
+        colours,
         profile,
     ]);
     // A desktop window cannot be narrower than some 500 pixels; a phone's screen can.
-    let screen = json!({"deviceMetrics": {"width": 360, "height": 800, "pixelRatio": 1.0}});
+    let screen = json!({"deviceMetrics": {"width": width, "height": height, "pixelRatio": 1.0}});
     let options = json!({"binary": CHROMIUM, "args": args, "mobileEmulation": screen});
     [("browserName".to_owned(), json!("chrome")), ("goog:chromeOptions".to_owned(), options)].into_iter().collect()
 }

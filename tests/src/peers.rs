@@ -44,6 +44,15 @@ pub fn octokit_openapi() -> PathBuf {
     installed("node/node_modules/@octokit/openapi/generated/api.github.com.json")
 }
 
+/// axe-core, a script that finds what in a page hinders people.
+///
+/// # Panics
+/// When it is not installed.
+pub fn axe() -> String {
+    let path = installed("node/node_modules/axe-core/axe.min.js");
+    std::fs::read_to_string(path).expect("a script")
+}
+
 /// A program of a Debian package that is only unpacked: installed it would start a server.
 ///
 /// # Panics

@@ -160,8 +160,11 @@ pub(super) fn ending(ending: &Ending) -> Markup {
 }
 
 fn vm(view: &View, shown: &Shown) -> Markup {
-    let ask =
-        form(view, &format!("/admin/conversations/{}/vm", shown.conversation), &html! { button { "Ask how it is" } });
+    let ask = form(
+        view,
+        &format!("/admin/conversations/{}/vm#vm", shown.conversation),
+        &html! { button { "Ask how it is" } },
+    );
     html! {
         div.card.stack #vm {
             div.row { h2 { "VM" } div.end { (ask) } }
@@ -199,7 +202,7 @@ fn actions(view: &View, shown: &Shown) -> Markup {
     };
     let forget = html! {
         label {
-            "Type " code { (shown.confirmation) } " to erase this person"
+            span { "Type " code { (shown.confirmation) } " to erase this person" }
             input name="confirm" autocomplete="off" autocapitalize="none" spellcheck="false" required;
             span.hint {
                 "The conversation, its files, pictures, history and dead letters are gone for good; with a machine of their own \

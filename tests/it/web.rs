@@ -1,0 +1,3 @@
+//! What people see in a browser, besides the console.
+
+mod admin;
