@@ -13,6 +13,7 @@ mod delivery;
 mod drawings;
 mod files;
 mod inquiry;
+mod log;
 mod long;
 mod progress;
 mod queue;
@@ -28,6 +29,7 @@ struct Talk {
     conversation: Conversation,
     outbox: Vec<Queued>,
     dead: Vec<Dead>,
+    log: Vec<LogEntry>,
     fresh: Vec<Queued>,
     /// Whether the channel takes every message as soon as it is there.
     prompt: bool,
@@ -43,6 +45,7 @@ impl Talk {
             conversation: Conversation::new(ConversationId::parse("c0ffee").unwrap()),
             outbox: Vec::new(),
             dead: Vec::new(),
+            log: Vec::new(),
             fresh: Vec::new(),
             prompt: false,
             reported: 0,
@@ -106,6 +109,7 @@ impl Talk {
         self.outbox.retain(|queued| !transition.acked.contains(&queued.seq));
         self.outbox.sort_by_key(|queued| queued.seq);
         self.dead.extend(transition.dead);
+        self.log.extend(transition.log);
     }
 
     fn message(&self, content: Content) -> Event {
