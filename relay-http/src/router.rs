@@ -14,7 +14,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
 use crate::requests;
-use crate::routes::{callback, console, images, ops, pages, webhook};
+use crate::routes::{callback, console, images, ops, pages, runs, webhook};
 
 /// A webhook is a short form; Twilio's own limit for a text is far below.
 const WEBHOOK_BYTES_MAX: usize = 32 * 1024;
@@ -43,7 +43,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/ready", get(ops::ready))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT));
     // A stream of events has no end of its own.
-    let endless = Router::new().route("/console/events", get(console::events));
+    let endless = Router::new().route("/console/events", get(console::events)).route("/runs/{run}", get(runs::follow));
     let watched = middleware::from_fn_with_state(Arc::clone(&app), requests::watch);
     bounded.merge(endless).layer(CatchPanicLayer::new()).layer(watched).with_state(app)
 }

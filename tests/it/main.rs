@@ -20,4 +20,5 @@ mod redis;
 mod signature;
 mod telemetry;
 mod tidy;
+mod web;
 mod whatsapp;

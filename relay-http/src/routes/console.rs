@@ -148,7 +148,7 @@ pub async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<SignIn>) -> R
         return Err(RequestError::SignInFirst);
     }
     let secure = if app.config.public_url.url.scheme() == "https" { "; Secure" } else { "" };
-    let cookie = format!("{COOKIE}={session}; Path=/console; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}");
+    let cookie = format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}");
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/console")).into_response())
 }
 

@@ -1,0 +1,3 @@
+//! What the relay serves to browsers and tools.
+
+mod stream;
