@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
-use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, NodeId, RunId};
+use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, NodeId, RunId, TreeHash};
 use relay_core::machine::{Cause, Event, Rules};
 use relay_core::store::{Held, Ingest, Ingested, Store, StoreError};
 use relay_core::telemetry::metrics::Metrics;
@@ -27,9 +27,11 @@ use crate::directory::{self, Asking, VmDirectory};
 use crate::error::RequestError;
 use crate::http::under;
 use crate::identity;
+use crate::links::{LinkKey, Links, Purpose};
 use crate::metrics::{LeasedBy, RelayMetrics};
 use crate::presence::Presence;
 use crate::transcription::Transcription;
+use crate::viewers::Viewers;
 use crate::vm::VmClient;
 use crate::worker::Lines;
 
@@ -85,6 +87,15 @@ pub enum Kept<'a> {
         /// Which of its files.
         part: usize,
     },
+    /// A part of a diff as the review page shows it.
+    Review {
+        /// The run whose diff it is.
+        run: &'a RunId,
+        /// The diff.
+        tree: &'a TreeHash,
+        /// Which part; the index is 0.
+        part: u32,
+    },
 }
 
 impl Kept<'_> {
@@ -94,6 +105,7 @@ impl Kept<'_> {
             Kept::Picture { run, name } => format!("picture\0{run}\0{name}"),
             Kept::Page { conversation, effect } => format!("page\0{conversation}\0{}", effect.0),
             Kept::File { conversation, message, part } => format!("file\0{conversation}\0{message}\0{part}"),
+            Kept::Review { run, tree, part } => format!("review\0{run}\0{tree}\0{part}"),
         };
         let mut mac =
             Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).expect("HMAC takes a key of any length");
@@ -145,10 +157,14 @@ pub struct App {
     pub vms: Arc<dyn VmDirectory>,
     /// Calls the VMs.
     http: reqwest::Client,
+    /// Signs addresses that open something to whoever has them.
+    pub links: Links,
     /// The web chat.
     pub console: ConsoleChannel,
     /// WhatsApp, if configured.
     pub twilio: Option<TwilioChannel>,
+    /// Whoever looks on.
+    pub viewers: Arc<Viewers>,
     /// Cancelled when this process begins to stop: streams to viewers end.
     pub stopping: CancellationToken,
     /// Voice notes are written down there, if anywhere.
@@ -164,7 +180,7 @@ pub struct App {
     /// Events being taken in right now.
     taking_in: AtomicUsize,
     /// What is done beside the turns, and not waited for by anybody: typing indicators, voice notes, VMs
-    /// that are made or woken.
+    /// that are made or woken, logs that are read for viewers.
     pub asides: TaskTracker,
     /// Places for typing indicators on their way.
     pub typing: Arc<Semaphore>,
@@ -192,7 +208,11 @@ impl App {
             ..config.rules
         };
         let transcription = config.transcription.clone();
-        let asides = TaskTracker::new();
+        let (asides, stopping) = (TaskTracker::new(), CancellationToken::new());
+        let mut link_keys = config.link_keys.clone();
+        if link_keys.is_empty() {
+            link_keys.push(LinkKey::derived(&config.relay_secret));
+        }
         Ok(Self {
             node: clock::node(),
             presence: Presence::default(),
@@ -200,9 +220,11 @@ impl App {
             transcription: transcription.map(|config| Transcription::new(http.clone(), config)),
             vms: directory::open(&config, http.clone(), Arc::clone(&store), asides.clone()),
             http,
+            links: Links::new(link_keys),
             console,
             twilio,
-            stopping: CancellationToken::new(),
+            viewers: Viewers::new(Arc::clone(&store), asides.clone(), stopping.clone()),
+            stopping,
             metrics: RelayMetrics::new(metrics, &store),
             lines: Lines::default(),
             sends: Semaphore::new(SENDS_MAX),
@@ -356,5 +378,11 @@ impl App {
     /// Where anyone who knows the address can read a kept page.
     pub fn page_url(&self, blob: &BlobId) -> Url {
         under(&self.config.public_url.url, &format!("/pages/{blob}"))
+    }
+
+    /// Where whoever has the address can read a diff, and decide on it, until `expires_at`.
+    pub fn review_url(&self, run: &RunId, tree: &TreeHash, expires_at: Timestamp) -> Url {
+        let signed = self.links.sign(Purpose::Review, &format!("{run}/{tree}"), expires_at);
+        under(&self.config.public_url.url, &format!("/r/{signed}"))
     }
 }

@@ -14,8 +14,10 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::clock;
+use crate::links::LinkKey;
 
 pub mod fly;
+mod links;
 pub mod twilio;
 
 pub use fly::{FlyApp, FlyConfig, VmsConfig};
@@ -53,6 +55,8 @@ pub struct Config {
     pub console_token: Option<SecretString>,
     /// `ADMIN_TOKEN`: opens the control UI to other machines than this one.
     pub admin_token: Option<SecretString>,
+    /// `LINK_KEYS`: the first signs links, each of them verifies; empty when none is set.
+    pub link_keys: Vec<LinkKey>,
     /// `APPROVAL_TIMEOUT_MS`, `QUEUE_MAX`, `VM_PATIENCE_MS`: the machine's limits.
     pub rules: Rules,
     /// `SHUTDOWN_GRACE_MS`: how long a stopping relay finishes what it holds.
@@ -175,6 +179,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let transcription = twilio::read_transcription(reader);
     let console_token = optional_secret(reader, "CONSOLE_TOKEN");
     let admin_token = optional_secret(reader, "ADMIN_TOKEN");
+    let link_keys = links::read(reader);
     let rules = rules(reader);
     let shutdown_grace = reader.millis("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE);
     let log_format = LogFormat::read(reader);
@@ -191,6 +196,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
         transcription: transcription?,
         console_token: console_token?,
         admin_token: admin_token?,
+        link_keys: link_keys?,
         rules: rules?,
         shutdown_grace: shutdown_grace?,
         log_format: log_format?,

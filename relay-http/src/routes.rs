@@ -14,6 +14,7 @@ pub mod console;
 pub mod images;
 pub mod ops;
 pub mod pages;
+pub mod runs;
 pub mod webhook;
 
 /// The raw body, or why it was not read.

@@ -61,6 +61,7 @@ fn every_variable_is_in_the_readme_and_every_one_there_is_read() {
     let code = |path: &str| quoted(read(path).split("mod tests").next().unwrap_or_default(), '"');
     let mut known = code("relay-http/src/config.rs");
     known.extend(code("relay-http/src/config/fly.rs"));
+    known.extend(code("relay-http/src/config/links.rs"));
     known.extend(code("relay-http/src/config/twilio.rs"));
     known.extend(code("relay-core/src/telemetry/logs.rs"));
     known.extend(code("relay-core/src/telemetry/traces.rs"));

@@ -1,3 +1,4 @@
-//! What people see in a browser, besides the console.
+//! What the relay serves to browsers and tools, besides the console.
 
 mod admin;
+mod stream;

@@ -13,6 +13,7 @@ mod delivery;
 mod drawings;
 mod files;
 mod inquiry;
+mod log;
 mod long;
 mod operator;
 mod progress;
@@ -29,6 +30,7 @@ struct Talk {
     conversation: Conversation,
     outbox: Vec<Queued>,
     dead: Vec<Dead>,
+    log: Vec<LogEntry>,
     fresh: Vec<Queued>,
     /// Whether the channel takes every message as soon as it is there.
     prompt: bool,
@@ -44,6 +46,7 @@ impl Talk {
             conversation: Conversation::new(ConversationId::parse("c0ffee").unwrap()),
             outbox: Vec::new(),
             dead: Vec::new(),
+            log: Vec::new(),
             fresh: Vec::new(),
             prompt: false,
             reported: 0,
@@ -107,6 +110,7 @@ impl Talk {
         self.outbox.retain(|queued| !transition.acked.contains(&queued.seq));
         self.outbox.sort_by_key(|queued| queued.seq);
         self.dead.extend(transition.dead);
+        self.log.extend(transition.log);
     }
 
     fn message(&self, content: Content) -> Event {

@@ -18,9 +18,11 @@ use relay_core::protocol::{
 use relay_core::time::Timestamp;
 
 mod inquiries;
+mod log;
 mod moves;
 
 use inquiries::Inquiries;
+use log::Told;
 use moves::{Move, Reported, moves};
 
 const QUEUE_MAX: usize = 3;
@@ -44,6 +46,7 @@ struct Model {
     receipts: Vec<(EffectSeq, MessageId)>,
     sent: u64,
     inquiries: Inquiries,
+    log: Told,
     /// The run of which progress was told last, by its number, and when.
     told: Option<(u64, Timestamp)>,
 }
@@ -68,6 +71,7 @@ impl Model {
             receipts: Vec::new(),
             sent: 0,
             inquiries: Inquiries::default(),
+            log: Told::default(),
             told: None,
         }
     }
@@ -158,6 +162,7 @@ impl Model {
         }
         self.judge_talk(event, &before, &transition.effects, transition.conversation.verbosity)?;
         self.inquiries.judge(event, &before, &transition)?;
+        self.log.judge(event, &before, &transition)?;
         self.conversation = transition.conversation;
         self.outbox.extend(transition.effects);
         self.outbox.retain(|queued| !transition.acked.contains(&queued.seq));

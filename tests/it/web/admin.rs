@@ -99,6 +99,8 @@ async fn every_page_can_be_read_on_a_phone_and_on_a_desk_by_day_and_by_night() {
             look(&browser, &format!("{name}-{}", screen.name())).await;
             assert_eq!(script(&browser, "return document.querySelectorAll('script').length").await, 1, "ours");
             if name == "conversation" {
+                script(&browser, "document.querySelector('#history').scrollIntoView()").await;
+                look(&browser, &format!("{name}-history-{}", screen.name())).await;
                 press(&browser, "summary").await;
                 script(&browser, "scrollTo(0, document.body.scrollHeight)").await;
                 look(&browser, &format!("{name}-end-{}", screen.name())).await;

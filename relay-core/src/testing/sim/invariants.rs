@@ -14,11 +14,12 @@ use crate::protocol::{Decision, Task};
 use crate::time::Timestamp;
 
 mod inquiries;
+mod log;
 
 type Verdict = Result<(), String>;
 type Invariant = (&'static str, fn(&World) -> Verdict);
 
-const ALL: [Invariant; 13] = [
+const ALL: [Invariant; 15] = [
     ("no run is begun twice", no_run_is_begun_twice),
     ("no run is decided twice", no_run_is_decided_twice),
     ("every accepted prompt is carried out once", every_accepted_prompt_is_carried_out_once),
@@ -31,6 +32,8 @@ const ALL: [Invariant; 13] = [
     ("an inquiry is replied to once, and later ones later", inquiries::replies_count_once),
     ("only what was asked is replied to, with what was said then", inquiries::replies_mean_what_was_asked),
     ("a decision leaves only while it is being decided", decisions_do_not_stray),
+    ("runs are told of whole, one after the other", log::runs_are_told_whole),
+    ("everything is told once", log::everything_is_told_once),
     ("in the end nothing is left to do", nothing_is_left),
 ];
 

@@ -137,7 +137,7 @@ pub(super) async fn ask_vm(
         Ok(Err(CallError::Refused { message, .. })) => web::Asked::Refused(message),
         Ok(Err(CallError::Fenced)) => web::Asked::Refused("It has seen a later lease.".to_owned()),
     };
-    let shown = shown(&app, &id, Some(asked)).await?;
+    let shown = shown(&app, &id, &HashMap::new(), Some(asked)).await?;
     Ok(web::conversation(&view(&app, &order.operator, &HashMap::new()), &shown))
 }
 

@@ -10,6 +10,7 @@ use relay_core::store::Overview;
 use relay_core::store::operators::Node;
 
 use super::conversations::{State, due, holder, reached};
+use super::history::{History, history};
 use super::{Part, View, form, live, page, since, when};
 
 /// What there is to see of it.
@@ -22,6 +23,8 @@ pub struct Shown {
     pub state: State,
     /// The relays.
     pub nodes: Vec<Node>,
+    /// What happened in it.
+    pub history: History,
     /// What its VM said, if it was asked.
     pub vm: Option<Asked>,
     /// Names the next order, so that a form sent twice is one.
@@ -49,6 +52,7 @@ pub fn conversation(view: &View, shown: &Shown) -> Response {
             div.card { h2 { "Now" } (facts(view, shown)) }
             @if let Some(state) = shown.state.known() { (more(view, state)) }
         }))
+        (history(view, &shown.conversation, &shown.history))
         (vm(view, shown))
         (actions(view, shown))
     };
