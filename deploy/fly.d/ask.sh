@@ -31,6 +31,8 @@ form[TWILIO_INQUIRY_CONTENT_SIDS]='HX[0-9a-f]{32},HX[0-9a-f]{32}'
 question[TWILIO_INQUIRY_CONTENT_SIDS]='Twilio: the templates that it made for questions, with a comma'
 form[CONSOLE_TOKEN]='[A-Za-z0-9_-]{32,}'
 question[CONSOLE_TOKEN]='What opens the web console, 32 characters or more'
+form[ADMIN_TOKEN]='[A-Za-z0-9_-]{32,}'
+question[ADMIN_TOKEN]='What opens the control UI, 32 characters or more'
 
 # No child process has any of them in its environment.
 export -n "${!form[@]}"

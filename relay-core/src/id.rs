@@ -107,6 +107,11 @@ impl RunId {
         Self(format!("{conversation}-{:x}-{number}", origin.as_millis()))
     }
 
+    /// Whose run it is.
+    pub fn conversation(&self) -> Option<ConversationId> {
+        ConversationId::parse(self.0.split_once('-')?.0).ok()
+    }
+
     /// What people call the run: its number within the conversation.
     pub fn number(&self) -> &str {
         self.0.rsplit('-').next().unwrap_or(&self.0)
@@ -208,5 +213,8 @@ mod tests {
         }
         assert!(serde_json::from_str::<RunId>("\"a/b\"").is_err());
         assert_eq!(RunId::parse("abc-12").unwrap().number(), "12");
+        assert_eq!(RunId::parse("abc").unwrap().conversation(), None);
+        let run = RunId::of(&ConversationId::parse("c0ffee").unwrap(), Timestamp(500), 3);
+        assert_eq!(run.conversation(), ConversationId::parse("c0ffee").ok());
     }
 }

@@ -4,7 +4,7 @@
 //! conversation can be tested by the thousand. The states are in [`conversation`], the inputs in [`event`], the outputs
 //! in [`effect`], the sentences for people in [`text`]. The arms of [`step`] are spread over files by what came in:
 //! `messages`, `files`, `reports`, `drawings`, [`review`], `inquiry`, `performed`, `timers`, `operator`. Whether a diff was shown is in [`pending`]. How much of it the person hears is in `progress`, how it is cut into
-//! messages in `shape`, and how these reach the person in [`delivery`].
+//! messages in `shape`, and how these reach the person in [`delivery`]; what others are told who look on, in [`log`].
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ pub mod effect;
 pub mod event;
 mod files;
 mod inquiry;
+pub mod log;
 pub mod markup;
 mod messages;
 mod operator;
@@ -37,6 +38,7 @@ mod tests;
 pub use conversation::{Conversation, Ending, Phase, Timer, Verbosity};
 pub use effect::{Asked, Cause, Choice, Effect, Lane, Queued, ReviewLink, Say};
 pub use event::{Attachment, Content, Event, Failure, Message, OperatorAction, Outcome, Receipt, Verdict};
+pub use log::{LogEntry, LogWhat};
 pub use pending::Pending;
 pub use rules::{Capabilities, Rules};
 
@@ -56,6 +58,8 @@ pub struct Transition {
     pub acked: Vec<EffectSeq>,
     /// Effects that were given up and are to be kept for an operator.
     pub dead: Vec<Dead>,
+    /// What whoever looks on is told, to be appended to the log in this order.
+    pub log: Vec<LogEntry>,
 }
 
 /// An effect that will not be tried again by itself.
@@ -72,7 +76,16 @@ pub fn step(rules: &Rules, mut conversation: Conversation, event: Event, now: Ti
     // What an older program left is written back with all that this one knows.
     conversation.format = Conversation::FORMAT;
     let trace = cause(&mut conversation, &event);
-    let mut step = Step { rules, now, trace, conversation, effects: Vec::new(), acked: Vec::new(), dead: Vec::new() };
+    let mut step = Step {
+        rules,
+        now,
+        trace,
+        conversation,
+        effects: Vec::new(),
+        acked: Vec::new(),
+        dead: Vec::new(),
+        log: Vec::new(),
+    };
     match event {
         Event::Message(message) => step.message(message),
         Event::Report { run, seq, event } => step.report(&run, seq, event),
@@ -85,8 +98,8 @@ pub fn step(rules: &Rules, mut conversation: Conversation, event: Event, now: Ti
         Event::Operator { action: OperatorAction::Cancel, .. } => step.cancel_by_operator(),
         Event::Garbled => {}
     }
-    let Step { conversation, effects, acked, dead, .. } = step;
-    Transition { conversation, effects, acked, dead }
+    let Step { conversation, effects, acked, dead, log, .. } = step;
+    Transition { conversation, effects, acked, dead, log }
 }
 
 /// The trace of this event's effects: what a person did has one or, for all that happens by itself, it is the run's.
@@ -111,6 +124,7 @@ struct Step<'a> {
     effects: Vec<Queued>,
     acked: Vec<EffectSeq>,
     dead: Vec<Dead>,
+    log: Vec<LogEntry>,
 }
 
 impl Step<'_> {
@@ -186,6 +200,14 @@ impl Step<'_> {
 
     /// Send a message, in as many as the channel needs for it; their places.
     fn say_all(&mut self, say: Say) -> Vec<EffectSeq> {
+        if self.capabilities().is_some() {
+            self.log_said(&say);
+        }
+        self.send(say)
+    }
+
+    /// The same for what the log has in other words.
+    fn send(&mut self, say: Say) -> Vec<EffectSeq> {
         let Some(channel) = self.capabilities().copied() else { return Vec::new() };
         let mut places: Vec<EffectSeq> =
             shape::shape(say, &channel).into_iter().map(|part| self.emit_say(part)).collect();
@@ -219,7 +241,9 @@ impl Step<'_> {
         let run = self.conversation.run_id(self.conversation.runs);
         self.conversation.reported = 0;
         self.conversation.progress = conversation::Progress::default();
+        let described = text::task(&task);
         self.ask_to_start(run, task);
+        self.log(LogWhat::Begun { task: described });
     }
 
     /// Ask the VM to start a run that has its name already.
@@ -239,6 +263,7 @@ impl Step<'_> {
         self.forget_drawn();
         self.conversation.inquiry = None;
         if let Some(run) = self.conversation.run().cloned() {
+            self.log(LogWhat::Ended { ending: ending.clone() });
             self.conversation.remember(run, ending);
         }
         self.forget_progress();

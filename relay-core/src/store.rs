@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::id::{BlobId, ConversationId, EffectSeq, EventId, Fence, NodeId, Nonce};
-use crate::machine::{Conversation, Dead, Effect, Event, Queued};
+use crate::machine::{Conversation, Dead, Effect, Event, LogEntry, Queued};
 use crate::time::Timestamp;
 
 pub mod operators;
@@ -39,6 +39,10 @@ pub const DEDUPE_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 /// A feed keeps its latest entries, this many.
 pub const FEED_MAX: usize = 1_000;
+/// A log keeps its latest entries, this many or a few less.
+pub const LOG_MAX: usize = 1_000;
+/// An entry of a log is kept for this long, and until it is swept.
+pub const LOG_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What the relays share.
 #[async_trait]
@@ -50,7 +54,7 @@ pub trait Store: Send + Sync {
     async fn ingest(&self, ingest: Ingest) -> Result<Ingested, StoreError>;
 
     /// Apply one turn's result: drop the first `consumed` events, remove `acked` and append `effects` in the outbox, keep
-    /// the dead letters, write the state, extend or release the lease. All of it or nothing.
+    /// the dead letters, append to the log, write the state, extend or release the lease. All of it or nothing.
     ///
     /// Released only if `release` is asked and the inbox is empty, so that no event is left without somebody who
     /// will process it; a released conversation is due at `deadline`. The same nonce again changes nothing and answers the same;
@@ -102,6 +106,20 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<FeedEntry>, StoreError>;
 
+    /// Entries of a conversation's log after `cursor` (0: from the oldest kept), the oldest first. Keeps at most [`LOG_MAX`].
+    async fn log(&self, conversation: &ConversationId, cursor: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
+
+    /// The same, and the next commit that appends to this log gives the hint [`Hint::Logged`] to everybody who watches, once:
+    /// whoever goes on following asks again. A store may give it unasked.
+    async fn follow_log(
+        &self,
+        conversation: &ConversationId,
+        cursor: u64,
+        limit: usize,
+    ) -> Result<Vec<Logged>, StoreError> {
+        self.log(conversation, cursor, limit).await
+    }
+
     /// Reserve `count` turns of a line that all who share the store stand in, one turn each `interval`, if the first of them
     /// comes within `wait_max`: how long it is until then. Otherwise nothing is reserved.
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError>;
@@ -112,7 +130,7 @@ pub trait Store: Send + Sync {
     /// The text kept under that name.
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError>;
 
-    /// Erase a conversation: its state, what waits in it, its feed, its dead letters, and the blobs and notes named. Whoever
+    /// Erase a conversation: its state, what waits in it, its feed, its log, its dead letters, and the blobs and notes named. Whoever
     /// holds it commits to it no more. Event ids are still remembered, so that a repeat does not bring it back. Whether
     /// there was one.
     async fn forget(
@@ -125,7 +143,8 @@ pub trait Store: Send + Sync {
     /// What operators see of the same store, and do.
     fn operators(&self) -> &dyn Operators;
 
-    /// Delete what has expired: pictures, remembered event ids, relays that are gone.
+    /// Delete what has expired: pictures, remembered event ids, entries of logs (these may be left for a day), relays
+    /// that are gone.
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Conversations known, those that are due or will be soonest first.
@@ -135,10 +154,10 @@ pub trait Store: Send + Sync {
     async fn overview(&self, conversation: &ConversationId) -> Result<Option<Overview>, StoreError>;
 
     /// Send hints for as long as somebody receives them. A hint saves time and promises nothing: whoever gets none finds
-    /// the same a little later by [`Store::due`] and [`Store::feed`]. Ends with an error when no more hints can come.
-    /// While `drained` says so, what goes to one relay alone is left to others.
+    /// the same a little later by [`Store::due`] and [`Store::feed`], and is told by [`Hint::Missed`] when to look at logs. Ends
+    /// with an error when no more hints can come. While `drained` says so, what goes to one relay alone is left to others.
     ///
-    /// A store that one process has for itself has nothing to tell it.
+    /// A store that one process has for itself has nothing to tell it but that logs grow.
     async fn watch(&self, hints: mpsc::Sender<Hint>, _drained: watch::Receiver<bool>) -> Result<(), StoreError> {
         hints.closed().await;
         Ok(())
@@ -231,6 +250,8 @@ pub struct Commit {
     pub effects: Vec<Queued>,
     /// Effects given up.
     pub dead: Vec<Dead>,
+    /// Entries to append to the log, at `now`.
+    pub log: Vec<LogEntry>,
     /// The new state.
     pub conversation: Conversation,
     /// What goes on now, where that is something else than at the commit before.
@@ -382,6 +403,8 @@ pub enum Hint {
     Fed,
     /// An operator wants to know which relays are there: tell it by [`Operators::beat`].
     Roll,
+    /// A log that is followed has grown.
+    Logged(ConversationId),
 }
 
 /// Answer of [`Store::health`].
@@ -415,4 +438,16 @@ pub struct FeedEntry {
     pub cursor: u64,
     /// What was appended.
     pub entry: String,
+}
+
+/// An entry of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logged {
+    /// Its place; grows.
+    pub cursor: u64,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub entry: LogEntry,
 }

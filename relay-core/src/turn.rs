@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 
 use crate::id::{EffectSeq, Fence, Nonce};
-use crate::machine::{self, Conversation, Dead, Effect, Event, Lane, Outcome, Phase, Queued, Rules, Transition};
+use crate::machine::{
+    self, Conversation, Dead, Effect, Event, Lane, LogEntry, Outcome, Phase, Queued, Rules, Transition,
+};
 use crate::store::{Activity, Commit, Committed, Held};
 use crate::time::Timestamp;
 
@@ -48,6 +50,7 @@ struct Unsaved {
     acked: Vec<EffectSeq>,
     effects: Vec<Queued>,
     dead: Vec<Dead>,
+    log: Vec<LogEntry>,
 }
 
 /// What the holder has to do next.
@@ -176,7 +179,8 @@ impl Turn {
     fn apply(&mut self, event: Event, now: Timestamp) {
         let empty = Conversation::new(self.conversation.id.clone());
         let conversation = std::mem::replace(&mut self.conversation, empty);
-        let Transition { conversation, effects, acked, dead } = machine::step(&self.rules, conversation, event, now);
+        let Transition { conversation, effects, acked, dead, log } =
+            machine::step(&self.rules, conversation, event, now);
         self.conversation = conversation;
         let unsaved = self.unsaved.get_or_insert_default();
         // An effect that was asked for and withdrawn since the last commit was never in the outbox. One that is asked for
@@ -188,6 +192,7 @@ impl Turn {
         unsaved.effects.retain(|queued| !acked.contains(&queued.seq));
         unsaved.acked.extend(acked);
         unsaved.dead.extend(dead);
+        unsaved.log.extend(log);
     }
 
     /// The place in the outbox of the first effect whose lane does not wait for a retry.
@@ -225,6 +230,7 @@ impl Turn {
             acked: unsaved.acked,
             effects: unsaved.effects,
             dead: unsaved.dead,
+            log: unsaved.log,
             conversation: self.conversation.clone(),
             activity: activity.filter(|_| std::mem::replace(&mut self.activity, activity) != activity),
             deadline: if release && self.ready(now).is_some() { Some(now) } else { self.deadline() },

@@ -31,6 +31,7 @@ use crate::links::{LinkKey, Links, Purpose};
 use crate::metrics::{LeasedBy, RelayMetrics};
 use crate::presence::Presence;
 use crate::transcription::Transcription;
+use crate::viewers::Viewers;
 use crate::vm::VmClient;
 use crate::worker::Lines;
 
@@ -162,6 +163,8 @@ pub struct App {
     pub console: ConsoleChannel,
     /// WhatsApp, if configured.
     pub twilio: Option<TwilioChannel>,
+    /// Whoever looks on.
+    pub viewers: Arc<Viewers>,
     /// Cancelled when this process begins to stop: streams to viewers end.
     pub stopping: CancellationToken,
     /// Voice notes are written down there, if anywhere.
@@ -177,7 +180,7 @@ pub struct App {
     /// Events being taken in right now.
     taking_in: AtomicUsize,
     /// What is done beside the turns, and not waited for by anybody: typing indicators, voice notes, VMs
-    /// that are made or woken.
+    /// that are made or woken, logs that are read for viewers.
     pub asides: TaskTracker,
     /// Places for typing indicators on their way.
     pub typing: Arc<Semaphore>,
@@ -205,7 +208,7 @@ impl App {
             ..config.rules
         };
         let transcription = config.transcription.clone();
-        let asides = TaskTracker::new();
+        let (asides, stopping) = (TaskTracker::new(), CancellationToken::new());
         let mut link_keys = config.link_keys.clone();
         if link_keys.is_empty() {
             link_keys.push(LinkKey::derived(&config.relay_secret));
@@ -220,7 +223,8 @@ impl App {
             links: Links::new(link_keys),
             console,
             twilio,
-            stopping: CancellationToken::new(),
+            viewers: Viewers::new(Arc::clone(&store), asides.clone(), stopping.clone()),
+            stopping,
             metrics: RelayMetrics::new(metrics, &store),
             lines: Lines::default(),
             sends: Semaphore::new(SENDS_MAX),

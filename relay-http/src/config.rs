@@ -53,10 +53,10 @@ pub struct Config {
     pub transcription: Option<TranscriptionConfig>,
     /// `CONSOLE_TOKEN`: opens the console to other machines than this one.
     pub console_token: Option<SecretString>,
-    /// `LINK_KEYS`: the first signs links, each of them verifies; empty when none is set.
-    pub link_keys: Vec<LinkKey>,
     /// `ADMIN_TOKEN`: opens the control UI to other machines than this one.
     pub admin_token: Option<SecretString>,
+    /// `LINK_KEYS`: the first signs links, each of them verifies; empty when none is set.
+    pub link_keys: Vec<LinkKey>,
     /// `APPROVAL_TIMEOUT_MS`, `QUEUE_MAX`, `VM_PATIENCE_MS`: the machine's limits.
     pub rules: Rules,
     /// `SHUTDOWN_GRACE_MS`: how long a stopping relay finishes what it holds.
@@ -178,8 +178,8 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let twilio = if with_twilio { twilio::read(reader).map(Some) } else { Some(None) };
     let transcription = twilio::read_transcription(reader);
     let console_token = optional_secret(reader, "CONSOLE_TOKEN");
-    let link_keys = links::read(reader);
     let admin_token = optional_secret(reader, "ADMIN_TOKEN");
+    let link_keys = links::read(reader);
     let rules = rules(reader);
     let shutdown_grace = reader.millis("SHUTDOWN_GRACE_MS", SHUTDOWN_GRACE);
     let log_format = LogFormat::read(reader);
@@ -195,8 +195,8 @@ fn config(reader: &mut Reader) -> Option<Config> {
         twilio: twilio?,
         transcription: transcription?,
         console_token: console_token?,
-        link_keys: link_keys?,
         admin_token: admin_token?,
+        link_keys: link_keys?,
         rules: rules?,
         shutdown_grace: shutdown_grace?,
         log_format: log_format?,

@@ -30,6 +30,9 @@ pub enum RequestError {
     /// The conversation's inbox is full.
     #[error("too many messages are waiting; try again later")]
     InboxFull,
+    /// So many look on that one more has no place.
+    #[error("too many are looking on; try again later")]
+    TooManyViewers,
     /// The store is unwell; nothing was kept that was not acknowledged.
     #[error("the store is unavailable; try again")]
     Store(#[from] StoreError),
@@ -43,7 +46,7 @@ impl IntoResponse for RequestError {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::InboxFull | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::InboxFull | Self::TooManyViewers | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         match &self {
             // What ails the store is logged where it is called, once and not for each request.

@@ -19,6 +19,7 @@ pub mod router;
 pub mod routes;
 pub mod store;
 pub mod transcription;
+pub mod viewers;
 pub mod vm;
 pub mod web;
 pub mod worker;

@@ -15,6 +15,7 @@ pub mod images;
 pub mod ops;
 pub mod pages;
 pub mod review;
+pub mod runs;
 pub mod webhook;
 
 /// The raw body, or why it was not read.

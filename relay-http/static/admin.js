@@ -36,6 +36,9 @@ async function refresh() {
   }
 }
 
+// On a phone the parts are wider than the screen.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // What was done is said once, also when the page is loaded again.
 const here = new URL(location.href);
 if (here.searchParams.delete("done"), here.href !== location.href) history.replaceState(null, "", here);

@@ -1,3 +1,5 @@
-//! What people see in a browser, besides the console.
+//! What the relay serves to browsers and tools, besides the console.
 
+mod admin;
 mod review;
+mod stream;

@@ -21,6 +21,7 @@ mod takeover;
 pub mod telemetry;
 mod turnstile;
 pub mod vm;
+pub mod web;
 mod webhooks;
 
 use figures::Figures;

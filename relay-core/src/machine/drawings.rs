@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{BlobId, EffectSeq, RunId};
 use crate::machine::effect::{Choice, Effect, Say};
+use crate::machine::log::LogWhat;
 use crate::machine::review::Copying;
 use crate::machine::{Pending, Phase, Step, markup, shape, text};
 use crate::protocol::{Drawing, RunOutcome, Spent};
@@ -96,6 +97,7 @@ impl Step<'_> {
         let run = run.clone();
         let Drawn { outcome, spent, fetching, review } = *drawn;
         let RunOutcome::Changes { summary, tree, stat, diff, diff_cut, files, .. } = outcome else { return };
+        self.log(LogWhat::Changes { stat, tree: tree.clone() });
         let pictures: Vec<Say> = fetching.iter().filter_map(Fetching::say).collect();
         let are_all_here = !pictures.is_empty() && pictures.len() == fetching.len();
         let mut parts: Vec<EffectSeq> = pictures.into_iter().flat_map(|picture| self.say_all(picture)).collect();

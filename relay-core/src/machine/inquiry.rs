@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::id::{EffectSeq, RunId};
 use crate::machine::conversation::Inquiry;
 use crate::machine::effect::{Asked, Effect, Say};
+use crate::machine::log::LogWhat;
 use crate::machine::words::Word;
 use crate::machine::{Phase, Step, text};
 use crate::protocol::{InquiryOption, REPLY_CHARS_MAX};
@@ -88,6 +89,7 @@ impl Step<'_> {
         let labels: Vec<String> = options.iter().map(|option| option.label.clone()).collect();
         let (text, until) = (text::inquiry(question, options, several), self.now + timeout);
         let (parts, untaken) = (Vec::new(), Vec::new());
+        self.log(LogWhat::Inquiry { text: text.clone() });
         self.ask_person(run, Inquiry { number, text, until, labels, several, parts, untaken, lost: false });
     }
 

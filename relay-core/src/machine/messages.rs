@@ -3,6 +3,7 @@
 use crate::id::{MessageId, RunId, TreeHash};
 use crate::machine::effect::{Effect, Lane};
 use crate::machine::event::{Content, Message};
+use crate::machine::log::LogWhat;
 use crate::machine::review::Revision;
 use crate::machine::words::{Pressed, Word};
 use crate::machine::{Ending, Pending, Phase, Step, Timer, text};
@@ -46,6 +47,7 @@ impl Step<'_> {
         if is_new_name && !is_first_name && self.conversation.alias.as_ref() != Some(&message.from) {
             self.emit(Effect::Introduce { alias: message.from });
         }
+        self.log_asked(&message.content);
         // Whoever writes can be written to.
         self.conversation.delivery.closed = false;
         self.stir();
@@ -159,6 +161,7 @@ impl Step<'_> {
 
     pub(super) fn decide(&mut self, pending: Pending, decision: Decision) {
         if !pending.parking_failed {
+            self.log(LogWhat::Decided { decision });
             self.say_passing(text::decision_taken(&pending.run, decision));
         }
         self.carry_out(pending, decision, None);

@@ -184,9 +184,10 @@ impl Step<'_> {
                 self.fetched(seq, Fetched::Kept { blob });
             }
             (Effect::KeepImage { drawing: true, .. }, Outcome::Refused { .. }) => self.fetched(seq, Fetched::Lost),
-            (Effect::KeepImage { caption, .. }, Outcome::ImageKept { blob }) => {
+            (Effect::KeepImage { run, caption, .. }, Outcome::ImageKept { blob }) => {
                 self.conversation.keeps(blob.clone());
-                self.say_all(Say { text: caption, picture: Some(blob), ..Say::default() });
+                self.log_picture(&run, &blob, &caption);
+                self.send(Say { text: caption, picture: Some(blob), ..Say::default() });
             }
             (Effect::KeepImage { .. }, Outcome::Refused { .. }) => self.say(text::PICTURE_LOST),
             (Effect::KeepReview { .. }, Outcome::ReviewKept) => self.review_copied(seq, true),

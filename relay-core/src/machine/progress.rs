@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 
 use crate::machine::conversation::Verbosity;
+use crate::machine::effect::Say;
+use crate::machine::log::LogWhat;
 use crate::machine::{Phase, Step, Timer, markup, split, text};
 use crate::protocol::PROGRESS_CHARS_MAX;
 
@@ -20,7 +22,9 @@ impl Step<'_> {
     pub(super) fn progress(&mut self, line: String) {
         if matches!(self.conversation.phase, Phase::Working { .. }) {
             let line: String = line.chars().take(PROGRESS_CHARS_MAX).collect();
-            self.conversation.progress.lines.push_back(markup::from_markdown(&line));
+            let line = markup::from_markdown(&line);
+            self.log(LogWhat::Progress { text: line.clone() });
+            self.conversation.progress.lines.push_back(line);
             self.schedule_progress();
         }
     }
@@ -80,7 +84,8 @@ impl Step<'_> {
         if !lines.is_empty() {
             self.conversation.progress.sent_at = Some(self.now);
             self.conversation.progress.messages += 1;
-            self.say_passing(joined(&lines));
+            // A quiet person has none: it was forgotten as it came.
+            self.send(Say { text: joined(&lines), passing: true, ..Say::default() });
         }
     }
 

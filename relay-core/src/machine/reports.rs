@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::id::RunId;
 use crate::machine::effect::Effect;
+use crate::machine::log::LogWhat;
 use crate::machine::{Ending, Phase, Step, Timer, markup, text};
 use crate::protocol::{Decision, DecisionResult, RunOutcome, Spent, VmEvent};
 
@@ -15,7 +16,10 @@ impl Step<'_> {
         self.conversation.reported = seq;
         self.heard_from(run);
         match event {
-            VmEvent::Started { driver } => self.say_passing(text::started(run, &driver)),
+            VmEvent::Started { driver } => {
+                self.log(LogWhat::Started { driver: driver.clone() });
+                self.say_passing(text::started(run, &driver));
+            }
             VmEvent::Beat => {}
             VmEvent::Progress { text } => self.progress(text),
             VmEvent::Image { name, caption } => {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{EffectSeq, RunId, TreeHash};
 use crate::machine::effect::{Effect, ReviewLink};
 use crate::machine::event::Verdict;
+use crate::machine::log::LogWhat;
 use crate::machine::{Pending, Phase, Rules, Step, text};
 use crate::protocol::review::{REVIEW_PARTS_MAX, Review};
 use crate::protocol::{Decision, Task};
@@ -100,6 +101,7 @@ impl Step<'_> {
 
     /// Park the work; once it is, the agent goes on with it, before anything that waits.
     fn revise(&mut self, pending: Pending, text: String) {
+        self.log(LogWhat::Decided { decision: Decision::Park });
         self.say_passing(text::review::revising(&pending.run));
         let revision = Revision { text, trace: self.trace.clone() };
         self.carry_out(pending, Decision::Park, Some(revision));

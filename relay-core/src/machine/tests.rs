@@ -13,6 +13,7 @@ mod delivery;
 mod drawings;
 mod files;
 mod inquiry;
+mod log;
 mod long;
 mod operator;
 mod progress;
@@ -30,6 +31,7 @@ struct Talk {
     conversation: Conversation,
     outbox: Vec<Queued>,
     dead: Vec<Dead>,
+    log: Vec<LogEntry>,
     fresh: Vec<Queued>,
     /// Whether the channel takes every message as soon as it is there.
     prompt: bool,
@@ -45,6 +47,7 @@ impl Talk {
             conversation: Conversation::new(ConversationId::parse("c0ffee").unwrap()),
             outbox: Vec::new(),
             dead: Vec::new(),
+            log: Vec::new(),
             fresh: Vec::new(),
             prompt: false,
             reported: 0,
@@ -108,6 +111,7 @@ impl Talk {
         self.outbox.retain(|queued| !transition.acked.contains(&queued.seq));
         self.outbox.sort_by_key(|queued| queued.seq);
         self.dead.extend(transition.dead);
+        self.log.extend(transition.log);
     }
 
     fn message(&self, content: Content) -> Event {

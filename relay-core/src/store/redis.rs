@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use fred::clients::Client;
@@ -17,7 +18,8 @@ use crate::id::{BlobId, ConversationId, Nonce};
 use crate::machine::Conversation;
 use crate::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Held, Hint, Ingest, Ingested,
-    Operators, Overview, Reserve, Reserved, Stats, Store, StoreError, Survey, UNREADABLE_PAUSE, Usage,
+    LOG_KEEP, Logged, Operators, Overview, Reserve, Reserved, Stats, Store, StoreError, Survey, UNREADABLE_PAUSE,
+    Usage,
 };
 use crate::time::Timestamp;
 
@@ -38,6 +40,12 @@ use connection::{Connection, Server};
 use fred::types::{ClusterHash, CustomCommand, Value};
 use keys::{Keys, LAYOUT};
 use scripts::{ClaimReply, CommitReply, IngestReply, Scripts, Taken};
+
+/// Whichever relay gets the turn looks through the logs, so often: a command for each conversation.
+const LOGS_LINE: &str = "sweep of logs";
+const LOGS_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// Conversations whose logs are looked through in one step.
+const LOGS_BATCH: i64 = 20;
 
 /// A [`Store`] over one Redis server.
 #[derive(Clone)]
@@ -100,6 +108,22 @@ impl RedisStore {
                 "the store has layout {}, this program knows {LAYOUT}; use a newer program",
                 found.unwrap_or_default()
             ))),
+        }
+    }
+
+    /// Look through the logs of all conversations, a few at a time.
+    async fn sweep_logs(&self, until: Timestamp) -> Result<(), StoreError> {
+        let client = self.shelf().await?;
+        let mut from = 0;
+        loop {
+            let last = from + LOGS_BATCH - 1;
+            let ids: Vec<String> = client.zrange(self.keys.due(), from, last, None, false, None, false).await?;
+            let ids: Vec<ConversationId> = ids.into_iter().map(pack::conversation_id).collect::<Result<_, _>>()?;
+            if ids.is_empty() {
+                return Ok(());
+            }
+            self.scripts.sweep_logs(client, &self.keys, &ids, until).await?;
+            from += LOGS_BATCH;
         }
     }
 
@@ -261,6 +285,21 @@ impl Store for RedisStore {
         shelf::feed(self.shelf().await?, &self.keys, conversation, cursor, limit).await
     }
 
+    async fn log(&self, conversation: &ConversationId, cursor: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        self.shelf.count(scripts::LOG_COMMANDS);
+        self.scripts.log(self.shelf().await?, &self.keys, conversation, (cursor, limit), false).await
+    }
+
+    async fn follow_log(
+        &self,
+        conversation: &ConversationId,
+        cursor: u64,
+        limit: usize,
+    ) -> Result<Vec<Logged>, StoreError> {
+        self.shelf.count(scripts::LOG_COMMANDS);
+        self.scripts.log(self.shelf().await?, &self.keys, conversation, (cursor, limit), true).await
+    }
+
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
         self.mailbox.count(scripts::RESERVE_COMMANDS);
         self.scripts.reserve(self.mailbox().await?, &self.keys, &reserve).await
@@ -291,7 +330,12 @@ impl Store for RedisStore {
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
-        shelf::sweep(self.shelf().await?, &self.keys, now).await
+        shelf::sweep(self.shelf().await?, &self.keys, now).await?;
+        let (line, interval, wait_max) = (LOGS_LINE.to_owned(), LOGS_INTERVAL, Duration::ZERO);
+        match self.reserve(Reserve { line, count: 1, interval, wait_max, now }).await? {
+            Reserved::In(_) => self.sweep_logs(now - LOG_KEEP).await,
+            Reserved::Later(_) => Ok(()),
+        }
     }
 
     async fn conversations(&self, limit: usize) -> Result<Vec<ConversationId>, StoreError> {

@@ -2,22 +2,25 @@
 //!
 //! Every call is one transaction. A file is in WAL mode with full synchronisation, so that an accepted event survives a
 //! power cut. Calls on a file run on the blocking pool; calls on memory, which never wait, run in place.
-//! The mailbox is in `mailbox`, what operators see in `operators`, everything else in `shelf`.
+//! The mailbox is in `mailbox`, logs are in `log`, what operators see in `operators`, everything else in `shelf`.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{mpsc, watch};
 
 use crate::id::{BlobId, ConversationId};
 use crate::machine::Conversation;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Operators, Overview,
-    Reserve, Reserved, Stats, Store, StoreError, Survey,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Logged,
+    Operators, Overview, Reserve, Reserved, Stats, Store, StoreError, Survey,
 };
 use crate::time::Timestamp;
 
+mod log;
 mod mailbox;
 mod operators;
 mod shelf;
@@ -27,12 +30,16 @@ const SCHEMA: &str = include_str!("sqlite/schema.sql");
 const SCHEMA_VERSION: i64 = 2;
 /// How long a call waits for another process that has the file locked.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+/// Logs that have grown and of which nobody was told yet; of more, it is told that there were some.
+const GROWN_MAX: usize = 1024;
 
 /// A [`Store`] over one SQLite database.
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     connection: Arc<Mutex<Connection>>,
     in_memory: bool,
+    /// Conversations whose logs grow.
+    grown: broadcast::Sender<ConversationId>,
 }
 
 impl SqliteStore {
@@ -60,7 +67,8 @@ impl SqliteStore {
         }
         connection.execute_batch(SCHEMA)?;
         connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), in_memory })
+        let grown = broadcast::Sender::new(GROWN_MAX);
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), in_memory, grown })
     }
 
     /// Run `work` in one transaction: all of it is kept, or, when it fails, none.
@@ -99,7 +107,13 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        self.transact(move |db| mailbox::commit(db, &commit)).await
+        let grows = (!commit.log.is_empty()).then(|| commit.conversation.id.clone());
+        let answer = self.transact(move |db| mailbox::commit(db, &commit)).await?;
+        if let Some(conversation) = grows {
+            // Nobody may be watching.
+            let _ = self.grown.send(conversation);
+        }
+        Ok(answer)
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
@@ -156,6 +170,11 @@ impl Store for SqliteStore {
         self.transact(move |db| shelf::feed(db, &conversation, cursor, limit)).await
     }
 
+    async fn log(&self, conversation: &ConversationId, cursor: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        let id = conversation.clone();
+        self.transact(move |db| log::read(db, &id, cursor, limit)).await
+    }
+
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
         self.transact(move |db| shelf::reserve(db, &reserve)).await
     }
@@ -195,6 +214,23 @@ impl Store for SqliteStore {
     async fn overview(&self, conversation: &ConversationId) -> Result<Option<Overview>, StoreError> {
         let id = conversation.clone();
         self.transact(move |db| shelf::overview(db, &id)).await
+    }
+
+    /// Every log that grows is told of, whoever follows it.
+    async fn watch(&self, hints: mpsc::Sender<Hint>, _: watch::Receiver<bool>) -> Result<(), StoreError> {
+        let mut grown = self.grown.subscribe();
+        loop {
+            let hint = tokio::select! {
+                () = hints.closed() => return Ok(()),
+                grown = grown.recv() => match grown {
+                    Ok(conversation) => Hint::Logged(conversation),
+                    Err(RecvError::Lagged(_)) => Hint::Missed,
+                    Err(RecvError::Closed) => return Ok(()),
+                },
+            };
+            // A receiver that is gone is noticed above.
+            let _ = hints.send(hint).await;
+        }
     }
 
     async fn health(&self) -> Result<Health, StoreError> {

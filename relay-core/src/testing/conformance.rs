@@ -13,6 +13,7 @@ use crate::store::{
 };
 use crate::time::Timestamp;
 
+mod log;
 mod operators;
 
 const T0: Timestamp = Timestamp(1_800_000_000_000);
@@ -45,6 +46,7 @@ pub async fn all<S: Store, F: Future<Output = S>>(fresh: impl Fn() -> F) {
     notes_are_kept_until_another_is(&fresh().await).await;
     a_forgotten_conversation_is_gone_with_all_that_belongs_to_it(&fresh().await).await;
     a_survey_tells_what_goes_on_and_since_when(&fresh().await).await;
+    log::all(&fresh).await;
     operators::all(fresh).await;
 }
 
@@ -474,6 +476,7 @@ fn commit(held: &Held, nonce: &str, consumed: usize) -> Commit {
         acked: Vec::new(),
         effects: Vec::new(),
         dead: Vec::new(),
+        log: Vec::new(),
         conversation: held.conversation.clone(),
         activity: None,
         deadline: None,

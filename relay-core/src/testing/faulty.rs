@@ -10,8 +10,8 @@ use rand::{RngExt, SeedableRng};
 use crate::id::{BlobId, ConversationId};
 use crate::machine::Conversation;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Operators, Overview,
-    Reserve, Reserved, Stats, Store, StoreError, Survey,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Ingest, Ingested, Logged, Operators,
+    Overview, Reserve, Reserved, Stats, Store, StoreError, Survey,
 };
 use crate::time::Timestamp;
 
@@ -150,6 +150,10 @@ impl<S: Store> Store for FaultyStore<S> {
         limit: usize,
     ) -> Result<Vec<FeedEntry>, StoreError> {
         self.inner.feed(conversation, cursor, limit).await
+    }
+
+    async fn log(&self, conversation: &ConversationId, cursor: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        self.inner.log(conversation, cursor, limit).await
     }
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {

@@ -18,9 +18,11 @@ use relay_core::protocol::{
 use relay_core::time::Timestamp;
 
 mod inquiries;
+mod log;
 mod moves;
 
 use inquiries::{Asks, Inquiries};
+use log::Told;
 use moves::{Move, Reported, moves};
 
 const QUEUE_MAX: usize = 3;
@@ -46,6 +48,7 @@ struct Model {
     receipts: Vec<(EffectSeq, MessageId)>,
     sent: u64,
     inquiries: Inquiries,
+    log: Told,
     /// The run of which progress was told last, by its number, and when.
     told: Option<(u64, Timestamp)>,
 }
@@ -71,6 +74,7 @@ impl Model {
             receipts: Vec::new(),
             sent: 0,
             inquiries: Inquiries::default(),
+            log: Told::default(),
             told: None,
         }
     }
@@ -166,6 +170,7 @@ impl Model {
         }
         self.judge_talk(event, &before, &transition.effects, transition.conversation.verbosity)?;
         self.inquiries.judge(event, &before, &transition)?;
+        self.log.judge(event, &before, &transition)?;
         self.conversation = transition.conversation;
         self.outbox.extend(transition.effects);
         self.outbox.retain(|queued| !transition.acked.contains(&queued.seq));

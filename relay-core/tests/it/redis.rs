@@ -19,6 +19,7 @@ use relay_core::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 mod acl;
+mod log;
 
 const BOUND: Duration = Duration::from_secs(20);
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -145,6 +146,7 @@ fn release(held: &Held) -> Commit {
         acked: Vec::new(),
         effects: Vec::new(),
         dead: Vec::new(),
+        log: Vec::new(),
         conversation: held.conversation.clone(),
         activity: None,
         deadline: None,

@@ -1,9 +1,9 @@
 //! Every store passes the conformance suite.
 
-use relay_core::id::{ConversationId, NodeId, Nonce};
-use relay_core::machine::{self, Conversation, Event, Rules};
+use relay_core::id::{ConversationId, EventId, NodeId, Nonce};
+use relay_core::machine::{self, Conversation, Event, LogEntry, LogWhat, Rules};
 use relay_core::store::sqlite::SqliteStore;
-use relay_core::store::{Claim, Claimed, Store, StoreError, UNREADABLE_PAUSE};
+use relay_core::store::{Claim, Claimed, Commit, Hint, Ingest, Ingested, Store, StoreError, UNREADABLE_PAUSE};
 use relay_core::testing::conformance;
 use relay_core::time::Timestamp;
 
@@ -88,4 +88,44 @@ fn a_conversation_of_an_older_relay_is_read_and_written_back_as_a_new_one() {
     assert!(read.inquiry.as_ref().is_some_and(|inquiry| !inquiry.lost && inquiry.text.is_empty()));
     let written = machine::step(&Rules::default(), read, Event::Garbled, Timestamp(10)).conversation;
     assert_eq!(written.format, Conversation::FORMAT, "or an older relay would drop what it does not know");
+}
+
+#[tokio::test]
+async fn a_file_tells_its_relay_that_a_log_has_grown() {
+    let store = SqliteStore::in_memory().unwrap();
+    let id = ConversationId::parse("a").unwrap();
+    let ingest = Ingest {
+        conversation: id.clone(),
+        id: EventId::parse("one").unwrap(),
+        event: Event::Garbled,
+        node: NodeId::parse("n").unwrap(),
+        nonce: Nonce::parse("1").unwrap(),
+        now: Timestamp(10),
+    };
+    let Ingested::Held(held) = store.ingest(ingest).await.unwrap() else { panic!("nobody holds it") };
+    let commit = Commit {
+        fence: held.fence,
+        nonce: Nonce::parse("2").unwrap(),
+        previous: held.nonce,
+        now: Timestamp(10),
+        consumed: 0,
+        acked: Vec::new(),
+        effects: Vec::new(),
+        dead: Vec::new(),
+        log: vec![LogEntry::new(None, LogWhat::Said { text: "hello".into() })],
+        conversation: held.conversation,
+        activity: None,
+        deadline: None,
+        release: false,
+    };
+    let (hints, mut told) = tokio::sync::mpsc::channel(1);
+    // Both in one task: it watches before the other begins.
+    let (watched, hint) = tokio::join!(store.watch(hints, tokio::sync::watch::channel(false).1), async {
+        store.commit(commit).await.unwrap();
+        let hint = told.recv().await;
+        drop(told);
+        hint
+    });
+    assert_eq!(hint, Some(Hint::Logged(id)));
+    watched.unwrap();
 }

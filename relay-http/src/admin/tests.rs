@@ -59,6 +59,7 @@ async fn with_a_dead_letter(folder: &std::path::Path) -> AdminConfig {
         acked: Vec::new(),
         effects: Vec::new(),
         dead: vec![Dead { effect, reason: "Twilio error 63016".into() }],
+        log: Vec::new(),
         conversation: Conversation { phase, address: Some(person()), ..held.conversation },
         activity: None,
         deadline: None,

@@ -56,8 +56,8 @@ pub fn caller(app: &App, parts: &Parts) -> Option<IpAddr> {
     let told = if app.config.is_at_fly {
         text(&parts.headers, "fly-client-ip")
     } else {
-        let lines = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        lines.last().and_then(|line| line.rsplit(',').next())
+        let mut lines = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        lines.next_back().and_then(|line| line.rsplit(',').next())
     };
     let told = told.and_then(|told| told.trim().parse::<IpAddr>().ok()).filter(|_| is_private(peer));
     Some(network(told.map_or(peer, |told| told.to_canonical())))

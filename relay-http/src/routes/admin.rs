@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use futures::future::try_join_all;
 use relay_core::id::ConversationId;
 use relay_core::store::operators::Node;
-use relay_core::store::{Activity, StoreError};
+use relay_core::store::{Activity, LOG_MAX, StoreError};
 use relay_core::time::Timestamp;
 use tokio::time::Instant;
 
@@ -29,6 +29,8 @@ pub use session::{Denied, Operator};
 
 /// Rows of a page.
 const ROWS: usize = 25;
+/// Of what happened in a conversation so much is shown on a page.
+const HISTORY_ROWS: usize = 50;
 /// No list goes on for ever.
 const PAGES_MAX: usize = 1_000;
 /// A form is short.
@@ -107,7 +109,7 @@ async fn conversation(
     Path(id): Path<String>,
     Query(asked): Asked,
 ) -> Result<Response, Denied> {
-    let shown = shown(&app, &id, None).await?;
+    let shown = shown(&app, &id, &asked, None).await?;
     Ok(web::conversation(&view(&app, &who, &asked), &shown))
 }
 
@@ -173,13 +175,37 @@ async fn state(app: &App, conversation: &ConversationId) -> Result<web::State, S
 }
 
 /// What there is to see of one conversation.
-async fn shown(app: &App, id: &str, vm: Option<web::Asked>) -> Result<web::Shown, Denied> {
+async fn shown(
+    app: &App,
+    id: &str,
+    asked: &HashMap<String, String>,
+    vm: Option<web::Asked>,
+) -> Result<web::Shown, Denied> {
     let conversation = ConversationId::parse(id).map_err(|_| Denied::Gone)?;
     let overview = in_time(app.store.overview(&conversation)).await?.ok_or(Denied::Gone)?;
     let state = state(app, &conversation).await?;
     let nodes = in_time(app.store.operators().nodes()).await?;
+    let history = history(app, &conversation, asked).await?;
     let (order, confirmation) = (clock::nonce().to_string(), orders::confirmation(&conversation).to_owned());
-    Ok(web::Shown { conversation, overview, state, nodes, vm, order, confirmation })
+    Ok(web::Shown { conversation, overview, state, nodes, history, vm, order, confirmation })
+}
+
+/// What happened in a conversation, or in one of its runs; the last of it comes on the first page.
+async fn history(
+    app: &App,
+    conversation: &ConversationId,
+    asked: &HashMap<String, String>,
+) -> Result<web::History, StoreError> {
+    let mut entries = in_time(app.store.log(conversation, 0, LOG_MAX)).await?;
+    let run = asked.get("run").and_then(|run| run.parse::<u64>().ok()).map(|run| run.to_string());
+    if let Some(run) = &run {
+        entries.retain(|logged| logged.entry.run.as_ref().is_some_and(|of| of.number() == run.as_str()));
+    }
+    let (number, skip) = (page(asked).0, (page(asked).0 - 1) * HISTORY_ROWS);
+    entries.truncate(entries.len().saturating_sub(skip));
+    let more = entries.len() > HISTORY_ROWS;
+    entries.drain(..entries.len().saturating_sub(HISTORY_ROWS));
+    Ok(web::History { entries, run, at: web::Page { number, more } })
 }
 
 /// The relays that are there, and those that do not answer. Whoever is asked tells it to the store.

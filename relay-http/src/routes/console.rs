@@ -118,7 +118,7 @@ pub async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<SignIn>) -> R
         return Err(RequestError::SignInFirst);
     }
     let secure = if app.config.public_url.url.scheme() == "https" { "; Secure" } else { "" };
-    let cookie = format!("{COOKIE}={session}; Path=/console; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}");
+    let cookie = format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}");
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/console")).into_response())
 }
 
@@ -187,16 +187,15 @@ struct Follow {
     app: Arc<App>,
     cursor: u64,
     appended: tokio::sync::watch::Receiver<u64>,
-    drained: tokio::sync::watch::Receiver<bool>,
 }
 
 impl Follow {
     fn new(app: Arc<App>, cursor: u64) -> Self {
-        let (appended, drained) = (app.console.appended(), app.presence.drained());
-        Self { app, cursor, appended, drained }
+        let appended = app.console.appended();
+        Self { app, cursor, appended }
     }
 
-    /// The next entries; waits until there are some. `None` when this relay is stopping or drained: the page goes on with another.
+    /// The next entries; waits until there are some. `None` when this relay is stopping: the page goes on with another.
     async fn next(&mut self) -> Result<Option<Vec<SseEvent>>, RequestError> {
         let conversation = self.app.conversation(&ConsoleChannel::address());
         loop {
@@ -209,7 +208,6 @@ impl Follow {
             tokio::select! {
                 _ = tokio::time::timeout(LOOK_INTERVAL, self.appended.changed()) => {}
                 () = self.app.stopping.cancelled() => return Ok(None),
-                _ = self.drained.changed() => return Ok(None),
             }
         }
     }

@@ -9,8 +9,8 @@ use opentelemetry::KeyValue;
 use relay_core::id::{BlobId, ConversationId};
 use relay_core::machine::Conversation;
 use relay_core::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Operators,
-    Overview, Reserve, Reserved, Stats, Store, StoreError, Survey, Usage,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Logged,
+    Operators, Overview, Reserve, Reserved, Stats, Store, StoreError, Survey, Usage,
 };
 use relay_core::telemetry::Histogram;
 use relay_core::telemetry::metrics::{CALLS, Metrics, durations, record};
@@ -182,6 +182,19 @@ impl Store for LoggedStore {
         limit: usize,
     ) -> Result<Vec<FeedEntry>, StoreError> {
         self.read("feed", self.inner.feed(conversation, cursor, limit)).await
+    }
+
+    async fn log(&self, conversation: &ConversationId, cursor: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        self.read("log", self.inner.log(conversation, cursor, limit)).await
+    }
+
+    async fn follow_log(
+        &self,
+        conversation: &ConversationId,
+        cursor: u64,
+        limit: usize,
+    ) -> Result<Vec<Logged>, StoreError> {
+        self.read("follow_log", self.inner.follow_log(conversation, cursor, limit)).await
     }
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {

@@ -2,6 +2,8 @@
 //!
 //! Of a person there is the name of their conversation alone, never where they are reached.
 
+use std::time::Duration;
+
 use axum::response::Response;
 use maud::{Markup, html};
 use relay_core::id::{ConversationId, NodeId};
@@ -16,6 +18,7 @@ use super::layout;
 mod conversation;
 mod conversations;
 mod deeds;
+mod history;
 mod letters;
 mod machines;
 mod overview;
@@ -23,6 +26,7 @@ mod overview;
 pub use conversation::{Asked, Shown, conversation};
 pub use conversations::{Listed, State, approvals, conversations};
 pub use deeds::deeds;
+pub use history::History;
 pub use letters::letters;
 pub use machines::{Vms, machines};
 pub use overview::{Sight, overview};
@@ -190,15 +194,21 @@ fn state(activity: Activity) -> Markup {
 /// An instant, seen from now: when it is, and exactly when.
 fn when(at: Timestamp, now: Timestamp) -> Markup {
     let text = match at > now {
-        true => format!("in {}", humane(at.since(now))),
-        false => format!("{} ago", humane(now.since(at))),
+        true => format!("in {}", long(at.since(now))),
+        false => format!("{} ago", long(now.since(at))),
     };
     html! { time.nowrap datetime=(exact(at, 'T', "Z")) title=(exact(at, ' ', " UTC")) { (text) } }
 }
 
 /// For how long it has been so.
 fn since(at: Timestamp, now: Timestamp) -> Markup {
-    html! { time.nowrap datetime=(exact(at, 'T', "Z")) title=(exact(at, ' ', " UTC")) { (humane(now.since(at))) } }
+    html! { time.nowrap datetime=(exact(at, 'T', "Z")) title=(exact(at, ' ', " UTC")) { (long(now.since(at))) } }
+}
+
+/// A length of time that may be one of weeks.
+fn long(time: Duration) -> String {
+    let days = time.as_secs() / (24 * 3600);
+    if days < 3 { humane(time) } else { format!("{days} days") }
 }
 
 fn exact(at: Timestamp, between: char, zone: &str) -> String {
@@ -216,4 +226,19 @@ fn exact(at: Timestamp, between: char, zone: &str) -> String {
             time.second()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_told_as_people_say_it_and_exactly() {
+        let now = Timestamp(1_800_000_000_000);
+        let ago = |seconds| when(now - Duration::from_secs(seconds), now).into_string();
+        assert!(ago(90).contains(">1 min ago<") && ago(90).contains("2027-01-15T07:58:30Z"), "{}", ago(90));
+        assert!(ago(5 * 24 * 3600).contains(">5 days ago<"));
+        assert!(when(now + Duration::from_secs(3), now).into_string().contains(">in 3 s<"));
+        assert_eq!(exact(Timestamp(u64::MAX), 'T', "Z"), "", "no instant that anybody has lived to see");
+    }
 }

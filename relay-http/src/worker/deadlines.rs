@@ -126,17 +126,22 @@ impl Finder {
     async fn take(&mut self, hints: impl Iterator<Item = Hint>) {
         let mut due = BTreeSet::new();
         let mut is_fed = false;
+        let mut grown = BTreeSet::new();
         for hint in hints {
             match hint {
                 Hint::Due(conversation) => {
                     due.insert(conversation);
                 }
                 Hint::Fed => is_fed = true,
+                Hint::Logged(conversation) => {
+                    grown.insert(conversation);
+                }
                 Hint::Roll => self.app.presence.call(),
                 // The store is there again, or another one is: whose clock may be another.
                 Hint::Missed => {
                     is_fed = true;
                     self.app.presence.call();
+                    self.app.viewers.look_at_all();
                     let now = Instant::now();
                     (self.clock_at, self.look_at, self.resting_until) = (now, now, now);
                     // Another relay may have refused what people wrote meanwhile, and have died since.
@@ -149,6 +154,7 @@ impl Finder {
         if is_fed {
             self.app.console.look();
         }
+        grown.iter().for_each(|conversation| self.app.viewers.look(conversation));
         self.claim_all(due.into_iter().collect()).await;
     }
 

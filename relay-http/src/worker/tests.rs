@@ -10,8 +10,8 @@ use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, MessageId, No
 use relay_core::machine::{Content, Conversation, Event, Message};
 use relay_core::store::sqlite::SqliteStore;
 use relay_core::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Operators,
-    Overview, Reserve, Reserved, Stats, Store, Survey,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Logged,
+    Operators, Overview, Reserve, Reserved, Stats, Store, Survey,
 };
 use relay_core::telemetry::Identity;
 use relay_core::telemetry::metrics::Metrics;
@@ -92,6 +92,7 @@ impl Spy {
             acked: Vec::new(),
             effects: Vec::new(),
             dead: Vec::new(),
+            log: Vec::new(),
             activity: None,
             conversation: held.conversation,
             deadline: Some(deadline),
@@ -199,6 +200,10 @@ impl Store for Spy {
 
     fn operators(&self) -> &dyn Operators {
         self.inner.operators()
+    }
+
+    async fn log(&self, id: &ConversationId, cursor: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        self.inner.log(id, cursor, limit).await
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

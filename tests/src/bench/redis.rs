@@ -31,6 +31,11 @@ impl CommandCounts {
         self.0.values().sum()
     }
 
+    /// Every command but these.
+    pub(super) fn but_for(&self, names: &[&str]) -> u64 {
+        self.0.iter().filter(|(name, _)| !names.contains(&name.as_str())).map(|(_, count)| count).sum()
+    }
+
     /// Calls of scripts.
     pub(super) fn scripts(&self) -> u64 {
         ["evalsha", "eval", "fcall"].iter().filter_map(|name| self.0.get(*name)).sum()

@@ -12,7 +12,10 @@ fn a_run_that_an_operator_cancels_is_stopped_and_its_person_is_told_who_did_it()
     let mut talk = Talk::working();
     talk.hear("another task");
     talk.forget();
+    talk.log.clear();
     talk.feed(cancel("1"));
+    let logged = LogEntry::new(Some(run(1)), LogWhat::Operator { action: "cancel".into() });
+    assert_eq!(talk.log.first(), Some(&logged));
     assert_eq!(talk.calls(), [Effect::CancelRun { run: talk.conversation.run_id(1) }]);
     let told = talk.text();
     assert!(told.contains("Whoever runs this service is stopping run 1") && told.contains("dropped"), "{told}");

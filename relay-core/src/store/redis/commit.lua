@@ -5,9 +5,11 @@
 --       9 '1' to release  10 deadline or ''  11 reports_max  12 report_bytes_max
 --       13 the nonce of the call before it under the same lease
 --       14 what goes on now as a score, '-' when nothing does any more, or '' when that is as before
---       15 count, and so many places of effects that leave the outbox
+--       15 log_max  16 how many entries of the log make room at once  17 channel that tells followers of logs
+--       18 count, and so many places of effects that leave the outbox
 --       then count, and so many pairs of place and effect to append to it
 --       then count, and so many dead letters
+--       then count, and so many entries to append to the log, at most log_max but for the room
 -- Reply {'fenced'}          the lease is not the caller's, or a later commit was carried out; nothing was changed
 --       {'released'}        the lease is given back, the conversation is due at the deadline
 --       {'held', event...}  the lease is extended; these events wait
@@ -17,7 +19,8 @@
 local ALARM_DELAY_MS = 100
 
 local nonce, now = ARGV[3], tonumber(ARGV[4])
-local c = redis.call('HMGET', KEYS[1], 'fence', 'holder', 'nonce', 'first', 'next', 'outbox', 'waiting')
+local c = redis.call('HMGET', KEYS[1], 'fence', 'holder', 'nonce', 'first', 'next', 'outbox', 'waiting',
+    'log_first', 'logged', 'watched')
 local repeated = c[3] == nonce
 if c[1] ~= ARGV[2] or not (repeated or c[3] == ARGV[13]) then return {'fenced'} end
 if (c[2] or '') == '' then return {repeated and 'released' or 'fenced'} end
@@ -40,7 +43,7 @@ local function without(outbox, gone)
 end
 
 if not repeated then
-    local at = 15
+    local at = 18
     local function list()
         local from, count = at + 1, tonumber(ARGV[at])
         at = from + count
@@ -60,6 +63,27 @@ if not repeated then
     for i = from, to do
         local letter = redis.call('INCR', KEYS[6])
         redis.call('ZADD', KEYS[5], letter, letter .. ':' .. ARGV[i])
+    end
+    from, to = list()
+    if to >= from then
+        -- The log is in fields of its own, from 'log_first' to 'logged': appending to it is no command more.
+        local log_first, logged = tonumber(c[8] or 1), tonumber(c[9] or 0)
+        for i = from, to do
+            logged = logged + 1
+            put('l' .. logged, ARGV[4] .. ':' .. ARGV[i])
+        end
+        put('logged', logged)
+        if logged - log_first >= tonumber(ARGV[15]) then
+            local slots, keep_from = {}, logged - ARGV[15] + ARGV[16] + 1
+            for i = log_first, keep_from - 1 do slots[#slots + 1] = 'l' .. i end
+            redis.call('HDEL', KEYS[1], unpack(slots))
+            put('log_first', keep_from)
+        end
+        -- Whoever follows asks to be told each time, so that it costs nothing where nobody does.
+        if c[10] == '1' then
+            put('watched', '')
+            redis.call('PUBLISH', ARGV[17], ARGV[1])
+        end
     end
 
     local consumed = math.min(tonumber(ARGV[8]), next_ - first)

@@ -94,6 +94,11 @@ impl Keys {
         format!("{}fed", self.prefix)
     }
 
+    /// Channel that tells which conversation's log has grown.
+    pub fn logged(&self) -> String {
+        format!("{}logged", self.prefix)
+    }
+
     /// Dead letters, by number.
     pub fn dead(&self) -> String {
         format!("{}dead", self.prefix)

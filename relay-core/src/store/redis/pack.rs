@@ -8,7 +8,7 @@ use crate::id::{ConversationId, EffectSeq, Nonce};
 use crate::machine::effect::Kept;
 use crate::machine::{Conversation, Dead, Effect, Event, Queued};
 use crate::protocol::Report;
-use crate::store::{DeadLetter, Held, StoreError};
+use crate::store::{DeadLetter, Held, Logged, StoreError};
 use crate::time::Timestamp;
 
 /// What a VM published stands in the inbox behind this mark, as it came.
@@ -36,6 +36,13 @@ pub(super) fn letter(member: &str) -> Result<DeadLetter, StoreError> {
     let Letter { conversation, effect, reason, at } = decode(letter)?;
     let letter = number.parse().map_err(|_| unreadable("a dead letter without a number"))?;
     Ok(DeadLetter { letter, conversation, effect, reason, at })
+}
+
+/// An entry of a log: `instant:entry`
+pub(super) fn logged(cursor: u64, packed: &str) -> Result<Logged, StoreError> {
+    let (at, entry) = packed.split_once(':').ok_or_else(|| unreadable("an entry of a log without an instant"))?;
+    let at = at.parse().map_err(|_| unreadable("an entry of a log without an instant"))?;
+    Ok(Logged { cursor, at: Timestamp(at), entry: decode(entry)? })
 }
 
 pub(super) fn held(id: &ConversationId, taken: Taken, nonce: Nonce) -> Result<Held, StoreError> {

@@ -15,12 +15,15 @@ use crate::machine::effect::Kept;
 use crate::machine::{Conversation, Event};
 use crate::protocol::BODY_BYTES_MAX;
 use crate::store::{
-    Claim, Commit, DeadLetter, FEED_MAX, INBOX_MAX, Ingest, LEASE, Reserve, Reserved, StoreError, UNREADABLE_PAUSE,
+    Claim, Commit, DeadLetter, FEED_MAX, INBOX_MAX, Ingest, LEASE, LOG_MAX, Logged, Reserve, Reserved, StoreError,
+    UNREADABLE_PAUSE,
 };
 use crate::time::Timestamp;
 
 /// Upstash then locks the keys of the script alone; any other Redis refuses the line.
 const UPSTASH_SHEBANG: &str = "#!lua flags=allow-key-locking\n";
+/// Entries of a full log that make room for others at once: a command for so many entries.
+const LOG_ROOM: usize = 100;
 /// Reports that are moved into an inbox in one step.
 const REPORTS_MAX: usize = 64;
 
@@ -35,6 +38,8 @@ pub(super) struct Scripts {
     append_feed: Script,
     reserve: Script,
     forget: Script,
+    log: Script,
+    sweep_logs: Script,
 }
 
 /// What a taken conversation looks like on the wire.
@@ -71,9 +76,10 @@ pub(super) enum ClaimReply {
     Held(Taken),
 }
 
-/// Inside of `reserve.lua` and of `append_feed.lua`.
+/// Inside of `reserve.lua`, of `append_feed.lua` and of `log.lua`.
 pub(super) const RESERVE_COMMANDS: u64 = 2;
 pub(super) const APPEND_FEED_COMMANDS: u64 = 6;
+pub(super) const LOG_COMMANDS: u64 = 2;
 
 /// What a script did inside, in the usual case: hosted servers bill these commands as well as the script's own call.
 impl IngestReply {
@@ -120,6 +126,8 @@ impl Scripts {
             append_feed: script(include_str!("append_feed.lua")),
             reserve: script(include_str!("reserve.lua")),
             forget: script(include_str!("forget.lua")),
+            log: script(include_str!("log.lua")),
+            sweep_logs: script(include_str!("sweep_logs.lua")),
         }
     }
 
@@ -179,6 +187,9 @@ impl Scripts {
             number(BODY_BYTES_MAX as u64),
             text(call.previous.as_str()),
             activity,
+            number(LOG_MAX as u64),
+            number(LOG_ROOM as u64),
+            text(&keys.logged()),
         ];
         args.push(number(call.acked.len() as u64));
         args.extend(call.acked.iter().map(|seq| number(seq.0)));
@@ -186,6 +197,10 @@ impl Scripts {
         args.extend(call.effects.iter().flat_map(|queued| [number(queued.seq.0), json(&Kept::from(queued))]));
         args.push(number(call.dead.len() as u64));
         args.extend(call.dead.iter().map(|dead| json(&pack::Letter::new(id, dead, call.now))));
+        // Of more than there is room for, the latest.
+        let told = &call.log[call.log.len().saturating_sub(LOG_MAX - LOG_ROOM)..];
+        args.push(number(told.len() as u64));
+        args.extend(told.iter().map(json));
         let mut reply = Reply::new(run(client, &self.commit, names, args).await?)?;
         Ok(match reply.word()?.as_str() {
             "fenced" => CommitReply::Fenced,
@@ -278,6 +293,37 @@ impl Scripts {
             "later" => Ok(Reserved::Later(wait)),
             other => Err(unexpected(other)),
         }
+    }
+
+    /// Entries of a log. With `follow`, the next commit that appends to it tells.
+    pub(super) async fn log(
+        &self,
+        client: &Client,
+        keys: &Keys,
+        id: &ConversationId,
+        (cursor, limit): (u64, usize),
+        follow: bool,
+    ) -> Result<Vec<Logged>, StoreError> {
+        let args = vec![number(cursor), number(limit as u64), number(u64::from(follow))];
+        let mut reply = Reply::new(run(client, &self.log, vec![keys.conversation(id)], args).await?)?;
+        if reply.0.len() == 0 {
+            return Ok(Vec::new());
+        }
+        let first: u64 = reply.word()?.parse().map_err(|_| unexpected("a place that is no number"))?;
+        (first..).zip(reply.rest()?).map(|(cursor, packed)| pack::logged(cursor, &packed)).collect()
+    }
+
+    /// Delete what was appended at `until` or before to the logs of some conversations.
+    pub(super) async fn sweep_logs(
+        &self,
+        client: &Client,
+        keys: &Keys,
+        ids: &[ConversationId],
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let names = ids.iter().map(|id| keys.conversation(id)).collect();
+        run(client, &self.sweep_logs, names, vec![millis(until)]).await?;
+        Ok(())
     }
 
     /// Whether there was such a conversation. `letters` are its dead letters as they stand in their set.

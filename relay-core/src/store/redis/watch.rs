@@ -1,4 +1,4 @@
-//! Hints from Redis: alarms that rang, conversations whose VM has published, feeds that grew. Two connections: one with
+//! Hints from Redis: alarms that rang, conversations whose VM has published, feeds and logs that grew. Two connections: one with
 //! subscriptions, one that blocks on the list of wake-ups, of which each goes to exactly one relay.
 
 use std::sync::PoisonError;
@@ -70,12 +70,19 @@ async fn subscriptions(store: &RedisStore, hints: &mpsc::Sender<Hint>) -> Result
             },
             message = messages.recv() => match message {
                 Ok(Message { channel, .. }) if *channel == *store.keys.roll() => tell(hints, Hint::Roll).await,
-                Ok(Message { .. }) | Err(RecvError::Lagged(_)) => tell(hints, Hint::Fed).await,
+                Ok(message) => tell(hints, grown(store, &message)).await,
+                Err(RecvError::Lagged(_)) => tell(hints, Hint::Missed).await,
                 Err(RecvError::Closed) => return Err(ended()),
             },
             _ = &mut connection => return Err(ended()),
         }
     }
+}
+
+/// A feed has grown, or a log.
+fn grown(store: &RedisStore, message: &Message) -> Hint {
+    let log = (message.channel == store.keys.logged()).then(|| message.value.as_string()).flatten();
+    log.and_then(|id| ConversationId::parse(id).ok()).map_or(Hint::Fed, Hint::Logged)
 }
 
 /// Listen, tell that something may have been missed before, and see to it that there is something to hear. Whether all of it
@@ -86,7 +93,8 @@ async fn set_up(
     hints: &mpsc::Sender<Hint>,
 ) -> Result<bool, StoreError> {
     let expired = format!("__keyevent@{}__:{EXPIRED}", store.server.database);
-    if client.subscribe(vec![expired, store.keys.fed(), store.keys.roll()]).await.is_err() {
+    let channels = vec![expired, store.keys.fed(), store.keys.logged(), store.keys.roll()];
+    if client.subscribe(channels).await.is_err() {
         return Ok(false);
     }
     tell(hints, Hint::Missed).await;

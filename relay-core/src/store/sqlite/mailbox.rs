@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{decode, encode, signed, unsigned};
+use super::{decode, encode, log, signed, unsigned};
 use crate::id::{ConversationId, EffectSeq, Fence, NodeId, Nonce};
 use crate::machine::effect::Kept;
 use crate::machine::{Conversation, Event, Queued};
@@ -115,6 +115,7 @@ fn apply(db: &Transaction, commit: &Commit) -> Result<(), StoreError> {
         db.prepare_cached("INSERT INTO dead_letters (conversation, effect, reason, at) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![id, encode(&dead.effect), dead.reason, signed(commit.now.as_millis())])?;
     }
+    log::append(db, commit)?;
     match commit.activity.map(|activity| activity.mark(commit.now)) {
         None => {}
         Some(None) => {

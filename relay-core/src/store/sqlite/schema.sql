@@ -60,6 +60,16 @@ CREATE TABLE IF NOT EXISTS feed (
     UNIQUE (conversation, key)
 ) STRICT;
 
+-- What happened in a conversation, for whoever looks on.
+CREATE TABLE IF NOT EXISTS log (
+    cursor       INTEGER PRIMARY KEY AUTOINCREMENT,
+    conversation TEXT NOT NULL,
+    at           INTEGER NOT NULL,
+    entry        TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS log_conversation ON log (conversation, cursor);
+CREATE INDEX IF NOT EXISTS log_at ON log (at);
+
 -- When the next turn of a line is free, in microseconds since the epoch.
 CREATE TABLE IF NOT EXISTS lines (
     line    TEXT PRIMARY KEY,

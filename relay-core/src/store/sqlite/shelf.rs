@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{decode, mailbox, operators, signed, unsigned};
+use super::{decode, log, mailbox, operators, signed, unsigned};
 use crate::id::{BlobId, ConversationId, Fence, NodeId};
 use crate::machine::Event;
 use crate::store::operators::NODE_KEEP;
@@ -171,7 +171,7 @@ pub(super) fn forget(
     blobs: &[BlobId],
     notes: &[String],
 ) -> Result<bool, StoreError> {
-    for table in ["inbox", "outbox", "dead_letters", "feed", "activities"] {
+    for table in ["inbox", "outbox", "dead_letters", "feed", "log", "activities"] {
         db.execute(&format!("DELETE FROM {table} WHERE conversation = ?1"), [id.as_str()])?;
     }
     for blob in blobs {
@@ -186,7 +186,8 @@ pub(super) fn forget(
 pub(super) fn sweep(db: &Transaction, now: Timestamp) -> Result<(), StoreError> {
     db.prepare_cached("DELETE FROM blobs WHERE expires_at <= ?1")?.execute([signed(now.as_millis())])?;
     db.prepare_cached("DELETE FROM seen WHERE at <= ?1")?.execute([signed((now - DEDUPE_KEEP).as_millis())])?;
-    operators::sweep(db, now - NODE_KEEP)
+    operators::sweep(db, now - NODE_KEEP)?;
+    log::sweep(db, now)
 }
 
 pub(super) fn conversations(db: &Transaction, skip: usize, limit: usize) -> Result<Vec<ConversationId>, StoreError> {

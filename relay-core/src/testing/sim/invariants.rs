@@ -14,12 +14,13 @@ use crate::protocol::{Decision, Task};
 use crate::time::Timestamp;
 
 mod inquiries;
+mod log;
 mod reviews;
 
 type Verdict = Result<(), String>;
 type Invariant = (&'static str, fn(&World) -> Verdict);
 
-const ALL: [Invariant; 14] = [
+const ALL: [Invariant; 16] = [
     ("no run is begun twice", no_run_is_begun_twice),
     ("no run is decided twice", no_run_is_decided_twice),
     ("every accepted prompt is carried out once", every_accepted_prompt_is_carried_out_once),
@@ -33,6 +34,8 @@ const ALL: [Invariant; 14] = [
     ("only what was asked is replied to, with what was said then", inquiries::replies_mean_what_was_asked),
     ("what is asked for on a page is done once, or is said not to be", reviews::revisions_are_asked_for),
     ("a decision leaves only while it is being decided", decisions_do_not_stray),
+    ("runs are told of whole, one after the other", log::runs_are_told_whole),
+    ("everything is told once", log::everything_is_told_once),
     ("in the end nothing is left to do", nothing_is_left),
 ];
 

@@ -6,11 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::id::{BlobId, ConversationId, EffectSeq, EventId, Fence, Nonce};
-use crate::machine::{Conversation, Effect, Event, Phase, Queued, Timer};
+use crate::machine::{Conversation, Effect, Event, LogEntry, Phase, Queued, Timer};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Held, Ingest, Ingested, Operators,
-    Overview, Reserve, Reserved, Stats, Store, StoreError, Survey,
+    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Held, Ingest, Ingested, Logged,
+    Operators, Overview, Reserve, Reserved, Stats, Store, StoreError, Survey,
 };
 use crate::time::Timestamp;
 
@@ -50,6 +50,8 @@ pub(super) struct Kept {
     pub(super) effects: Vec<Queued>,
     /// What people are told by it that they had not been told before: lines that joined a message that waited already.
     pub(super) said: Vec<String>,
+    /// What whoever looks on is told by it.
+    pub(super) log: Vec<LogEntry>,
     pub(super) phase: Phase,
     /// When an unanswered diff is to be parked.
     pub(super) approval: Option<Timestamp>,
@@ -117,6 +119,7 @@ impl Records {
                 conversation: commit.conversation.id.clone(),
                 at: commit.now,
                 said,
+                log: commit.log,
                 effects: commit.effects,
                 approval: commit.conversation.timers.get(&Timer::Approval).copied(),
                 phase: commit.conversation.phase,
@@ -208,6 +211,10 @@ impl Store for Recorder {
         limit: usize,
     ) -> Result<Vec<FeedEntry>, StoreError> {
         self.inner.feed(conversation, cursor, limit).await
+    }
+
+    async fn log(&self, conversation: &ConversationId, cursor: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        self.inner.log(conversation, cursor, limit).await
     }
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {

@@ -137,7 +137,7 @@ pub(super) async fn ask_vm(
         Ok(Err(CallError::Refused { message, .. })) => web::Asked::Refused(message),
         Ok(Err(CallError::Fenced)) => web::Asked::Refused("It has seen a later lease.".to_owned()),
     };
-    let shown = shown(&app, &id, Some(asked)).await?;
+    let shown = shown(&app, &id, &HashMap::new(), Some(asked)).await?;
     Ok(web::conversation(&view(&app, &order.operator, &HashMap::new()), &shown))
 }
 
@@ -195,7 +195,7 @@ async fn known(app: &App, id: &str) -> Result<ConversationId, Denied> {
 
 /// What can't be written down is not done.
 async fn write_down(app: &App, who: &str, what: DeedKind) -> Result<(), Denied> {
-    tracing::info!(target: "audit", who, what = serde_json::to_string(&what).expect("plain data"), "operator");
+    tracing::info!(target: "audit", who, what = %serde_json::json!(what), "operator");
     let deed = Deed { at: clock::now(), who: who.to_owned(), what };
     Ok(in_time(app.store.operators().remember(&deed)).await?)
 }

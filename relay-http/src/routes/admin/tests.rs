@@ -8,7 +8,7 @@ use axum::extract::ConnectInfo;
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use relay_core::id::{Address, ChannelKind, EffectSeq, MessageId, NodeId};
-use relay_core::machine::{Content, Conversation, Dead, Effect, Event, Message, Phase, Say};
+use relay_core::machine::{Content, Conversation, Dead, Effect, Event, LogEntry, LogWhat, Message, Phase, Say};
 use relay_core::protocol::Task;
 use relay_core::store::operators::DeedKind;
 use relay_core::store::sqlite::SqliteStore;
@@ -123,6 +123,7 @@ impl Control {
             consumed: 1,
             acked: Vec::new(),
             effects: Vec::new(),
+            log: vec![LogEntry::new(None, LogWhat::Asked { text: text.into() })],
             dead: vec![Dead { effect, reason: format!("no such number: {text}") }],
             activity: Some(Activity::of(&phase)),
             conversation: Conversation {
@@ -130,6 +131,7 @@ impl Control {
                 names: address.iter().cloned().collect(),
                 address,
                 queue: [Task::prompt(text)].into(),
+                runs: 1,
                 ..held.conversation
             },
             deadline: None,
@@ -274,6 +276,47 @@ async fn a_tool_gives_the_token_with_each_request() {
     let cancelled = with(Request::post(ORDERS[0]), TOKEN).await;
     assert_eq!(cancelled.status, StatusCode::SEE_OTHER, "{}", cancelled.text);
     assert_eq!(control.waiting("c0ffee0").await, 1);
+    let run = format!("/runs/{}", Conversation::new(ConversationId::parse("c0ffee0").unwrap()).run_id(1));
+    assert_eq!(with(Request::get(&run), TOKEN).await.status, StatusCode::OK, "a run's log");
+    assert_eq!(with(Request::get(&run), "nonsense").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(control.get(&run).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(Control::new(&[]).get(&run).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_happened_is_shown_in_pages_and_one_run_alone() {
+    let control = Control::new(&[]);
+    let held = control.held("c0ffee0", "0001").await;
+    let run = |number| Some(held.conversation.run_id(number));
+    let said = |number: usize| LogWhat::Progress { text: format!("step {number:03} {MARKUP}") };
+    let log = (0..HISTORY_ROWS + 10).map(|number| LogEntry::new(run(1 + number as u64 % 2), said(number))).collect();
+    let commit = Commit {
+        fence: held.fence,
+        nonce: clock::nonce(),
+        previous: held.nonce,
+        now: clock::now(),
+        consumed: 1,
+        acked: Vec::new(),
+        effects: Vec::new(),
+        dead: Vec::new(),
+        log,
+        activity: None,
+        conversation: held.conversation.clone(),
+        deadline: None,
+        release: true,
+    };
+    control.store.commit(commit).await.unwrap();
+    let rows = async |query: &str| {
+        let page = control.get(&format!("/admin/conversations/c0ffee0{query}")).await.text;
+        assert_eq!(page.matches("<script").count(), 1, "our own");
+        let steps = page.split("step ").skip(1).map(|rest| rest[..3].parse::<usize>().unwrap());
+        steps.collect::<Vec<_>>()
+    };
+    assert_eq!(rows("").await, (10..60).collect::<Vec<_>>(), "the last first, in order");
+    assert_eq!(rows("?page=2").await, (0..10).collect::<Vec<_>>());
+    assert_eq!(rows("?run=2").await, (1..60).step_by(2).collect::<Vec<_>>());
+    assert!(rows("?run=7").await.is_empty());
+    assert!(rows("?page=9").await.is_empty());
 }
 
 #[tokio::test]

@@ -92,6 +92,7 @@ impl Reviewed {
             consumed: 1,
             acked: Vec::new(),
             effects: Vec::new(),
+            log: Vec::new(),
             dead: Vec::new(),
             activity: None,
             conversation: conversation.clone(),

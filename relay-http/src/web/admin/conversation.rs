@@ -10,6 +10,7 @@ use relay_core::store::Overview;
 use relay_core::store::operators::Node;
 
 use super::conversations::{State, due, holder, reached};
+use super::history::{History, history};
 use super::{Part, View, form, live, page, since, when};
 
 /// What there is to see of it.
@@ -22,6 +23,8 @@ pub struct Shown {
     pub state: State,
     /// The relays.
     pub nodes: Vec<Node>,
+    /// What happened in it.
+    pub history: History,
     /// What its VM said, if it was asked.
     pub vm: Option<Asked>,
     /// Names the next order, so that a form sent twice is one.
@@ -49,6 +52,7 @@ pub fn conversation(view: &View, shown: &Shown) -> Response {
             div.card { h2 { "Now" } (facts(view, shown)) }
             @if let Some(state) = shown.state.known() { (more(view, state)) }
         }))
+        (history(view, &shown.conversation, &shown.history))
         (vm(view, shown))
         (actions(view, shown))
     };
@@ -160,8 +164,11 @@ pub(super) fn ending(ending: &Ending) -> Markup {
 }
 
 fn vm(view: &View, shown: &Shown) -> Markup {
-    let ask =
-        form(view, &format!("/admin/conversations/{}/vm", shown.conversation), &html! { button { "Ask how it is" } });
+    let ask = form(
+        view,
+        &format!("/admin/conversations/{}/vm#vm", shown.conversation),
+        &html! { button { "Ask how it is" } },
+    );
     html! {
         div.card.stack #vm {
             div.row { h2 { "VM" } div.end { (ask) } }
@@ -199,7 +206,7 @@ fn actions(view: &View, shown: &Shown) -> Markup {
     };
     let forget = html! {
         label {
-            "Type " code { (shown.confirmation) } " to erase this person"
+            span { "Type " code { (shown.confirmation) } " to erase this person" }
             input name="confirm" autocomplete="off" autocapitalize="none" spellcheck="false" required;
             span.hint {
                 "The conversation, its files, pictures, history and dead letters are gone for good; with a machine of their own \

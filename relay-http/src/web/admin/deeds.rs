@@ -10,7 +10,7 @@ use super::{Page, Part, View, link_to, live, page, pager, short, when};
 pub fn deeds(view: &View, deeds: &[Deed], at: Page) -> Response {
     let body = html! {
         h1 { "Audit" }
-        p.muted { "What operators have asked for here, the latest first. It also stands in the log of the relay that was asked." }
+        p.muted { "What operators have asked for here, the latest first. It also stands in the log of the relay that was asked. You are " (view.who) "." }
         (live("deeds", &html! {
             div.card {
                 @if deeds.is_empty() { p.empty { "Nothing yet." } } @else {

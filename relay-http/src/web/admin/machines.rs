@@ -60,7 +60,7 @@ fn node_row(view: &View, node: &Node) -> Markup {
     let (word, action) = if node.drain { ("Undrain", "undrain") } else { ("Drain", "drain") };
     html! {
         tr {
-            td { div.stack.tight { span.mono.wrap { (beat.instance) } @if beat.instance != beat.node.as_str() { span.mono.muted.small.wrap { (beat.node) } } } }
+            td { span.mono.wrap title=(beat.node) { (beat.instance) } }
             td data-label="Health" {
                 span {
                     @match (is_silent, beat.drained, node.drain) {

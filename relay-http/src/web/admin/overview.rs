@@ -82,7 +82,7 @@ fn busy(view: &View, survey: &Survey) -> Markup {
                 p.empty { "Nothing goes on just now." }
             } @else {
                 table {
-                    thead { tr { th { "State" } th.number { "How many" } th.number { "Longest for" } } }
+                    thead { tr { th { "State" } th.number { "Count" } th.number { "Longest" } } }
                     tbody {
                         @for (activity, busy) in &survey.activities {
                             tr {

@@ -1,0 +1,119 @@
+//! What whoever looks on is told.
+
+use super::delivery::{failed, phone};
+use super::*;
+use crate::id::BlobId;
+use crate::protocol::InquiryOption;
+
+impl Talk {
+    /// The entries since the last look: the number of the run, or `-`, and what happened.
+    fn told(&mut self) -> Vec<String> {
+        let told = |entry: LogEntry| {
+            let run = entry.run.as_ref().map_or("-", |run| run.number()).to_owned();
+            let what = match entry.what {
+                LogWhat::Asked { text } => format!("asked {text}"),
+                LogWhat::Said { .. } => "said".to_owned(),
+                LogWhat::Begun { task } => format!("begun {task}"),
+                LogWhat::Started { driver } => format!("started {driver}"),
+                LogWhat::Progress { text } => format!("progress {text}"),
+                LogWhat::Picture { caption, .. } => format!("picture {caption}"),
+                LogWhat::Inquiry { text } => format!("inquiry {}", text.lines().next().unwrap_or_default()),
+                LogWhat::Changes { stat, tree } => format!("changes {} {}", stat.files, tree.short()),
+                LogWhat::Decided { decision } => format!("decided {decision:?}"),
+                LogWhat::Ended { ending } => format!("ended {ending:?}"),
+                other => panic!("{other:?}"),
+            };
+            format!("{run} {what}")
+        };
+        std::mem::take(&mut self.log).into_iter().map(told).collect()
+    }
+}
+
+fn progress(text: &str) -> VmEvent {
+    VmEvent::Progress { text: text.into() }
+}
+
+#[test]
+fn a_run_is_told_from_its_task_to_its_pull_request() {
+    let mut talk = Talk::new();
+    talk.hear("fix the bug");
+    assert_eq!(talk.told(), ["- asked fix the bug", "1 begun fix the bug"]);
+    talk.settle(Outcome::Done);
+    talk.report(VmEvent::Started { driver: "demo".into() });
+    talk.report(VmEvent::Beat);
+    talk.report_all([progress("one"), progress("**two**")]);
+    assert_eq!(talk.told(), ["1 started demo", "1 said", "1 progress one", "1 progress *two*"]);
+    talk.hear("and then make it blue");
+    assert_eq!(talk.told(), ["1 asked and then make it blue", "1 said"]);
+    talk.report(changes("aa11"));
+    talk.deliver();
+    assert_eq!(talk.told(), ["1 changes 1 aa11", "1 said"]);
+    talk.press(&format!("approve:{}:aa11", run(1)));
+    assert_eq!(talk.told(), ["1 asked approve", "1 decided Approve", "1 said"]);
+    talk.settle(Outcome::Done);
+    talk.report(decided(Decision::Approve, pull_request()));
+    let told = talk.told();
+    assert_eq!(told[0], "1 said");
+    assert!(told[1].starts_with("1 ended PullRequest"), "{told:?}");
+    assert_eq!(told[2..], ["2 begun and then make it blue"], "nothing of a run is told after its end");
+}
+
+#[test]
+fn what_is_said_in_several_messages_or_said_again_is_told_once() {
+    let mut talk = phone();
+    talk.hear("help");
+    talk.hear("status");
+    let told = talk.told();
+    assert_eq!(told.len(), 4, "{told:?}");
+    let seq = talk.sent("SM1");
+    talk.receipt(seq, "SM1", failed(Failure::Passing));
+    talk.wait_s(60);
+    talk.sent("SM2");
+    assert!(talk.told().is_empty(), "it is sent again");
+    talk.hear("a question");
+    talk.settle(Outcome::Done);
+    talk.told();
+    talk.report(answered(&"many words ".repeat(400)));
+    assert!(talk.says().len() > 1, "it takes several messages");
+    assert_eq!(talk.told(), ["1 said", "1 ended Answered"]);
+    let effect = Effect::Say(Say { text: "lost".into(), ..Say::default() });
+    talk.feed(Event::Redriven { effect });
+    assert!(talk.told().is_empty(), "a dead letter was told when it was asked for");
+}
+
+#[test]
+fn what_a_quiet_person_does_not_hear_is_told_all_the_same() {
+    let mut talk = Talk::working();
+    talk.hear("quiet");
+    talk.told();
+    talk.report(progress("a step"));
+    assert_eq!((talk.told(), talk.texts().len()), (vec!["1 progress a step".to_owned()], 1));
+    talk.hear("cancel");
+    talk.report(finished(RunOutcome::Cancelled));
+    assert_eq!(talk.told(), ["1 asked cancel", "1 said", "1 ended Cancelled"]);
+    talk.report_of(&run(1), progress("late"));
+    assert!(talk.told().is_empty());
+}
+
+#[test]
+fn an_inquiry_and_a_picture_are_told_and_a_late_picture_is_of_no_run() {
+    let mut talk = Talk::working();
+    talk.told();
+    let options = vec![InquiryOption { label: "Red".into(), description: String::new() }];
+    let inquiry = VmEvent::Inquiry { number: 1, text: "Which?".into(), options, several: false, timeout_ms: 60_000 };
+    talk.report(inquiry);
+    talk.deliver();
+    talk.press(&format!("reply:{}:1:1", run(1)));
+    assert_eq!(talk.told(), ["1 inquiry ❓ Which?", "1 asked 1"]);
+    talk.settle(Outcome::Done);
+    for caption in ["in time", "late"] {
+        talk.report(VmEvent::Image { name: "shot.png".into(), caption: caption.into() });
+    }
+    talk.settle(Outcome::ImageKept { blob: BlobId::parse("b1").unwrap() });
+    talk.report(answered("done"));
+    talk.hear("the next one");
+    talk.settle(Outcome::ImageKept { blob: BlobId::parse("b2").unwrap() });
+    let told = talk.told();
+    let pictures: Vec<&String> = told.iter().filter(|line| line.contains("picture")).collect();
+    assert_eq!(pictures, ["1 picture in time", "- picture late"], "{told:?}");
+}
