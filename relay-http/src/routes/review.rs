@@ -221,7 +221,7 @@ pub async fn answer(
     let Subject { conversation, run, tree } = view.subject.clone();
     let is_first = app.take_in(conversation, Event::Reviewed { run, tree, verdict, cause: None }).await?;
     if !is_first {
-        return view.page(StatusCode::CONFLICT, Standing::Answered, 0, Some(TOO_LATE), "").await;
+        return view.page(StatusCode::CONFLICT, Standing::Answered, 0, Some(USED), "").await;
     }
     // Relative, so that it is right behind whatever path the world knows this relay by.
     Ok((PRIVATE, Redirect::to(&format!("{}?answered", view.signed))).into_response())
@@ -230,6 +230,10 @@ pub async fn answer(
 const TOO_LATE: Notice = Notice {
     title: "This answer was not taken",
     detail: "Something else was decided first. This is how it stands now:",
+};
+const USED: Notice = Notice {
+    title: "This answer was not taken",
+    detail: "The page was answered before, and takes one answer. This is how it stands now:",
 };
 const EMPTY: Notice = Notice { title: "Nothing was sent", detail: "Write what should be different." };
 const TOO_LONG: Notice = Notice { title: "Nothing was sent", detail: "That is too long. Say it in fewer words." };
