@@ -1,19 +1,23 @@
+use std::time::Duration;
+
 use clap::Parser;
-use relay_core::id::{EffectSeq, Fence, MessageId, NodeId};
-use relay_core::machine::{Content, Conversation, Dead, Effect, Event, Message, Phase, Say};
+use relay_core::id::{EffectSeq, Fence, MessageId, NodeId, TreeHash};
+use relay_core::machine::{Content, Conversation, Dead, Effect, Event, Message, Phase, Say, review};
 use relay_core::protocol::Task;
 use relay_core::store::redis::check::Finding;
 use relay_core::store::sqlite::SqliteStore;
-use relay_core::store::{Commit, Ingest, Ingested};
+use relay_core::store::{Blob, Commit, Ingest, Ingested};
 use relay_core::telemetry::Identity;
 use relay_core::telemetry::metrics::Metrics;
 use relay_core::time::Timestamp;
 
 use super::*;
+use crate::app::Kept;
 use crate::config::StoreConfig;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const NUMBER: &str = "+15551230000";
+const LATER: Duration = Duration::from_secs(3600);
 const BODY: &str = "make the button blue";
 
 #[derive(Parser)]
@@ -48,6 +52,7 @@ async fn with_a_dead_letter(folder: &std::path::Path) -> AdminConfig {
     let Ingested::Held(held) = store.ingest(ingest).await.unwrap() else { panic!("nobody else holds it") };
     let effect = Effect::Say(Say { text: BODY.into(), ..Say::default() });
     let run = held.conversation.run_id(1);
+    let reviews = [review::Kept { run: run.clone(), tree: tree(), parts: 2, expires_at: now + LATER }].into();
     let task = Task::prompt(BODY);
     let phase = Phase::Starting { run, task, effect: EffectSeq(1) };
     let commit = Commit {
@@ -60,13 +65,17 @@ async fn with_a_dead_letter(folder: &std::path::Path) -> AdminConfig {
         effects: Vec::new(),
         dead: vec![Dead { effect, reason: "Twilio error 63016".into() }],
         log: Vec::new(),
-        conversation: Conversation { phase, address: Some(person()), ..held.conversation },
+        conversation: Conversation { phase, address: Some(person()), reviews, ..held.conversation },
         activity: None,
         deadline: None,
         release: true,
     };
     store.commit(commit).await.unwrap();
     config(StateStore::SqliteFile(path))
+}
+
+fn tree() -> TreeHash {
+    TreeHash::parse("aa11").unwrap()
 }
 
 async fn answer(line: &str, config: &AdminConfig) -> String {
@@ -192,4 +201,22 @@ fn a_conversation_that_nobody_committed_yet_can_be_shown() {
     let overview = relay_core::store::Overview { conversation, fence: Fence(7), holder, due_at, inbox: 2, outbox: 0 };
     let shown = conversations::show(&overview, None, true, Timestamp(1_000));
     assert!(shown.contains("phase         new\n") && shown.contains("lease ends    in 1 min\n"), "{shown}");
+}
+
+#[tokio::test]
+async fn who_is_forgotten_leaves_no_review() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = with_a_dead_letter(folder.path()).await;
+    let store = open(&config).await.unwrap();
+    let id = person().conversation(SECRET.as_bytes());
+    let run = store.conversation(&id).await.unwrap().expect("the conversation").run_id(1);
+    let part = |part| Kept::Review { run: &run, tree: &tree(), part }.id(&SECRET.into());
+    for number in 0..2 {
+        let blob = Blob { content_type: "image/png".into(), bytes: BODY.into() };
+        store.put_blob(&part(number), blob, clock::now() + LATER).await.unwrap();
+    }
+    assert!(answer(&format!("forget {NUMBER}"), &config).await.contains("is erased"));
+    for number in 0..2 {
+        assert!(store.blob(&part(number), clock::now()).await.unwrap().is_none(), "part {number}");
+    }
 }
