@@ -17,6 +17,7 @@ pub mod requests;
 pub mod review;
 pub mod router;
 pub mod routes;
+pub mod server;
 pub mod store;
 pub mod transcription;
 pub mod viewers;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use config::Config;
-use listener::{ClosingListener, Peer, lingered};
+use listener::{ClosingListener, lingered};
 use relay_core::store::Store;
 use relay_core::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
@@ -64,26 +65,24 @@ pub async fn run(
         tasks.spawn(async move { Ok(metrics::serve(app, metrics, drain).await?) });
     }
     tracing::info!("listening on {}", listener.local_addr()?);
-    let service = router::router(app).into_make_service_with_connect_info::<Peer>();
     let listener = ClosingListener::new(listener, stopping.clone())?;
-    let server = axum::serve(listener, service).with_graceful_shutdown(lingered(stopping.clone()));
-    let mut server = pin!(server.into_future());
+    let mut server = pin!(server::serve(listener, router::router(app), lingered(stopping.clone())));
 
     tokio::select! {
         () = shutdown => {}
-        ended = &mut server => ended?,
+        () = &mut server => {}
         Some(ended) = tasks.join_next() => ended??,
     }
     tracing::info!(grace_ms = grace.as_millis(), "stopping");
     stopping.cancel();
     let finished = tokio::time::timeout(grace, async {
         // A caller who stopped in the middle of a request must not keep the turns from being given back.
-        let served = tokio::time::timeout(grace / 2, server).await;
+        let _ = tokio::time::timeout(grace / 2, server).await;
         drain.cancel();
         while let Some(ended) = tasks.join_next().await {
             ended??;
         }
-        served.unwrap_or(Ok(())).map_err(anyhow::Error::from)
+        Ok(())
     });
     match finished.await {
         Ok(ended) => ended.inspect(|()| tracing::info!("stopped")),

@@ -9,8 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -75,12 +74,6 @@ pub async fn lingered(stopping: CancellationToken) {
     tokio::time::sleep(LINGER).await;
 }
 
-impl Connected<IncomingStream<'_, ClosingListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, ClosingListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::Router;
@@ -98,10 +91,9 @@ mod tests {
         let router = Router::new().route("/", get(|| async { "hello" }));
         let listener = ClosingListener::new(listener, stopping.clone()).unwrap();
         let early = TcpStream::connect(address).await.unwrap();
-        let server = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>())
-            .with_graceful_shutdown(lingered(stopping.clone()));
+        let server = crate::server::serve(listener, router, lingered(stopping.clone()));
         stopping.cancel();
-        let server = tokio::spawn(server.into_future());
+        let server = tokio::spawn(server);
         tokio::time::timeout(Duration::from_secs(5), async {
             while TcpStream::connect(address).await.is_ok() {
                 tokio::time::sleep(QUIET).await;
@@ -114,6 +106,6 @@ mod tests {
         early.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
         early.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
-        server.await.unwrap().unwrap();
+        server.await.unwrap();
     }
 }
