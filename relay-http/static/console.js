@@ -2,6 +2,8 @@
 // Whatever arrives becomes DOM nodes through textContent and properties, never through HTML: what an agent prints, a
 // repository holds or a person types must not become markup.
 
+import * as attached from "/console/files.js";
+
 const LINES_SHOWN = 40; // of a file, before "Show all"
 const STEPS_SHOWN = 3; // of a stack of progress lines, before it is opened
 const ENTRIES_MAX = 1000; // on the page; older ones are let go
@@ -199,11 +201,20 @@ function awaitEndOfReplay() {
 }
 
 const textView = (text) => make("div", { className: "text" }, ...markup(text));
-const personBubble = (text) => make("article", { className: "message from-person", ariaLabel: "You" }, textView(text));
+
+function personBubble(text, files = []) {
+  const bubble = make("article", { className: "message from-person", ariaLabel: "You" });
+  if (files.length) {
+    const names = files.map((name) => make("li", {}, make("bdi", {}, reveal(name || "file"))));
+    bubble.append(make("ul", { className: "sent-files", ariaLabel: "Attached files" }, ...names));
+  }
+  if (text || !files.length) bubble.append(textView(text));
+  return bubble;
+}
 
 /** The echo of a message settles its bubble, or makes one if it was written elsewhere. */
-function showPerson({ id, text }) {
-  const bubble = own.get(id)?.bubble ?? personBubble(text);
+function showPerson({ id, text, files }) {
+  const bubble = own.get(id)?.bubble ?? personBubble(text, files);
   own.delete(id);
   mark(bubble, null);
   bubble.classList.remove("pending");
@@ -291,11 +302,12 @@ function showStep({ text }) {
 let sending = Promise.resolve(); // one message at a time, so that they arrive in the order they were written
 let wake = () => {}; // ends the wait for the next try
 
-/** Sends `{ text }` or `{ button }`, with a bubble that is there at once. */
+/** Sends `{ text }`, with or without `files`, or `{ button }`, with a bubble that is there at once. */
 function send(content) {
   const random = crypto.getRandomValues(new Uint8Array(8));
   const id = `web-${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-  const message = { body: { id, ...content }, bubble: personBubble(content.text ?? spoken(content.button)) };
+  const { text = spoken(content.button), files } = content;
+  const message = { body: { id, ...content }, bubble: personBubble(text, files?.map(({ name }) => name)) };
   own.set(id, message);
   enqueue(message);
 }
@@ -376,12 +388,14 @@ function fitComposer() {
 
 part("form").onsubmit = (event) => {
   event.preventDefault();
-  const text = composer.value;
   composer.focus();
-  if (!text.trim()) return;
+  if (!composer.value.trim() && attached.isEmpty()) return;
+  if (attached.isUploading()) return attached.whenUploaded(() => part("form").requestSubmit());
+  if (attached.hasFailed()) return;
+  const text = composer.value;
   composer.value = "";
   fitComposer();
-  send({ text });
+  send(attached.isEmpty() ? { text } : { text, files: attached.take() });
 };
 composer.oninput = fitComposer;
 composer.onkeydown = (event) => {

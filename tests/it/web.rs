@@ -1,3 +1,4 @@
 //! What people see in a browser, besides the console.
 
+mod console;
 mod review;

@@ -17,7 +17,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use hmac::{Hmac, KeyInit, Mac};
-use relay_core::machine::{Content, Event};
+use relay_core::machine::Event;
 use relay_core::store::FeedEntry;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -30,13 +30,16 @@ use crate::channels::{Channel, Inbound, Incoming};
 use crate::error::RequestError;
 use crate::routes::{self, access};
 
+pub mod files;
+
 const PAGE: &str = include_str!("../../static/console.html");
 const CSS: &str = include_str!("../../static/console.css");
 const JS: &str = include_str!("../../static/console.js");
+const FILES_JS: &str = include_str!("../../static/console-files.js");
 const SIGN_IN: &str = include_str!("../../static/sign-in.html");
 
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-    connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const COOKIE: &str = "textslash_console";
 /// What this relay appended is seen at once, and so is what another one did: the store tells. This often it is looked for in
 /// case that was lost; seldom, because each look of each viewer is a call to the store, and hosted Redis bills calls.
@@ -100,6 +103,11 @@ pub async fn js() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], JS)
 }
 
+/// `GET /console/files.js`
+pub async fn files_js() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], FILES_JS)
+}
+
 /// What the sign-in form sends.
 #[derive(Deserialize)]
 pub struct SignIn {
@@ -141,30 +149,15 @@ pub async fn send(
     else {
         return Err(RequestError::Malformed("the body is not a message"));
     };
-    let shown = match &message.content {
-        Content::Button { payload } => spoken(payload).to_owned(),
-        Content::Text { text } => text.clone(),
-        _ => String::new(),
-    };
     let conversation = app.conversation(&message.from);
     // Recorded before it is shown, shown before it is answered: the page may take what it sees for accepted.
-    let id = message.id.clone();
-    let held = app.record(conversation.clone(), Event::Message(*message)).await?;
-    let echoed = app.console.echo(&conversation, &id, &shown).await;
+    let held = app.record(conversation.clone(), Event::Message((*message).clone())).await?;
+    let echoed = app.console.echo(&conversation, &message).await;
     if let Some(held) = held {
         app.take_turn(held);
     }
     echoed?;
     Ok(StatusCode::ACCEPTED)
-}
-
-/// What one would type instead of pressing this button: a word, or the number of an option.
-fn spoken(payload: &str) -> &str {
-    let mut fields = payload.split(':');
-    match (fields.next(), fields.next_back()) {
-        (Some("reply"), Some(option)) => option,
-        (word, _) => word.unwrap_or_default(),
-    }
 }
 
 /// `GET /console/events`: the conversation's feed, from the start or from after `Last-Event-ID`, and then as it grows.
