@@ -219,6 +219,7 @@ function showPerson({ id, text, files }) {
   mark(bubble, null);
   bubble.classList.remove("pending");
   place(bubble);
+  remember(text);
   const said = text.trim().toLowerCase();
   const word = SHORT_WORDS[said] ?? said;
   const chosen = buttons().find(({ value, textContent }) => value === word || textContent.toLowerCase() === said);
@@ -265,7 +266,12 @@ function choiceView(answers) {
   openChoice = make("div", { className: "choice", role: "group", ariaLabel: "Your answer" });
   for (const [className, label, payload] of answers) {
     const button = make("button", { type: "button", className, value: spoken(payload) }, label);
-    button.onclick = () => { closeChoice(button); send({ button: payload }); };
+    button.onclick = (event) => {
+      // Pressed by a key: a button that does nothing any more can't keep the focus.
+      if (event.detail === 0) composer.focus();
+      closeChoice(button);
+      send({ button: payload });
+    };
     openChoice.append(button);
   }
   return openChoice;
@@ -379,6 +385,48 @@ async function reconnect() {
   else setTimeout(connect, RECONNECT_MS);
 }
 
+// ---- The keyboard ---------------------------------------------------------------------------------------------------
+
+const remembered = []; // what was sent, the oldest first
+const REMEMBERED_MAX = 50;
+const ANSWERS = new Set(["approve", "reject", "cancel"]);
+let recalled = null; // how many steps back the composer shows; null: what is being written
+let written = ""; // what was being written before
+
+/** An answer is given to one diff; it is not to be given to the next one by chance. */
+function remember(text) {
+  const said = text.trim().toLowerCase();
+  if (!said || ANSWERS.has(SHORT_WORDS[said] ?? said) || remembered.at(-1) === text) return;
+  remembered.push(text);
+  if (remembered.length > REMEMBERED_MAX) remembered.shift();
+}
+
+/** Shows what was sent so many steps ago; with 0, what was being written. */
+function recall(steps) {
+  if (recalled === null) written = composer.value;
+  recalled = steps > 0 ? steps : null;
+  composer.value = steps > 0 ? remembered.at(-steps) : written;
+  fitComposer();
+}
+
+function recallByKey(event) {
+  // Within a text that is being written the arrows move as ever.
+  const mayLeave = recalled !== null || (event.key === "ArrowUp" && composer.selectionEnd === 0);
+  const steps = (recalled ?? 0) + (event.key === "ArrowUp" ? 1 : -1);
+  if (!mayLeave || event.shiftKey || steps > remembered.length) return;
+  event.preventDefault();
+  recall(steps);
+}
+
+/** Esc leaves what was recalled; else the composer for the conversation, and whatever else for the composer. */
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || event.isComposing) return;
+  event.preventDefault();
+  if (document.activeElement !== composer) composer.focus();
+  else if (recalled === null) scroller.focus({ preventScroll: true });
+  else recall(0);
+});
+
 // ---- The page -------------------------------------------------------------------------------------------------------
 
 function fitComposer() {
@@ -393,12 +441,14 @@ part("form").onsubmit = (event) => {
   if (attached.isUploading()) return attached.whenUploaded(() => part("form").requestSubmit());
   if (attached.hasFailed()) return;
   const text = composer.value;
+  recalled = null;
   composer.value = "";
   fitComposer();
   send(attached.isEmpty() ? { text } : { text, files: attached.take() });
 };
-composer.oninput = fitComposer;
+composer.oninput = () => { recalled = null; fitComposer(); };
 composer.onkeydown = (event) => {
+  if (["ArrowUp", "ArrowDown"].includes(event.key) && !event.isComposing) return recallByKey(event);
   // Enter that ends the input of a composed character is not meant for us.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();

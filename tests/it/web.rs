@@ -1,4 +1,5 @@
 //! What people see in a browser, besides the console.
 
 mod console;
+mod keyboard;
 mod review;

@@ -38,8 +38,17 @@ const JS: &str = include_str!("../../static/console.js");
 const FILES_JS: &str = include_str!("../../static/console-files.js");
 const SIGN_IN: &str = include_str!("../../static/sign-in.html");
 
+/// Where the form says that it was not the token.
+const FAULT: (&str, &str) = ("<!-- fault -->", "<p class=\"fault\" role=\"alert\">That is not the token.</p>");
+
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+const HEADERS: [(header::HeaderName, &str); 4] = [
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+];
 const COOKIE: &str = "textslash_console";
 /// What this relay appended is seen at once, and so is what another one did: the store tells. This often it is looked for in
 /// case that was lost; seldom, because each look of each viewer is a call to the store, and hosted Redis bills calls.
@@ -78,16 +87,10 @@ fn session(app: &App) -> Option<String> {
 
 /// `GET /console`: the page, or the form that asks for the token.
 pub async fn page(State(app): State<Arc<App>>, signed_in: Result<SignedIn, RequestError>) -> Response {
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
     match signed_in {
-        Ok(SignedIn) => (headers, Html(PAGE)).into_response(),
+        Ok(SignedIn) => (HEADERS, Html(PAGE)).into_response(),
         Err(RequestError::SignInFirst) if app.config.console_token.is_some() => {
-            (StatusCode::UNAUTHORIZED, headers, Html(SIGN_IN)).into_response()
+            (StatusCode::UNAUTHORIZED, HEADERS, Html(SIGN_IN)).into_response()
         }
         Err(error) => error.into_response(),
     }
@@ -123,7 +126,7 @@ pub async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<SignIn>) -> R
     if !right {
         // A guess costs a second; the token itself is what makes guessing hopeless.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        return Err(RequestError::SignInFirst);
+        return Ok((StatusCode::UNAUTHORIZED, HEADERS, Html(SIGN_IN.replace(FAULT.0, FAULT.1))).into_response());
     }
     let secure = if app.config.public_url.url.scheme() == "https" { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={session}; Path=/console; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}");

@@ -16,7 +16,7 @@ use crate::common::pushed;
 /// The smallest picture that a browser shows: one red pixel.
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg==";
 
-async fn script(browser: &Browser, script: &str) -> Value {
+pub(super) async fn script(browser: &Browser, script: &str) -> Value {
     browser.client().execute(script, Vec::new()).await.unwrap_or_else(|error| panic!("{script}: {error}"))
 }
 
