@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
-use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, NodeId, RunId, TreeHash};
+use relay_core::id::{
+    Address, BlobId, ChannelKind, ConversationId, EffectSeq, MessageId, NodeId, Nonce, RunId, TreeHash,
+};
 use relay_core::machine::{Cause, Event, Message, Rules};
 use relay_core::store::{Held, Ingest, Ingested, Store, StoreError};
 use relay_core::telemetry::metrics::Metrics;
@@ -87,6 +89,13 @@ pub enum Kept<'a> {
         /// Which of its files.
         part: usize,
     },
+    /// A file that a person gives to the console before they send it.
+    Upload {
+        /// Whose.
+        conversation: &'a ConversationId,
+        /// Which; made up for it.
+        upload: &'a Nonce,
+    },
     /// A part of a diff as the review page shows it.
     Review {
         /// The run whose diff it is.
@@ -105,6 +114,7 @@ impl Kept<'_> {
             Kept::Picture { run, name } => format!("picture\0{run}\0{name}"),
             Kept::Page { conversation, effect } => format!("page\0{conversation}\0{}", effect.0),
             Kept::File { conversation, message, part } => format!("file\0{conversation}\0{message}\0{part}"),
+            Kept::Upload { conversation, upload } => format!("upload\0{conversation}\0{upload}"),
             Kept::Review { run, tree, part } => format!("review\0{run}\0{tree}\0{part}"),
         };
         let mut mac =
@@ -201,7 +211,12 @@ impl App {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
         let public_url = config.public_url.given.clone();
         let twilio = config.twilio.clone().map(|twilio| TwilioChannel::new(http.clone(), twilio, public_url));
-        let console = ConsoleChannel::new(Arc::clone(&store));
+        let mut link_keys = config.link_keys.clone();
+        if link_keys.is_empty() {
+            link_keys.push(LinkKey::derived(&config.relay_secret));
+        }
+        let links = Links::new(link_keys);
+        let console = ConsoleChannel::new(Arc::clone(&store), links.clone());
         let rules = Rules {
             console: console.capabilities(),
             twilio: twilio.as_ref().map_or(config.rules.twilio, TwilioChannel::capabilities),
@@ -209,10 +224,6 @@ impl App {
         };
         let transcription = config.transcription.clone();
         let (asides, stopping) = (TaskTracker::new(), CancellationToken::new());
-        let mut link_keys = config.link_keys.clone();
-        if link_keys.is_empty() {
-            link_keys.push(LinkKey::derived(&config.relay_secret));
-        }
         Ok(Self {
             node: clock::node(),
             presence: Presence::default(),
@@ -220,7 +231,7 @@ impl App {
             transcription: transcription.map(|config| Transcription::new(http.clone(), config)),
             vms: directory::open(&config, http.clone(), Arc::clone(&store), asides.clone()),
             http,
-            links: Links::new(link_keys),
+            links,
             console,
             twilio,
             viewers: Viewers::new(Arc::clone(&store), asides.clone(), stopping.clone()),

@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use relay_core::protocol::signature::SignatureError;
 use relay_core::store::StoreError;
 
+use crate::channels::media::MediaError;
+
 /// Why a request is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
@@ -21,6 +23,9 @@ pub enum RequestError {
     /// The body is over the route's cap.
     #[error("the body is too large")]
     TooLarge,
+    /// The file is none that can be used.
+    #[error(transparent)]
+    File(#[from] MediaError),
     /// Nobody is signed in to the console.
     #[error("sign in first")]
     SignInFirst,
@@ -44,7 +49,8 @@ impl IntoResponse for RequestError {
             Self::WebhookSignature => StatusCode::FORBIDDEN,
             Self::VmSignature(_) | Self::SignInFirst => StatusCode::UNAUTHORIZED,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge | Self::File(MediaError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::File(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::InboxFull | Self::TooManyViewers | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };

@@ -26,6 +26,8 @@ pub enum Purpose {
     Run,
     /// To send the form of a page that was shown; the subject is the page's own link.
     Form,
+    /// To send a file that was given to the console; the subject is `{conversation's address}/{kind}/{blob}`.
+    Upload,
 }
 
 impl Purpose {
@@ -34,6 +36,7 @@ impl Purpose {
             Self::Review => "review",
             Self::Run => "run",
             Self::Form => "form",
+            Self::Upload => "upload",
         }
     }
 }

@@ -8,7 +8,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::routing::{get, post};
-use relay_core::protocol::BODY_BYTES_MAX;
+use relay_core::protocol::{BODY_BYTES_MAX, FILE_BYTES_MAX};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::timeout::TimeoutLayer;
@@ -26,6 +26,9 @@ const CONSOLE_BYTES_MAX: usize = 32 * 1024;
 const REVIEW_BYTES_MAX: usize = 128 * 1024;
 /// A request that takes longer is given up; Twilio itself waits fifteen seconds.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A file may come over a mobile network.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The relay's routes.
 pub fn router(app: Arc<App>) -> Router {
@@ -50,14 +53,18 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console", get(console::page))
         .route("/console/app.css", get(console::css))
         .route("/console/app.js", get(console::js))
+        .route("/console/files.js", get(console::files_js))
         .route("/console/session", post(console::sign_in).layer(DefaultBodyLimit::max(CONSOLE_BYTES_MAX)))
         .route("/console/send", post(console::send).layer(DefaultBodyLimit::max(CONSOLE_BYTES_MAX)))
         .route("/health", get(ops::health))
         .route("/ready", get(ops::ready))
         .merge(web)
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT));
+    let slow = Router::new()
+        .route("/console/files", post(console::files::receive).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, UPLOAD_TIMEOUT));
     // A stream of events has no end of its own.
     let endless = Router::new().route("/console/events", get(console::events)).route("/runs/{run}", get(runs::follow));
     let watched = middleware::from_fn_with_state(Arc::clone(&app), requests::watch);
-    bounded.merge(endless).layer(CatchPanicLayer::new()).layer(watched).with_state(app)
+    bounded.merge(slow).merge(endless).layer(CatchPanicLayer::new()).layer(watched).with_state(app)
 }

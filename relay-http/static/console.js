@@ -2,6 +2,8 @@
 // Whatever arrives becomes DOM nodes through textContent and properties, never through HTML: what an agent prints, a
 // repository holds or a person types must not become markup.
 
+import * as attached from "/console/files.js";
+
 const LINES_SHOWN = 40; // of a file, before "Show all"
 const STEPS_SHOWN = 3; // of a stack of progress lines, before it is opened
 const ENTRIES_MAX = 1000; // on the page; older ones are let go
@@ -199,15 +201,25 @@ function awaitEndOfReplay() {
 }
 
 const textView = (text) => make("div", { className: "text" }, ...markup(text));
-const personBubble = (text) => make("article", { className: "message from-person", ariaLabel: "You" }, textView(text));
+
+function personBubble(text, files = []) {
+  const bubble = make("article", { className: "message from-person", ariaLabel: "You" });
+  if (files.length) {
+    const names = files.map((name) => make("li", {}, make("bdi", {}, reveal(name || "file"))));
+    bubble.append(make("ul", { className: "sent-files", ariaLabel: "Attached files" }, ...names));
+  }
+  if (text || !files.length) bubble.append(textView(text));
+  return bubble;
+}
 
 /** The echo of a message settles its bubble, or makes one if it was written elsewhere. */
-function showPerson({ id, text }) {
-  const bubble = own.get(id)?.bubble ?? personBubble(text);
+function showPerson({ id, text, files }) {
+  const bubble = own.get(id)?.bubble ?? personBubble(text, files);
   own.delete(id);
   mark(bubble, null);
   bubble.classList.remove("pending");
   place(bubble);
+  remember(text);
   const said = text.trim().toLowerCase();
   const word = SHORT_WORDS[said] ?? said;
   const chosen = buttons().find(({ value, textContent }) => value === word || textContent.toLowerCase() === said);
@@ -254,7 +266,12 @@ function choiceView(answers) {
   openChoice = make("div", { className: "choice", role: "group", ariaLabel: "Your answer" });
   for (const [className, label, payload] of answers) {
     const button = make("button", { type: "button", className, value: spoken(payload) }, label);
-    button.onclick = () => { closeChoice(button); send({ button: payload }); };
+    button.onclick = (event) => {
+      // Pressed by a key: a button that does nothing any more can't keep the focus.
+      if (event.detail === 0) composer.focus();
+      closeChoice(button);
+      send({ button: payload });
+    };
     openChoice.append(button);
   }
   return openChoice;
@@ -291,11 +308,12 @@ function showStep({ text }) {
 let sending = Promise.resolve(); // one message at a time, so that they arrive in the order they were written
 let wake = () => {}; // ends the wait for the next try
 
-/** Sends `{ text }` or `{ button }`, with a bubble that is there at once. */
+/** Sends `{ text }`, with or without `files`, or `{ button }`, with a bubble that is there at once. */
 function send(content) {
   const random = crypto.getRandomValues(new Uint8Array(8));
   const id = `web-${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-  const message = { body: { id, ...content }, bubble: personBubble(content.text ?? spoken(content.button)) };
+  const { text = spoken(content.button), files } = content;
+  const message = { body: { id, ...content }, bubble: personBubble(text, files?.map(({ name }) => name)) };
   own.set(id, message);
   enqueue(message);
 }
@@ -367,6 +385,48 @@ async function reconnect() {
   else setTimeout(connect, RECONNECT_MS);
 }
 
+// ---- The keyboard ---------------------------------------------------------------------------------------------------
+
+const remembered = []; // what was sent, the oldest first
+const REMEMBERED_MAX = 50;
+const ANSWERS = new Set(["approve", "reject", "cancel"]);
+let recalled = null; // how many steps back the composer shows; null: what is being written
+let written = ""; // what was being written before
+
+/** An answer is given to one diff; it is not to be given to the next one by chance. */
+function remember(text) {
+  const said = text.trim().toLowerCase();
+  if (!said || ANSWERS.has(SHORT_WORDS[said] ?? said) || remembered.at(-1) === text) return;
+  remembered.push(text);
+  if (remembered.length > REMEMBERED_MAX) remembered.shift();
+}
+
+/** Shows what was sent so many steps ago; with 0, what was being written. */
+function recall(steps) {
+  if (recalled === null) written = composer.value;
+  recalled = steps > 0 ? steps : null;
+  composer.value = steps > 0 ? remembered.at(-steps) : written;
+  fitComposer();
+}
+
+function recallByKey(event) {
+  // Within a text that is being written the arrows move as ever.
+  const mayLeave = recalled !== null || (event.key === "ArrowUp" && composer.selectionEnd === 0);
+  const steps = (recalled ?? 0) + (event.key === "ArrowUp" ? 1 : -1);
+  if (!mayLeave || event.shiftKey || steps > remembered.length) return;
+  event.preventDefault();
+  recall(steps);
+}
+
+/** Esc leaves what was recalled; else the composer for the conversation, and whatever else for the composer. */
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || event.isComposing) return;
+  event.preventDefault();
+  if (document.activeElement !== composer) composer.focus();
+  else if (recalled === null) scroller.focus({ preventScroll: true });
+  else recall(0);
+});
+
 // ---- The page -------------------------------------------------------------------------------------------------------
 
 function fitComposer() {
@@ -376,15 +436,19 @@ function fitComposer() {
 
 part("form").onsubmit = (event) => {
   event.preventDefault();
-  const text = composer.value;
   composer.focus();
-  if (!text.trim()) return;
+  if (!composer.value.trim() && attached.isEmpty()) return;
+  if (attached.isUploading()) return attached.whenUploaded(() => part("form").requestSubmit());
+  if (attached.hasFailed()) return;
+  const text = composer.value;
+  recalled = null;
   composer.value = "";
   fitComposer();
-  send({ text });
+  send(attached.isEmpty() ? { text } : { text, files: attached.take() });
 };
-composer.oninput = fitComposer;
+composer.oninput = () => { recalled = null; fitComposer(); };
 composer.onkeydown = (event) => {
+  if (["ArrowUp", "ArrowDown"].includes(event.key) && !event.isComposing) return recallByKey(event);
   // Enter that ends the input of a composed character is not meant for us.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();

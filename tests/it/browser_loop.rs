@@ -9,20 +9,20 @@ use system_tests::wait::{wait_for, wait_until};
 use crate::claude::with_claude;
 use crate::common::{contents, no_process_left, processes_of_runs, pushed, shown_tree};
 
-async fn open(stack: &Stack) -> Browser {
+pub(crate) async fn open(stack: &Stack) -> Browser {
     let browser = Browser::start().await;
     browser.client().goto(&format!("{}/console", stack.relay_url())).await.expect("the page opens");
     find(&browser, "#connection[data-state=open]").await;
     browser
 }
 
-async fn find(browser: &Browser, selector: &str) -> Element {
+pub(crate) async fn find(browser: &Browser, selector: &str) -> Element {
     let wait = browser.client().wait().at_most(BOUND);
     let found = wait.for_element(Locator::Css(selector)).await;
     found.unwrap_or_else(|error| panic!("{selector} is not on the page: {error}"))
 }
 
-async fn write(browser: &Browser, text: &str) {
+pub(crate) async fn write(browser: &Browser, text: &str) {
     find(browser, "#composer").await.send_keys(text).await.expect("one can type");
     find(browser, "#send").await.click().await.expect("one can send");
 }
@@ -31,7 +31,7 @@ async fn page_text(browser: &Browser) -> String {
     find(browser, "#log").await.text().await.expect("the log has text")
 }
 
-async fn reads(browser: &Browser, text: &str) {
+pub(crate) async fn reads(browser: &Browser, text: &str) {
     wait_for(&format!("the page to show {text:?}"), BOUND, async || {
         let page = page_text(browser).await;
         if page.contains(text) { Ok(()) } else { Err(page) }

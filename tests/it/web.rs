@@ -1,5 +1,7 @@
 //! What the relay serves to browsers and tools, besides the console.
 
 mod admin;
+mod console;
+mod keyboard;
 mod review;
 mod stream;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use relay_core::id::{Address, ChannelKind, ConversationId, MessageId};
+use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, MessageId};
 use relay_core::machine::delivery::Delivery;
 use relay_core::machine::{Asked, Attachment, Capabilities, Choice, Content, Message, Outcome};
+use relay_core::protocol::FILES_MAX;
 use relay_core::store::{Store, StoreError};
 use relay_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,11 +14,16 @@ use tokio::sync::watch;
 
 use crate::channels::media::{Media, MediaError};
 use crate::channels::{Channel, Inbound, Incoming, Line, Outgoing};
+use crate::clock;
 use crate::error::RequestError;
+use crate::links::Links;
+
+mod files;
 
 /// The console, outgoing, and the feed that its page follows.
 pub struct ConsoleChannel {
     store: Arc<dyn Store>,
+    links: Links,
     /// Counts what this process knows to be appended, so that its viewers need not wait for their next look.
     appended: watch::Sender<u64>,
 }
@@ -29,6 +35,8 @@ enum Entry<'a> {
     Person {
         id: &'a MessageId,
         text: &'a str,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        files: Vec<&'a str>,
     },
     Relay {
         text: &'a str,
@@ -71,9 +79,9 @@ fn options(asked: &Asked) -> impl Iterator<Item = OptionButton<'_>> {
 }
 
 impl ConsoleChannel {
-    /// A console whose feeds are in `store`.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, appended: watch::Sender::new(0) }
+    /// A console whose feeds are in `store`, and whose files are named by what `links` signs.
+    pub fn new(store: Arc<dyn Store>, links: Links) -> Self {
+        Self { store, links, appended: watch::Sender::new(0) }
     }
 
     /// The address of the console's one conversation.
@@ -81,9 +89,23 @@ impl ConsoleChannel {
         Address { channel: ChannelKind::Console, name: "console:main".to_owned() }
     }
 
-    /// Show what the person wrote. The same id again changes nothing.
-    pub async fn echo(&self, conversation: &ConversationId, id: &MessageId, text: &str) -> Result<(), StoreError> {
-        self.append(conversation, &format!("person:{id}"), &Entry::Person { id, text }).await
+    /// What a message can name the file in `blob` by, for as long as that is kept.
+    pub fn ticket(&self, blob: &BlobId, voice: bool, expires_at: Timestamp) -> String {
+        files::ticket(&self.links, &Self::address(), blob, voice, expires_at)
+    }
+
+    /// Show what the person sent. The same id again changes nothing.
+    pub async fn echo(&self, conversation: &ConversationId, message: &Message) -> Result<(), StoreError> {
+        let id = &message.id;
+        let (text, files) = match &message.content {
+            Content::Button { payload } => (spoken(payload), Vec::new()),
+            Content::Text { text } => (text.as_str(), Vec::new()),
+            Content::Files { text, files } => {
+                (text.as_str(), files.iter().filter_map(files::parts).map(|(_, name)| name).collect())
+            }
+            Content::Unsupported { .. } => return Ok(()),
+        };
+        self.append(conversation, &format!("person:{id}"), &Entry::Person { id, text, files }).await
     }
 
     /// Changes whenever a feed may have grown.
@@ -104,12 +126,23 @@ impl ConsoleChannel {
     }
 }
 
-/// What the page sends: text, or the payload of a button.
+/// What the page sends: text, with or without files, or the payload of a button.
 #[derive(Deserialize)]
 struct Typed {
     id: MessageId,
     text: Option<String>,
     button: Option<String>,
+    #[serde(default)]
+    files: Vec<files::Named>,
+}
+
+/// What one would type instead of pressing this button: a word, or the number of an option.
+fn spoken(payload: &str) -> &str {
+    let mut fields = payload.split(':');
+    match (fields.next(), fields.next_back()) {
+        (Some("reply"), Some(option)) => option,
+        (word, _) => word.unwrap_or_default(),
+    }
 }
 
 #[async_trait]
@@ -122,12 +155,18 @@ impl Channel for ConsoleChannel {
     fn receive(&self, request: &Incoming<'_>) -> Result<Inbound, RequestError> {
         let typed: Typed =
             serde_json::from_slice(request.body).map_err(|_| RequestError::Malformed("the body is not a message"))?;
-        let content = match (typed.text, typed.button) {
-            (Some(text), None) => Content::Text { text },
-            (None, Some(payload)) => Content::Button { payload },
-            _ => return Err(RequestError::Malformed("either text or button")),
+        if typed.files.len() > FILES_MAX {
+            return Err(RequestError::Malformed("too many files"));
+        }
+        let from = Self::address();
+        let files = typed.files.iter().map(|file| files::attachment(&self.links, &from, file));
+        let content = match (typed.text, typed.button, files.collect::<Result<Vec<_>, _>>()?) {
+            (Some(text), None, files) if files.is_empty() => Content::Text { text },
+            (text, None, files) if !files.is_empty() => Content::Files { text: text.unwrap_or_default(), files },
+            (None, Some(payload), files) if files.is_empty() => Content::Button { payload },
+            _ => return Err(RequestError::Malformed("either text, or files, or a button")),
         };
-        Ok(Inbound::Message(Box::new(Message::new(typed.id, Self::address(), content))))
+        Ok(Inbound::Message(Box::new(Message::new(typed.id, from, content))))
     }
 
     async fn send(&self, message: Outgoing<'_>) -> Outcome {
@@ -153,8 +192,10 @@ impl Channel for ConsoleChannel {
         Ok(None)
     }
 
-    async fn fetch(&self, _: &Attachment) -> Result<Media, MediaError> {
-        Err(MediaError::ElsewhereNotAllowed)
+    async fn fetch(&self, attachment: &Attachment) -> Result<Media, MediaError> {
+        let (id, _) = files::parts(attachment).ok_or(MediaError::ElsewhereNotAllowed)?;
+        let blob = self.store.blob(&id, clock::now()).await.map_err(|_| MediaError::NoAnswer(None))?;
+        Ok(Media { kept: Some(id), ..Media::of(blob.ok_or(MediaError::Gone)?.bytes.into())? })
     }
 
     async fn show_typing(&self, _: &MessageId) {}

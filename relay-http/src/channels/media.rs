@@ -1,6 +1,7 @@
 //! Files that people send: what is taken, known by its first bytes and by nothing else.
 
 use bytes::Bytes;
+use relay_core::id::BlobId;
 use relay_core::protocol::FILE_BYTES_MAX;
 
 /// A file that was fetched.
@@ -12,6 +13,8 @@ pub struct Media {
     pub extension: &'static str,
     /// Its bytes.
     pub bytes: Bytes,
+    /// Where the store has it already, if it came by way of that.
+    pub kept: Option<BlobId>,
 }
 
 /// Why a file is not taken.
@@ -71,7 +74,12 @@ impl Media {
             None => is_text(&bytes).then_some(("text/plain", "txt")),
         };
         let (content_type, extension) = taken.ok_or(MediaError::NotTaken)?;
-        Ok(Self { content_type, extension, bytes })
+        Ok(Self { content_type, extension, bytes, kept: None })
+    }
+
+    /// Whether it is a recording of speech.
+    pub fn is_voice(&self) -> bool {
+        self.content_type.starts_with("audio/")
     }
 }
 

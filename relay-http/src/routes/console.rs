@@ -17,7 +17,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use hmac::{Hmac, KeyInit, Mac};
-use relay_core::machine::{Content, Event};
+use relay_core::machine::Event;
 use relay_core::store::FeedEntry;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -30,13 +30,25 @@ use crate::channels::{Channel, Inbound, Incoming};
 use crate::error::RequestError;
 use crate::routes::{self, access};
 
+pub mod files;
+
 const PAGE: &str = include_str!("../../static/console.html");
 const CSS: &str = include_str!("../../static/console.css");
 const JS: &str = include_str!("../../static/console.js");
+const FILES_JS: &str = include_str!("../../static/console-files.js");
 const SIGN_IN: &str = include_str!("../../static/sign-in.html");
 
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-    connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/// Where the form says that it was not the token.
+const FAULT: (&str, &str) = ("<!-- fault -->", "<p class=\"fault\" role=\"alert\">That is not the token.</p>");
+
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+const HEADERS: [(header::HeaderName, &str); 4] = [
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+];
 const COOKIE: &str = "textslash_console";
 /// What this relay appended is seen at once, and so is what another one did: the store tells. This often it is looked for in
 /// case that was lost; seldom, because each look of each viewer is a call to the store, and hosted Redis bills calls.
@@ -75,16 +87,10 @@ fn session(app: &App) -> Option<String> {
 
 /// `GET /console`: the page, or the form that asks for the token.
 pub async fn page(State(app): State<Arc<App>>, signed_in: Result<SignedIn, RequestError>) -> Response {
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
     match signed_in {
-        Ok(SignedIn) => (headers, Html(PAGE)).into_response(),
+        Ok(SignedIn) => (HEADERS, Html(PAGE)).into_response(),
         Err(RequestError::SignInFirst) if app.config.console_token.is_some() => {
-            (StatusCode::UNAUTHORIZED, headers, Html(SIGN_IN)).into_response()
+            (StatusCode::UNAUTHORIZED, HEADERS, Html(SIGN_IN)).into_response()
         }
         Err(error) => error.into_response(),
     }
@@ -98,6 +104,11 @@ pub async fn css() -> impl IntoResponse {
 /// `GET /console/app.js`
 pub async fn js() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], JS)
+}
+
+/// `GET /console/files.js`
+pub async fn files_js() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], FILES_JS)
 }
 
 /// What the sign-in form sends.
@@ -115,7 +126,7 @@ pub async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<SignIn>) -> R
     if !right {
         // A guess costs a second; the token itself is what makes guessing hopeless.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        return Err(RequestError::SignInFirst);
+        return Ok((StatusCode::UNAUTHORIZED, HEADERS, Html(SIGN_IN.replace(FAULT.0, FAULT.1))).into_response());
     }
     let secure = if app.config.public_url.url.scheme() == "https" { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}");
@@ -141,30 +152,15 @@ pub async fn send(
     else {
         return Err(RequestError::Malformed("the body is not a message"));
     };
-    let shown = match &message.content {
-        Content::Button { payload } => spoken(payload).to_owned(),
-        Content::Text { text } => text.clone(),
-        _ => String::new(),
-    };
     let conversation = app.conversation(&message.from);
     // Recorded before it is shown, shown before it is answered: the page may take what it sees for accepted.
-    let id = message.id.clone();
-    let held = app.record(conversation.clone(), Event::Message(*message)).await?;
-    let echoed = app.console.echo(&conversation, &id, &shown).await;
+    let held = app.record(conversation.clone(), Event::Message((*message).clone())).await?;
+    let echoed = app.console.echo(&conversation, &message).await;
     if let Some(held) = held {
         app.take_turn(held);
     }
     echoed?;
     Ok(StatusCode::ACCEPTED)
-}
-
-/// What one would type instead of pressing this button: a word, or the number of an option.
-fn spoken(payload: &str) -> &str {
-    let mut fields = payload.split(':');
-    match (fields.next(), fields.next_back()) {
-        (Some("reply"), Some(option)) => option,
-        (word, _) => word.unwrap_or_default(),
-    }
 }
 
 /// `GET /console/events`: the conversation's feed, from the start or from after `Last-Event-ID`, and then as it grows.

@@ -181,7 +181,8 @@ async fn fetch_file(
         Err(MediaError::NotAccepted(pause_ms)) => return Outcome::Delayed { pause_ms },
         Err(error) => return refused(error),
     };
-    let id = app.blob_id(Kept::File { conversation: &conversation.id, message, part });
+    let own_id = || app.blob_id(Kept::File { conversation: &conversation.id, message, part });
+    let id = media.kept.clone().unwrap_or_else(own_id);
     let name = format!("file-{}.{}", part + 1, media.extension);
     let file =
         File { id: id.clone(), name, content_type: media.content_type.to_owned(), bytes: media.bytes.len() as u64 };
