@@ -5,12 +5,15 @@ use std::time::Duration;
 use crate::id::RunId;
 use crate::machine::conversation::{Conversation, Ending, Phase, Verbosity};
 use crate::machine::split;
-use crate::protocol::{ChangedFiles, Decision, DiffStat, InquiryOption, Spent, Task};
+use crate::protocol::{ChangedFiles, Decision, DiffStat, Spent, Task};
 use crate::time::{Timestamp, humane};
 
+mod inquiry;
 mod operator;
 pub mod review;
 
+pub use inquiry::{INQUIRY_NOT_SHOWN, INQUIRY_OVER, OLD_INQUIRY, REPLY_LOST, REPLY_TOO_LATE};
+pub(super) use inquiry::{choose_option, goes_on, inquiry, no_such_option};
 pub(super) use operator::{cancelled_by_operator, dropped_by_operator};
 
 /// Files that are named with a diff at most; *diff* names more.
@@ -73,17 +76,6 @@ pub const FILE_LOST: &str = "Your file could not be fetched. Please send it agai
 pub const NO_TRANSCRIPTION: &str = "I can't listen to voice notes here. Please write it as text.";
 /// The same, with words or other files beside it.
 pub const VOICE_AS_FILE: &str = "I can't listen to voice notes here; your agent is given it as a file.";
-/// Nobody has replied to the agent in time.
-pub const INQUIRY_OVER: &str = "Without an answer from you the agent goes on as it thinks best.";
-/// A reply to an inquiry of which a message is still missing.
-pub const INQUIRY_NOT_SHOWN: &str = "The agent's question has not reached you yet. Read it first, then answer.";
-/// A reply that was taken in long after it was sent.
-pub const REPLY_TOO_LATE: &str =
-    "Your answer reached me late, so I can't be sure which question it is for. Please answer the open one again.";
-/// A button of an inquiry that has its reply, or no longer waits for one.
-pub const OLD_INQUIRY: &str = "That button is old; the agent no longer waits for an answer to that question.";
-/// A reply to the agent that did not reach it.
-pub const REPLY_LOST: &str = "Your answer did not reach the agent: your VM does not answer.";
 /// A voice note that could not be written down.
 pub const NOT_UNDERSTOOD: &str = "Your voice note could not be made out. Please write it as text, or record it again.";
 /// A picture that could not be fetched.
@@ -96,18 +88,6 @@ pub(super) fn run_name(run: &RunId) -> String {
 /// The question under a diff, where buttons need a message of their own.
 pub(super) fn choose(run: &RunId) -> String {
     format!("What becomes of {}? *approve* or *reject*.", run_name(run))
-}
-
-/// The same under an inquiry: its options once more, where they fit.
-pub(super) fn choose_option(labels: &[String], units_max: usize) -> String {
-    let one_line = |label: &String| label.split_whitespace().collect::<Vec<_>>().join(" ");
-    let options: Vec<String> =
-        (1..).zip(labels).map(|(number, label)| format!("{number}. *{}*", one_line(label))).collect();
-    let named = format!("Your answer? {}, or your own words.", options.join(", "));
-    match split::units(&named) <= units_max && split::is_line(&named) {
-        true => named,
-        false => format!("Your answer? A number from 1 to {}, or your own words.", labels.len()),
-    }
 }
 
 /// Between the start of a text and the address of all of it.
@@ -235,38 +215,6 @@ fn deciding(decision: Decision) -> &'static str {
 
 pub(super) fn finish_first(phase: &Phase) -> String {
     format!("{} Finish that first; the repository is in use.", busy_with(phase))
-}
-
-/// What the agent asks, with what can be chosen.
-pub(super) fn inquiry(question: &str, options: &[InquiryOption], several: bool) -> String {
-    let mut lines = vec![format!("❓ {}", question.trim())];
-    lines.extend((1..).zip(options).map(|(number, InquiryOption { label, description })| match description.trim() {
-        "" => format!("{number}. *{label}*"),
-        description => format!("{number}. *{label}*: {description}"),
-    }));
-    let how = match (options.is_empty(), several) {
-        (true, _) => "Answer in your own words.",
-        (false, false) => "Answer with a number, or in your own words.",
-        (false, true) => "Answer with numbers, or in your own words.",
-    };
-    let is_number = |option: &InquiryOption| option.label.trim().parse::<usize>().is_ok();
-    lines.push(match options.iter().find(|option| is_number(option)) {
-        Some(InquiryOption { label, .. }) => {
-            let label = label.trim();
-            format!("{how} A number that is an option itself means that option: *{label}* means *{label}*, whatever its place.")
-        }
-        None => how.to_owned(),
-    });
-    lines.join("\n")
-}
-
-/// Ends an inquiry.
-pub(super) fn goes_on(timeout: Duration) -> String {
-    format!(" After {} the agent goes on without.", humane(timeout))
-}
-
-pub(super) fn no_such_option(count: usize) -> String {
-    format!("There is no such number: 1 to {count}, or your own words.")
 }
 
 pub(super) fn status(conversation: &Conversation, now: Timestamp) -> String {
