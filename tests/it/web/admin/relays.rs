@@ -101,6 +101,7 @@ async fn a_relay_is_drained_from_another_and_its_work_goes_elsewhere() {
     assert_eq!(a.nodes().await.len(), 1, "one that was stopped says so");
     assert!(a.page("/admin/deeds").await.contains("drained relay"));
     fleet.start_relay(1).await;
+    wait_until("it to say that it is there", BOUND, async || a.nodes().await.len() == 2).await;
     fleet.kill(1).await;
     let killed = async || a.page("/admin/machines").await.contains("silent");
     let patience = Duration::from_secs(20);
