@@ -3,3 +3,4 @@
 mod console;
 mod keyboard;
 mod review;
+mod worktree;
