@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 pub mod changed;
 pub mod review;
 pub mod signature;
+pub mod worktree;
 
 pub use changed::{ChangedFiles, DiffStat, Drawing, fits_inline};
 pub use review::Review;

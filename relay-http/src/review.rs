@@ -10,7 +10,7 @@ mod languages;
 mod page;
 mod paint;
 mod read;
-mod signs;
+pub(crate) mod signs;
 mod standing;
 
 pub use diff::fragment;

@@ -39,6 +39,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/r/{signed}/rows", get(review::rows))
         .route("/r/{signed}/state", get(review::state))
         .route("/r/{signed}/parts/{part}", get(review::picture))
+        .route("/console/files", get(console::worktree::top))
+        .route("/console/files/{*path}", get(console::worktree::look))
         .merge(admin::routes())
         .layer(CompressionLayer::new());
     let bounded = Router::new()

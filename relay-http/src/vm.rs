@@ -7,17 +7,20 @@ use bytes::Bytes;
 use relay_core::id::{BlobId, RunId, TreeHash};
 use relay_core::machine::Outcome;
 use relay_core::protocol::review::{REVIEW_CONTENT_TYPE, REVIEW_PART_BYTES_MAX};
+use relay_core::protocol::worktree::{DIRECTORY_CONTENT_TYPE, Directory, WORKTREE_FILE_BYTES_MAX};
 use relay_core::protocol::{
     Answer, ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, Health, IMAGE_BYTES_MAX, Refusal,
     RefusalReason, ReplyRequest, signature,
 };
 use relay_core::telemetry::{calls, traces};
 use relay_core::trace;
+use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, StatusCode};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::Instrument;
+use url::Position;
 
 use crate::clock;
 use crate::directory::{Asking, VmDirectory};
@@ -59,6 +62,15 @@ impl CallError {
             Self::Refused { reason, message } => Some(Outcome::Refused { reason: Some(reason), message }),
         }
     }
+}
+
+/// What is at a place of a worktree.
+#[derive(Debug)]
+pub enum Found {
+    /// A directory, with what is in it.
+    Directory(Directory),
+    /// All of a file.
+    File(Bytes),
 }
 
 /// Names the machine to a proxy that stands in front of several, and lets it pass the request to no other.
@@ -151,6 +163,15 @@ impl VmClient {
         Ok((content_type, bytes))
     }
 
+    /// `GET /worktree`: what is at `path`.
+    pub async fn worktree(&self, path: &str) -> Result<Found, CallError> {
+        let path: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
+        let path = format!("/worktree?path={path}");
+        let (content_type, body) = self.call(Method::GET, &path, Bytes::new(), WORKTREE_FILE_BYTES_MAX).await?;
+        let is_directory = content_type.is_some_and(|content_type| content_type == DIRECTORY_CONTENT_TYPE);
+        Ok(if is_directory { Found::Directory(parse(&body)?) } else { Found::File(body) })
+    }
+
     /// `GET /health`.
     pub async fn health(&self) -> Result<Health, CallError> {
         let (_, body) = self.call(Method::GET, "/health", Bytes::new(), BODY_BYTES_MAX).await?;
@@ -162,20 +183,23 @@ impl VmClient {
         self.call(Method::POST, path, Bytes::from(body), BODY_BYTES_MAX).await.map(|(_, body)| body)
     }
 
+    /// What the VM says its answer is, and the answer. `path` may have a query.
     async fn call(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
         bytes_max: usize,
-    ) -> Result<(StatusCode, Bytes), CallError> {
+    ) -> Result<(Option<HeaderValue>, Bytes), CallError> {
         let place = self.directory.find(&self.asking).await?;
-        let url = under(&place.base, path);
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let mut url = under(&place.base, path);
+        url.set_query(query);
         let signature = signature::sign(
             place.secret.expose_secret().as_bytes(),
             clock::machine(),
             method.as_str(),
-            url.path(),
+            &url[Position::BeforePath..Position::AfterQuery],
             &body,
         );
         let span = calls::client(method.as_str(), &url, template(path));
@@ -190,6 +214,7 @@ impl VmClient {
             if body.is_empty() { request } else { request.header("content-type", "application/json").body(body) };
         let response = request.send().instrument(span.clone()).await.map_err(|_| CallError::NoAnswer)?;
         let status = response.status();
+        let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
         calls::answered(&span, status.as_u16());
         let body = match read_up_to(response, bytes_max).await {
             Ok(body) => body,
@@ -203,7 +228,7 @@ impl VmClient {
         if status.is_success() || refused.is_some() {
             self.directory.answered(&self.asking.conversation, place);
         }
-        if status.is_success() { Ok((status, body)) } else { Err(refusal(status, refused)) }
+        if status.is_success() { Ok((content_type, body)) } else { Err(refusal(status, refused)) }
     }
 }
 

@@ -5,3 +5,4 @@ mod console;
 mod keyboard;
 mod review;
 mod stream;
+mod worktree;

@@ -36,6 +36,7 @@ pub mod repository;
 pub mod restore;
 mod review;
 pub mod snapshot;
+pub mod worktree;
 
 pub use error::GitError;
 pub(crate) use error::is_unreachable;

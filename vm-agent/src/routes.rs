@@ -5,19 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use relay_core::id::{BlobId, ConversationId, Fence, RunId, TreeHash};
+use relay_core::protocol::worktree::DIRECTORY_CONTENT_TYPE;
 use relay_core::protocol::{
     ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, FILE_BYTES_MAX, Health, RefusalReason,
     ReplyRequest, signature,
 };
 use relay_core::telemetry::calls;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -26,6 +28,7 @@ use tracing::Instrument;
 
 use crate::clock;
 use crate::fence::Fences;
+use crate::git::worktree::Found;
 use crate::images::ImageName;
 use crate::metrics::{Layer, metrics};
 use crate::refusal::Refused;
@@ -93,6 +96,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/runs/{id}", get(run_status))
         .route("/files/{id}", put(file).get(has_file))
         .route("/images/{name}", get(image))
+        .route("/worktree", get(worktree))
         .route("/reviews/{run}/{tree}/{part}", get(review))
         .layer(middleware::from_fn_with_state(app.clone(), only_signed))
         // The size is checked where the signature is.
@@ -224,6 +228,24 @@ async fn review(State(app): State<Arc<App>>, Path(part): Path<(String, String, u
     let bytes = bytes.ok_or_else(missing)?;
     let headers = [(header::CONTENT_TYPE, part_type(&bytes)), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
     Ok((headers, bytes).into_response())
+}
+
+/// Which place of the worktree is looked at.
+#[derive(Deserialize)]
+struct Place {
+    #[serde(default)]
+    path: String,
+}
+
+/// A directory of the worktree, or a file's bytes.
+async fn worktree(State(app): State<Arc<App>>, Query(place): Query<Place>) -> Result<Response, Refused> {
+    let nosniff = (header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    Ok(match app.runs.look(&place.path).await? {
+        Found::Directory(directory) => {
+            ([(header::CONTENT_TYPE, DIRECTORY_CONTENT_TYPE), nosniff], Json(directory)).into_response()
+        }
+        Found::File(bytes) => ([(header::CONTENT_TYPE, "application/octet-stream"), nosniff], bytes).into_response(),
+    })
 }
 
 /// Unsigned: that the process is up. Signed: what it is doing.

@@ -4,7 +4,7 @@ use maud::{Markup, PreEscaped};
 use relay_core::signs::is_deceptive;
 
 /// A name, a heading, a note.
-pub(super) fn shown(text: &str) -> Markup {
+pub(crate) fn shown(text: &str) -> Markup {
     let mut html = String::with_capacity(text.len());
     for sign in text.chars() {
         match sign {
@@ -16,7 +16,7 @@ pub(super) fn shown(text: &str) -> Markup {
 }
 
 /// A sign of a line of code, where a tab is one like others.
-pub(super) fn push(html: &mut String, sign: char) {
+pub(crate) fn push(html: &mut String, sign: char) {
     match sign {
         '&' => html.push_str("&amp;"),
         '<' => html.push_str("&lt;"),

@@ -31,6 +31,7 @@ use crate::error::RequestError;
 use crate::routes::{self, access};
 
 pub mod files;
+pub mod worktree;
 
 const PAGE: &str = include_str!("../../static/console.html");
 const CSS: &str = include_str!("../../static/console.css");

@@ -24,6 +24,7 @@ pub static CSS: Asset = Asset::new(
         include_str!("../../static/web.css"),
         include_str!("../../static/review.css"),
         include_str!("../../static/admin.css"),
+        include_str!("../../static/worktree.css"),
     ),
 );
 /// What the review page does with a script.

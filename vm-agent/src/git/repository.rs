@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 
 use super::fetch::Fetches;
 use super::remote::{RemoteUrl, UrlTrust};
+use super::worktree::{self, Found};
 use super::{Call, Git, GitError, NETWORK_TIMEOUT, ObjectId, blocking};
 use crate::files;
 use crate::github::GitHub;
@@ -284,6 +285,12 @@ impl Repository {
             }
         })
         .await
+    }
+
+    /// What a person finds at `path` of the worktree.
+    pub async fn look(&self, path: &str) -> Result<Found, GitError> {
+        let (root, path) = (self.worktree().to_owned(), path.to_owned());
+        blocking(move || worktree::look(&root, &path)).await
     }
 }
 

@@ -8,6 +8,7 @@ use super::Runs;
 use crate::git::GitError;
 use crate::git::repository::Repository;
 use crate::git::snapshot::Changes;
+use crate::git::worktree::Found;
 use crate::journal::{Phase, RunLog};
 use crate::refusal::Refused;
 use crate::text::{clip, head};
@@ -26,6 +27,15 @@ impl Runs {
         match timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Refused::invalid("That went wrong on the VM. Try again.")),
+            Err(_) => Err(Refused::invalid("That takes the VM too long. Try again in a moment.")),
+        }
+    }
+
+    /// What a person finds at `path` of the current repository's worktree, also while a run works on it.
+    pub async fn look(&self, path: &str) -> Result<Found, Refused> {
+        let repository = self.present_repository().await?;
+        match timeout(ANSWER_TIMEOUT, repository.look(path)).await {
+            Ok(found) => found.map_err(refused),
             Err(_) => Err(Refused::invalid("That takes the VM too long. Try again in a moment.")),
         }
     }

@@ -18,3 +18,4 @@ mod support;
 mod volume;
 mod with_acp;
 mod with_claude;
+mod worktree;
