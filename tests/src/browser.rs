@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::http::Method;
+use fantoccini::error::CmdError;
+use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use url::{ParseError, Url};
 
 use crate::peers::{axe, target_dir};
 use crate::process::{Process, kill_descendants};
@@ -95,6 +99,14 @@ impl Browser {
         self.profile.path()
     }
 
+    /// Ask Chromium itself, by its DevTools protocol, as chromedriver passes it on.
+    ///
+    /// # Errors
+    /// When it says no.
+    pub async fn devtools(&self, command: &'static str, parameters: Value) -> Result<Value, CmdError> {
+        self.client.issue_cmd(DevTools { command, parameters }).await
+    }
+
     /// What axe-core finds in the page that is a hindrance to people: one line for each rule that is broken, seriously or worse.
     ///
     /// # Panics
@@ -122,6 +134,22 @@ impl Browser {
     }
 }
 
+#[derive(Debug)]
+struct DevTools {
+    command: &'static str,
+    parameters: Value,
+}
+
+impl WebDriverCompatibleCommand for DevTools {
+    fn endpoint(&self, base_url: &Url, session_id: Option<&str>) -> Result<Url, ParseError> {
+        base_url.join(&format!("session/{}/goog/cdp/execute", session_id.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(json!({ "cmd": self.command, "params": self.parameters }).to_string()))
+    }
+}
+
 impl Drop for Browser {
     fn drop(&mut self) {
         // Chromium outlives a killed driver, and is known by its profile directory.
@@ -129,7 +157,7 @@ impl Drop for Browser {
     }
 }
 
-fn capabilities(home: &str, screen: Screen) -> serde_json::Map<String, serde_json::Value> {
+fn capabilities(home: &str, screen: Screen) -> serde_json::Map<String, Value> {
     let Screen { width, height, dark } = screen;
     let profile = format!("--user-data-dir={home}/profile");
     let size = format!("--window-size={width},{height}");

@@ -24,6 +24,11 @@ pub fn key(purpose: &str, subject: &str) -> String {
     format!("{payload}.{KEY_ID}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
+/// Where whoever has the address may read this diff of a run and answer.
+pub fn review_url(relay: &str, run: &str, tree: &str) -> String {
+    format!("{relay}/r/{}", key("review", &format!("{run}/{tree}")))
+}
+
 /// Where whoever has the address may look at a run.
 pub fn run_url(relay: &str, run: &str) -> String {
     format!("{relay}/runs/{run}?key={}", key("run", run))

@@ -19,6 +19,8 @@ use crate::fake_vm::{FakeVm, Reports, Run};
 use crate::links;
 use crate::stack::SECRET;
 
+mod paint;
+
 /// Resident memory that so many idle viewers add to a relay, in MB, at most.
 const VIEWERS_MB_MAX: f64 = 20.0;
 const VIEWERS: usize = 1_000;
@@ -36,6 +38,8 @@ const OF_IDLE_RELAYS: [&str; 3] = ["blpop", "zrange", "time"];
 pub enum Part {
     /// Memory and commands of viewers of runs in which nothing happens.
     Viewers,
+    /// Time until the review page is painted, and its weight.
+    Paint,
 }
 
 /// How much is measured.
@@ -43,6 +47,8 @@ pub enum Part {
 pub struct Plan {
     /// How long idle viewers are watched.
     pub idle: Duration,
+    /// How often the review page is opened.
+    pub opened: usize,
 }
 
 /// Measure `parts` and print what comes of it, line by line; the figures that were missed.
@@ -54,6 +60,7 @@ pub async fn measure(plan: &Plan, parts: &[Part]) -> anyhow::Result<Vec<String>>
     for part in parts {
         match part {
             Part::Viewers => viewers(plan, &mut figures).await?,
+            Part::Paint => paint::measure(plan.opened, &mut figures).await?,
         }
     }
     Ok(figures.missed().to_vec())
@@ -68,7 +75,7 @@ async fn viewers(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let settings = [&at_once[..], &[("VM_URL", vm.url()), links::setting()]].concat();
     let relay = Server::relay_with(surroundings, &settings).await?;
     vm.report_to(vec![Reports::Callback(format!("http://{}", relay.address))]);
-    let runs = shown(&relay, &vm).await?;
+    let runs = shown(&relay, &vm, PEOPLE, Text::Task).await?;
     idle(&redis).await?;
     let alone_mb = relay.program.resident_mb()?;
 
@@ -108,10 +115,10 @@ async fn idle(redis: &Redis) -> anyhow::Result<()> {
 }
 
 /// A run for each person, with a diff that was shown.
-async fn shown(relay: &Server, vm: &FakeVm) -> anyhow::Result<Vec<RunId>> {
+async fn shown(relay: &Server, vm: &FakeVm, people: usize, text: Text) -> anyhow::Result<Vec<RunId>> {
     let mut connection = connect(relay.address).await?;
-    for user in 0..PEOPLE {
-        let status = connection.ask(&webhook(user, user, Text::Task)).await?.status();
+    for user in 0..people {
+        let status = connection.ask(&webhook(user, user, text)).await?.status();
         ensure!(status == 200, "answered {status}:\n{}", relay.program.log_end());
     }
     let started = Instant::now();
@@ -121,7 +128,7 @@ async fn shown(relay: &Server, vm: &FakeVm) -> anyhow::Result<Vec<RunId>> {
             let is_of = |run: &&Run| run.text().ends_with(&format!("(#{user})"));
             runs.iter().find(is_of).filter(|run| run.state == RunState::AwaitingApproval).map(|run| run.run.clone())
         };
-        if let Some(runs) = (0..PEOPLE).map(of).collect() {
+        if let Some(runs) = (0..people).map(of).collect() {
             return Ok(runs);
         }
         ensure!(

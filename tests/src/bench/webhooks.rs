@@ -24,6 +24,8 @@ const PROMPT: &str = "The button on the sign-up page should be blue like the oth
 pub(super) enum Text {
     /// Something for the agent to do.
     Task,
+    /// The same, of which the VM lays out a review.
+    Review,
     /// A word that is answered at once.
     Status,
     /// Another one.
@@ -40,6 +42,7 @@ pub(super) fn webhook(serial: usize, user: usize, text: Text) -> Bytes {
     let (sid, number) = (format!("SM{serial:032x}"), number(user));
     let body = match text {
         Text::Task => format!("{PROMPT} (#{serial})"),
+        Text::Review => format!("{PROMPT}, for review (#{serial})"),
         Text::Status => "status".to_owned(),
         Text::Help => "help".to_owned(),
     };

@@ -21,13 +21,16 @@ struct Arguments {
     /// Watch idle viewers for so many seconds.
     #[arg(long, default_value_t = 60)]
     idle_seconds: u64,
+    /// Open the review page so many times.
+    #[arg(long, default_value_t = 9)]
+    opened: usize,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { check, only, idle_seconds } = Arguments::parse();
+    let Arguments { check, only, idle_seconds, opened } = Arguments::parse();
     let parts = if only.is_empty() { Part::value_variants().to_vec() } else { only };
-    match measure(&Plan { idle: Duration::from_secs(idle_seconds) }, &parts).await {
+    match measure(&Plan { idle: Duration::from_secs(idle_seconds), opened }, &parts).await {
         Ok(missed) if missed.is_empty() => {
             println!("\nEvery figure is met.");
             ExitCode::SUCCESS
