@@ -191,7 +191,7 @@ mod tests {
     fn what_is_too_much_is_told() {
         let root = worktree();
         let tree = root.path().join("tree");
-        let file = fs::File::create(tree.join("large")).unwrap();
+        let file = File::create(tree.join("large")).unwrap();
         file.set_len(WORKTREE_FILE_BYTES_MAX as u64).unwrap();
         assert!(matches!(look(&tree, "large"), Ok(Found::File(bytes)) if bytes.len() == WORKTREE_FILE_BYTES_MAX));
         file.set_len(WORKTREE_FILE_BYTES_MAX as u64 + 1).unwrap();
