@@ -137,7 +137,7 @@ async fn nothing_hinders_anybody_on_the_console_and_before_it() {
         })
         .await;
         let nameless = "return [...document.querySelectorAll('button, input, textarea')].filter(e => \
-            !(e.ariaLabel || e.textContent.trim() || e.labels?.length)).map(e => e.outerHTML)";
+            e.checkVisibility() && !(e.ariaLabel || e.textContent.trim() || e.labels?.length)).map(e => e.outerHTML)";
         assert_eq!(script(&browser, nameless).await, serde_json::json!([]), "{name}");
         assert!(browser.client().find(Locator::Css("h1")).await.is_ok());
     }

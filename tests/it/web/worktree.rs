@@ -109,8 +109,7 @@ async fn a_vm_that_does_not_answer_is_said_on_the_page_of_its_files() {
     browser.screenshot("console-files-asleep-360").await;
     stack.start_vm().await;
     follow(&browser, "Try again").await;
-    let page = text(&browser).await;
-    assert!(!page.contains("does not answer"), "{page}");
+    find(&browser, ".entries").await;
 }
 
 #[tokio::test]
