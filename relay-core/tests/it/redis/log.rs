@@ -65,7 +65,8 @@ async fn a_log_that_nobody_follows_costs_no_command() {
         store.commit(Commit { log, ..telling }).await.unwrap();
         let new = |(name, count): (String, u64)| {
             let more = count - before.get(&name).copied().unwrap_or(0);
-            (more > 0).then_some((name, more))
+            // What a client asks of its own connection may come at any moment.
+            (more > 0 && !name.starts_with("client|")).then_some((name, more))
         };
         spent.push(commands(&server).into_iter().filter_map(new).collect::<BTreeMap<_, _>>());
     }
