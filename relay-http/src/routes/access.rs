@@ -53,14 +53,23 @@ pub fn is_from_elsewhere(headers: &HeaderMap) -> bool {
 /// caller has told it; Fly.io says it in a header of its own.
 pub fn caller(app: &App, parts: &Parts) -> Option<IpAddr> {
     let peer = peer(parts)?;
-    let told = if app.config.is_at_fly {
-        text(&parts.headers, "fly-client-ip")
-    } else {
-        let mut lines = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        lines.next_back().and_then(|line| line.rsplit(',').next())
-    };
-    let told = told.and_then(|told| told.trim().parse::<IpAddr>().ok()).filter(|_| is_private(peer));
-    Some(network(told.map_or(peer, |told| told.to_canonical())))
+    let name = if app.config.is_at_fly { "fly-client-ip" } else { "x-forwarded-for" };
+    let lines: Vec<&str> = parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    Some(network(from_outside(peer, &lines)))
+}
+
+/// Each proxy adds who it was called by. Of those the last that is none of ours is the caller: what stands before it, the caller
+/// itself may have written.
+fn from_outside(peer: IpAddr, lines: &[&str]) -> IpAddr {
+    let mut caller = peer;
+    for told in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        if !is_private(caller) {
+            break;
+        }
+        let Ok(told) = told.trim().parse::<IpAddr>() else { break };
+        caller = told.to_canonical();
+    }
+    caller
 }
 
 fn peer(parts: &Parts) -> Option<IpAddr> {
@@ -123,6 +132,16 @@ mod tests {
         assert_eq!(cookie(&headers, "session"), Some("2"));
         assert_eq!(cookie(&headers, "other"), Some("4=5"));
         assert_eq!(cookie(&headers, "sess"), None);
+    }
+
+    #[test]
+    fn a_caller_is_the_last_of_those_named_who_is_no_proxy_of_ours() {
+        let caller = |peer: &str, lines: &[&str]| from_outside(peer.parse().unwrap(), lines).to_string();
+        assert_eq!(caller("10.0.0.2", &["198.51.100.7", "198.51.100.8, 203.0.113.9", "172.17.0.1"]), "203.0.113.9");
+        assert_eq!(caller("10.0.0.2", &["203.0.113.9"]), "203.0.113.9");
+        assert_eq!(caller("203.0.113.1", &["198.51.100.7"]), "203.0.113.1");
+        assert_eq!(caller("10.0.0.2", &["nobody, 10.0.0.3"]), "10.0.0.3");
+        assert_eq!(caller("10.0.0.2", &[]), "10.0.0.2");
     }
 
     #[test]

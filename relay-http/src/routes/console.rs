@@ -50,7 +50,8 @@ const HEADERS: [(header::HeaderName, &str); 4] = [
     (header::REFERRER_POLICY, "no-referrer"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
 ];
-const COOKIE: &str = "textslash_console";
+/// Another name than when it was for the console alone: of two of one name the browser sends the older path first.
+const COOKIE: &str = "textslash_person";
 /// What this relay appended is seen at once, and so is what another one did: the store tells. This often it is looked for in
 /// case that was lost; seldom, because each look of each viewer is a call to the store, and hosted Redis bills calls.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);

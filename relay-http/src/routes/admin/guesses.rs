@@ -31,9 +31,6 @@ const ALL_INTERVAL: Duration = Duration::from_millis(100);
 const ALL_DELAY_MAX: Duration = Duration::from_secs(2);
 /// The line of all.
 const ALL: &str = "guesses";
-/// Lines of callers; those who are many share them.
-const LINES: u16 = 1024;
-
 /// Whether `given` is the token.
 pub(super) async fn weigh(app: &App, caller: Option<IpAddr>, given: &str) -> Result<(), Denied> {
     let Some(token) = &app.config.admin_token else { return Err(Denied::NotFound) };
@@ -80,5 +77,6 @@ fn line(app: &App, caller: Option<IpAddr>) -> String {
     mac.update(b"caller\0");
     mac.update(caller.map(|ip| ip.to_string()).unwrap_or_default().as_bytes());
     let hash = mac.finalize().into_bytes();
-    format!("{ALL}:{}", u16::from_be_bytes([hash[0], hash[1]]) % LINES)
+    // Callers who are many share lines.
+    format!("{ALL}:{}", u16::from_be_bytes([hash[0], hash[1]]))
 }
