@@ -133,6 +133,7 @@ impl Step<'_> {
                 lost: false,
                 shown_at: Timestamp::default(),
                 parking_failed: false,
+                page_used: false,
             });
         }
     }

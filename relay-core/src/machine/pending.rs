@@ -29,6 +29,9 @@ pub struct Pending {
     pub lost: bool,
     /// True once parking it was tried in vain and the person was told: it is tried again, in silence.
     pub parking_failed: bool,
+    /// True once it was answered on its page, which takes no other answer: should that one not be carried out, the chat does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub page_used: bool,
 }
 
 impl Pending {

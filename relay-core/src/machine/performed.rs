@@ -245,12 +245,18 @@ impl Step<'_> {
         if let Some(inquiry) = &mut self.conversation.inquiry {
             inquiry.untaken.retain(|untaken| *untaken != seq);
         }
-        if let Phase::AwaitingApproval(pending) = &mut self.conversation.phase
-            && pending.taken(seq)
-        {
+        let (pending, waits) = match &mut self.conversation.phase {
+            Phase::AwaitingApproval(pending) => (pending, true),
+            // Answered on its page before all of its messages were there: should that not be carried out, it waits again.
+            Phase::Deciding { pending, .. } => (pending, false),
+            _ => return,
+        };
+        if pending.taken(seq) {
             pending.shown = true;
             pending.shown_at = self.now;
-            self.set_approval_timers();
+            if waits {
+                self.set_approval_timers();
+            }
         }
     }
 

@@ -91,7 +91,7 @@ impl Step<'_> {
             Phase::AwaitingApproval(pending) if pending.run == *run && pending.tree == *tree => pending.clone(),
             _ => return self.say(text::review::old_page(&self.conversation, run)),
         };
-        let pending = Pending { parking_failed: false, ..pending };
+        let pending = Pending { parking_failed: false, page_used: true, ..pending };
         match verdict {
             Verdict::Approve => self.decide(pending, Decision::Approve),
             Verdict::Reject => self.decide(pending, Decision::Reject),

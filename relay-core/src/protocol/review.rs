@@ -38,6 +38,22 @@ pub struct ReviewIndex {
     pub cut: bool,
 }
 
+impl ReviewIndex {
+    /// Whether its parts, and the rows of its files, follow one another. Whoever shows them relies on that, and a VM may send
+    /// anything: rows that many files share would be shown as often.
+    pub fn is_sound(&self) -> bool {
+        let are_few = u32::try_from(self.parts.len()).is_ok_and(|parts| parts <= REVIEW_PARTS_MAX);
+        let mut end = 0;
+        let mut follows = |file: &ReviewFile| {
+            let follows = file.row >= end;
+            end = file.row.saturating_add(file.rows);
+            follows
+        };
+        let in_order = self.parts.is_sorted_by(|one, next| one.row < next.row);
+        are_few && in_order && self.files.iter().filter(|file| file.rows > 0).all(&mut follows)
+    }
+}
+
 /// Where a part of rows begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartStart {
@@ -139,4 +155,37 @@ pub enum Row {
         /// What.
         text: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file((row, rows): (u32, u32)) -> ReviewFile {
+        ReviewFile {
+            path: "a".into(),
+            from: None,
+            change: ReviewChange::Modified,
+            notes: Vec::new(),
+            insertions: 0,
+            deletions: 0,
+            row,
+            rows,
+            before: None,
+            after: None,
+        }
+    }
+
+    #[test]
+    fn rows_belong_to_one_file_and_parts_follow_one_another() {
+        let is_sound = |files: &[(u32, u32)], parts: &[u32]| {
+            let parts = parts.iter().map(|&row| PartStart { part: 1, row }).collect();
+            let files = files.iter().copied().map(file).collect();
+            ReviewIndex { stat: DiffStat::default(), files, rows: 9, parts, cut: false }.is_sound()
+        };
+        assert!(is_sound(&[(0, 3), (0, 0), (3, 6), (9, 0)], &[0, 5]));
+        assert!(!is_sound(&[(0, 3), (0, 3)], &[0]), "shared rows");
+        assert!(!is_sound(&[(0, 3)], &[0, 1, 1]), "parts without rows");
+        assert!(!is_sound(&[], &(0..=REVIEW_PARTS_MAX).collect::<Vec<_>>()), "too many parts");
+    }
 }

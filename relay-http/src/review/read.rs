@@ -54,9 +54,9 @@ impl Stretch {
     }
 }
 
-/// Part 0; `None` when it is not kept, or no longer.
+/// Part 0; `None` when it is not kept, no longer, or not one that can be shown.
 pub async fn index(app: &App, subject: &Subject) -> Result<Option<ReviewIndex>, RequestError> {
-    part(app, subject, 0).await
+    Ok(part(app, subject, 0).await?.filter(ReviewIndex::is_sound))
 }
 
 /// The rows of one page, from row `from` on. Fewer when the part that holds the next ones is not kept any more.

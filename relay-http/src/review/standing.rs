@@ -19,6 +19,8 @@ pub enum Standing {
     },
     /// An answer was taken in and nothing is known of it yet.
     Answered,
+    /// An answer on the page could not be carried out; the chat takes another one.
+    Used,
     /// An answer is being carried out.
     Deciding(Decision),
     /// A pull request was opened.
@@ -68,11 +70,11 @@ pub struct Told {
 
 impl Standing {
     /// Of `subject`, as its conversation is at `now`.
-    pub fn of(conversation: Option<&Conversation>, subject: &Subject, now: Timestamp) -> Self {
-        let Some(conversation) = conversation else { return Self::Over };
+    pub fn of(conversation: &Conversation, subject: &Subject, now: Timestamp) -> Self {
         let is_this =
             |pending: &relay_core::machine::Pending| pending.run == subject.run && pending.tree == subject.tree;
         match &conversation.phase {
+            Phase::AwaitingApproval(pending) if is_this(pending) && pending.page_used => return Self::Used,
             Phase::AwaitingApproval(pending) if is_this(pending) => {
                 let until = conversation.timers.get(&Timer::Approval);
                 return Self::Open { left: until.map(|until| until.since(now)) };
@@ -127,6 +129,12 @@ impl Standing {
                 "info",
                 "Your answer is in",
                 "This link has been used and takes no other answer. What comes of it is told here and in the chat, where you can answer as well.",
+            ),
+            Self::Used => told(
+                "used",
+                "warn",
+                "This page was answered before",
+                "What was answered could not be carried out; the chat says why. Answer there.",
             ),
             Self::Deciding(Decision::Approve) => {
                 told("deciding", "info", "Approved, being published", "Exactly this diff is being pushed.")
@@ -204,11 +212,12 @@ mod tests {
             shown_at: NOW,
             lost: false,
             parking_failed: false,
+            page_used: false,
         }
     }
 
     fn standing(conversation: &Conversation, number: u64, tree: &str) -> Standing {
-        Standing::of(Some(conversation), &subject(number, tree), NOW)
+        Standing::of(conversation, &subject(number, tree), NOW)
     }
 
     #[test]
@@ -219,7 +228,8 @@ mod tests {
         assert_eq!(standing(&waiting, 7, "aa11"), Standing::Open { left: Some(Duration::from_secs(600)) });
         assert_eq!(standing(&waiting, 7, "bb22"), Standing::Superseded, "another tree of the same run");
         assert_eq!(standing(&waiting, 6, "aa11"), Standing::Superseded, "another run");
-        assert_eq!(Standing::of(None, &subject(7, "aa11"), NOW), Standing::Over);
+        waiting.phase = Phase::AwaitingApproval(Pending { page_used: true, ..pending(7, "aa11") });
+        assert_eq!(standing(&waiting, 7, "aa11"), Standing::Used, "what was answered here could not be carried out");
     }
 
     #[test]

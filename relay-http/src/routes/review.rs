@@ -155,6 +155,7 @@ pub async fn rows(
     Query(place): Query<Place>,
 ) -> Result<Response, Refused> {
     let subject = subject(&app, &signed)?;
+    standing(&app, &subject, false).await?;
     let (index, stretch) = parts(&app, &subject, place.row).await?;
     let fragment = blocking(move || review::fragment(&signed, &index, &stretch)).await?;
     Ok((PRIVATE, Html(fragment)).into_response())
@@ -166,6 +167,7 @@ pub async fn picture(
     Path((signed, part)): Path<(String, u32)>,
 ) -> Result<Response, Refused> {
     let subject = subject(&app, &signed)?;
+    standing(&app, &subject, false).await?;
     let index = review::index(&app, &subject).await?.ok_or(Refused::Gone)?;
     let blob = review::picture(&app, &subject, &index, part).await?.ok_or(Refused::Gone)?;
     Ok((PRIVATE, [(header::CONTENT_TYPE, blob.content_type)], blob.bytes).into_response())
@@ -249,12 +251,14 @@ const PRIVATE: [(header::HeaderName, &str); 5] = [
 
 /// What the form says; where a person has to say it otherwise, what they are told.
 fn verdict(answer: &Answer) -> Result<Verdict, Option<Notice>> {
-    match (answer.verdict.as_str(), answer.text.trim()) {
+    // As the page counts it.
+    let text = answer.text.replace("\r\n", "\n");
+    match (answer.verdict.as_str(), text.trim()) {
         ("approve", _) => Ok(Verdict::Approve),
         ("reject", _) => Ok(Verdict::Reject),
         ("changes", "") => Err(Some(EMPTY)),
         ("changes", text) if text.chars().count() > VERDICT_CHARS_MAX => Err(Some(TOO_LONG)),
-        ("changes", text) => Ok(Verdict::Changes { text: text.replace("\r\n", "\n") }),
+        ("changes", text) => Ok(Verdict::Changes { text: text.to_owned() }),
         _ => Err(None),
     }
 }
@@ -281,8 +285,9 @@ fn subject(app: &App, signed: &str) -> Result<Subject, Refused> {
 
 /// What has become of it; `answered` when its page knows that it has been decided on, which may not be seen yet.
 async fn standing(app: &App, subject: &Subject, answered: bool) -> Result<Standing, Refused> {
-    let conversation = in_time(app.store.conversation(&subject.conversation)).await?;
-    let standing = Standing::of(conversation.as_ref(), subject, clock::now());
+    // Of who is forgotten nothing is shown, whatever of it is left for the rest of its day.
+    let conversation = in_time(app.store.conversation(&subject.conversation)).await?.ok_or(Refused::Gone)?;
+    let standing = Standing::of(&conversation, subject, clock::now());
     Ok(if answered && standing.is_open() { Standing::Answered } else { standing })
 }
 

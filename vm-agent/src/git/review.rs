@@ -53,10 +53,11 @@ impl Repository {
         let told = as_many_as_fit(raws.iter().map(|raw| file::of(raw, &sizes)), beside.iter().map(file::beside));
         let mut sheet = Sheet::new(&raws, told, &mut draft);
         self.differences(&["--patch"], &base, &tree).each_line(LINE_BYTES_MAX, |line| sheet.take(line)).await?;
-        let Sheet { mut files, rows, cut, .. } = sheet;
+        let Sheet { mut files, told, rows, cut, .. } = sheet;
         number(&mut files);
         let (count, parts) = rows.finish().map_err(unwritable())?;
-        self.add_pictures(&raws, &sizes, &mut files, &mut draft).await?;
+        // What is beside the diff has none.
+        self.add_pictures(&raws, &sizes, &mut files[..told], &mut draft).await?;
         let index = ReviewIndex { stat, files, rows: count, parts, cut };
         let index = serde_json::to_vec(&index).expect("plain data with text keys");
         draft.finish(&index).map_err(unwritable())

@@ -117,6 +117,21 @@ fn a_verdict_decides_also_before_the_chat_has_the_diff() {
 }
 
 #[test]
+fn a_verdict_that_cannot_be_carried_out_leaves_the_diff_to_be_answered_in_the_chat() {
+    let mut talk = reported(Talk::new());
+    talk.settle(Outcome::ReviewKept);
+    talk.feed(reviewed(1, "aa11", Verdict::Approve));
+    // The diff reaches them while their answer is being carried out.
+    talk.deliver();
+    talk.settle(Outcome::Refused { reason: None, message: "no room".into() });
+    let Phase::AwaitingApproval(pending) = talk.phase() else { panic!("{:?}", talk.phase()) };
+    assert!(pending.shown && pending.page_used);
+    talk.forget();
+    talk.hear("approve");
+    assert_eq!(talk.calls(), [decide(1, "aa11", Decision::Approve)]);
+}
+
+#[test]
 fn a_verdict_says_nothing_of_the_chat() {
     let mut talk = Talk::awaiting();
     talk.conversation.delivery.closed = true;

@@ -196,6 +196,7 @@ fn waiting(conversation: &Conversation, run: u64, tree: &str) -> Pending {
         shown_at: clock::now(),
         lost: false,
         parking_failed: false,
+        page_used: false,
     }
 }
 
