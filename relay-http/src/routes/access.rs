@@ -36,13 +36,21 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// Whether a browser says that another site's page makes this request. A page that tells nobody where it is (`no-referrer`)
 /// has the origin `null`; then there is more to go by than this.
-pub fn is_from_elsewhere(headers: &HeaderMap) -> bool {
-    match (text(headers, "sec-fetch-site"), text(headers, header::ORIGIN.as_str())) {
+pub fn is_from_elsewhere(app: &App, headers: &HeaderMap) -> bool {
+    is_foreign(headers, &app.config.public_url.url.origin().ascii_serialization())
+}
+
+/// Whether the page is neither of the host that was called nor of `ours`, which a proxy may call by another name. What can't be
+/// read is foreign.
+fn is_foreign(headers: &HeaderMap, ours: &str) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    match (text("sec-fetch-site"), text(header::ORIGIN.as_str())) {
         (Some(site), _) => site != "same-origin",
         (None, None | Some("null")) => false,
         (None, Some(origin)) => {
-            let host = text(headers, header::HOST.as_str()).unwrap_or_default();
-            origin.split_once("://").is_none_or(|(_, origin)| !origin.eq_ignore_ascii_case(host))
+            let host = text(header::HOST.as_str()).unwrap_or_default();
+            let is_called = |origin: &str| !host.is_empty() && origin.eq_ignore_ascii_case(host);
+            origin != ours && !origin.split_once("://").is_some_and(|(_, origin)| is_called(origin))
         }
     }
 }
@@ -119,10 +127,12 @@ mod tests {
             (vec![("origin", "https://evil.example")], true),
             (vec![("origin", "null")], false),
             (vec![("origin", "nonsense")], true),
+            (vec![("origin", "https://public.example")], false),
+            (vec![("origin", "https://public.example.evil")], true),
         ];
         for (mut pairs, elsewhere) in cases {
             pairs.push(("host", "relay.example:3000"));
-            assert_eq!(is_from_elsewhere(&headers(&pairs)), elsewhere, "{pairs:?}");
+            assert_eq!(is_foreign(&headers(&pairs), "https://public.example"), elsewhere, "{pairs:?}");
         }
     }
 

@@ -22,6 +22,7 @@ use crate::clock;
 use crate::error::RequestError;
 use crate::links::{LinkError, Purpose};
 use crate::review::{self, Notice, Shown, Standing, Stretch, Subject};
+use crate::routes::access;
 
 /// Where a page is.
 #[derive(Deserialize)]
@@ -197,7 +198,8 @@ pub async fn answer(
     form: Result<Form<Answer>, FormRejection>,
 ) -> Result<Response, Refused> {
     let subject = subject(&app, &signed)?;
-    if !is_same_origin(&app, &headers) {
+    // A browser that says nothing of it still needs the form that only the page has.
+    if access::is_from_elsewhere(&app, &headers) {
         return Err(Refused::Foreign);
     }
     let Form(answer) = form.map_err(|_| Refused::Malformed)?;
@@ -260,21 +262,6 @@ fn verdict(answer: &Answer) -> Result<Verdict, Option<Notice>> {
         ("changes", text) if text.chars().count() > VERDICT_CHARS_MAX => Err(Some(TOO_LONG)),
         ("changes", text) => Ok(Verdict::Changes { text: text.to_owned() }),
         _ => Err(None),
-    }
-}
-
-/// Browsers say where a form was sent from. One that says nothing, or hides it because the page asks for no referrer, still needs
-/// the form that only the page has.
-fn is_same_origin(app: &App, headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    match (text("sec-fetch-site"), text("origin")) {
-        (Some(site), _) => site == "same-origin",
-        (None, None | Some("null")) => true,
-        (None, Some(origin)) => {
-            let host = text("host").unwrap_or_default();
-            let called = origin.split_once("://").is_some_and(|(_, authority)| !host.is_empty() && authority == host);
-            called || origin == app.config.public_url.url.origin().ascii_serialization()
-        }
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn sign_in(State(app): State<Arc<App>>, request: Request) -> Re
     let Some(token) = &app.config.admin_token else { return Err(Denied::NotFound) };
     let (parts, body) = request.into_parts();
     let caller = access::caller(&app, &parts);
-    if access::is_from_elsewhere(&parts.headers) {
+    if access::is_from_elsewhere(&app, &parts.headers) {
         return Err(Denied::Elsewhere);
     }
     let body = routes::body(Bytes::from_request(Request::from_parts(parts, body), &()).await)?;

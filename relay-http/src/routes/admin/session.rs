@@ -104,7 +104,7 @@ impl FromRequest<Arc<App>> for Order {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Denied> {
         let (mut parts, body) = request.into_parts();
         let operator = Operator::from_request_parts(&mut parts, app).await?;
-        let elsewhere = access::is_from_elsewhere(&parts.headers);
+        let elsewhere = access::is_from_elsewhere(app, &parts.headers);
         let body = Bytes::from_request(Request::from_parts(parts, body), app).await;
         let body = crate::routes::body(body).map_err(Denied::Failed)?;
         let fields: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
