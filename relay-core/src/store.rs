@@ -254,7 +254,7 @@ pub struct Commit {
     pub log: Vec<LogEntry>,
     /// The new state.
     pub conversation: Conversation,
-    /// What goes on now, where that is something else than at the commit before.
+    /// With a release: what goes on now, where that is something else than what was told before, or that is not known.
     pub activity: Option<Activity>,
     /// When the conversation is due once it is released.
     pub deadline: Option<Timestamp>,

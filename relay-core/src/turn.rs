@@ -21,8 +21,8 @@ pub struct Turn {
     /// Names the latest call under this lease.
     nonce: Nonce,
     conversation: Conversation,
-    /// What went on at the latest commit, where a program that marks it has made that.
-    activity: Option<Activity>,
+    /// What is marked as going on, where that is known: not where a holder has died, or a program was the holder that marks nothing.
+    marked: Option<Activity>,
     inbox: Vec<Event>,
     outbox: VecDeque<Queued>,
     /// Present when something was applied that is not committed yet.
@@ -92,7 +92,8 @@ impl Turn {
             rules,
             fence: held.fence,
             nonce: held.nonce,
-            activity: (conversation.format == Conversation::FORMAT).then(|| Activity::of(&conversation.phase)),
+            marked: (conversation.format == Conversation::FORMAT && !held.abandoned)
+                .then(|| Activity::of(&conversation.phase)),
             conversation,
             inbox: held.inbox,
             outbox,
@@ -220,7 +221,7 @@ impl Turn {
     }
 
     fn commit(&mut self, unsaved: Unsaved, release: bool, now: Timestamp, nonce: Nonce) -> Commit {
-        let activity = Some(Activity::of(&self.conversation.phase));
+        let activity = Activity::of(&self.conversation.phase);
         Commit {
             fence: self.fence,
             previous: std::mem::replace(&mut self.nonce, nonce.clone()),
@@ -232,7 +233,7 @@ impl Turn {
             dead: unsaved.dead,
             log: unsaved.log,
             conversation: self.conversation.clone(),
-            activity: activity.filter(|_| std::mem::replace(&mut self.activity, activity) != activity),
+            activity: (release && self.marked != Some(activity)).then_some(activity),
             deadline: if release && self.ready(now).is_some() { Some(now) } else { self.deadline() },
             release,
         }
@@ -278,6 +279,28 @@ mod tests {
         let [Queued { effect: Effect::Say(say), .. }] = &commit.effects[..] else { panic!("{:?}", commit.effects) };
         assert_eq!(say.text, "step 1\nstep 2\nstep 3");
         assert!(commit.conversation.progress.lines.is_empty());
+    }
+
+    #[test]
+    fn what_goes_on_is_told_when_the_lease_is_given_back_and_anew_when_a_holder_has_died() {
+        let id = ConversationId::parse("c0ffee").unwrap();
+        let turn = |abandoned| {
+            let (conversation, nonce) = (Conversation::new(id.clone()), Nonce::parse("claim").unwrap());
+            let held = Held { conversation, fence: Fence(1), nonce, inbox: Vec::new(), outbox: Vec::new(), abandoned };
+            Turn::begin(Rules::default(), held)
+        };
+        assert_eq!(commit(&mut turn(false)).activity, None, "as before");
+        assert_eq!(commit(&mut turn(true)).activity, Some(Activity::Idle), "who knows what the dead one had told");
+        let mut begun = turn(false);
+        let from = Address { channel: ChannelKind::Twilio, name: "someone".into() };
+        let content = Content::Text { text: "fix the bug".into() };
+        begun.inbox = vec![Event::Message(Message::new(MessageId::parse("M1").unwrap(), from, content))];
+        let first = commit(&mut begun);
+        assert!(!first.release && first.activity.is_none(), "{first:?}");
+        begun.committed(Committed::Held { inbox: Vec::new() });
+        begun.drain();
+        let last = commit(&mut begun);
+        assert!(last.release && last.activity == Some(Activity::Starting), "{last:?}");
     }
 
     #[test]

@@ -17,9 +17,9 @@ use tokio::sync::{OnceCell, mpsc};
 use crate::id::{BlobId, ConversationId, Nonce};
 use crate::machine::Conversation;
 use crate::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Held, Hint, Ingest, Ingested,
-    LOG_KEEP, Logged, Operators, Overview, Reserve, Reserved, Stats, Store, StoreError, Survey, UNREADABLE_PAUSE,
-    Usage,
+    Activity, Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Held, Hint, Ingest,
+    Ingested, LOG_KEEP, Logged, Operators, Overview, Reserve, Reserved, Stats, Store, StoreError, Survey,
+    UNREADABLE_PAUSE, Usage,
 };
 use crate::time::Timestamp;
 
@@ -45,7 +45,7 @@ use scripts::{ClaimReply, CommitReply, IngestReply, Scripts, Taken};
 const LOGS_LINE: &str = "sweep of logs";
 const LOGS_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// Conversations whose logs are looked through in one step.
-const LOGS_BATCH: i64 = 20;
+const LOGS_BATCH: usize = 20;
 
 /// A [`Store`] over one Redis server.
 #[derive(Clone)]
@@ -116,9 +116,7 @@ impl RedisStore {
         let client = self.shelf().await?;
         let mut from = 0;
         loop {
-            let last = from + LOGS_BATCH - 1;
-            let ids: Vec<String> = client.zrange(self.keys.due(), from, last, None, false, None, false).await?;
-            let ids: Vec<ConversationId> = ids.into_iter().map(pack::conversation_id).collect::<Result<_, _>>()?;
+            let ids = shelf::conversations(client, &self.keys, from, LOGS_BATCH).await?;
             if ids.is_empty() {
                 return Ok(());
             }
@@ -176,7 +174,8 @@ impl Store for RedisStore {
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let reply = self.scripts.commit(self.mailbox().await?, &self.keys, &commit).await?;
-        self.mailbox.count(reply.commands() + u64::from(commit.activity.is_some()));
+        let unmarks = matches!(reply, CommitReply::Released) && commit.activity == Some(Activity::Idle);
+        self.mailbox.count(reply.commands() + u64::from(unmarks));
         Ok(match reply {
             CommitReply::Fenced => Committed::Fenced,
             CommitReply::Released => Committed::Released,
@@ -200,9 +199,9 @@ impl Store for RedisStore {
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Due, StoreError> {
-        let last = i64::try_from(limit).unwrap_or(i64::MAX);
+        let page = Some((0, i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)));
         let soonest: Vec<(String, f64)> =
-            self.mailbox().await?.zrange(self.keys.due(), 0, last, None, false, None, true).await?;
+            self.mailbox().await?.zrangebyscore(self.keys.due(), 0.0, f64::INFINITY, true, page).await?;
         let mut due = Due::default();
         for (id, at) in soonest {
             // Exact: a score holds every integer of this size.

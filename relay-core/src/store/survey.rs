@@ -43,8 +43,8 @@ pub enum Activity {
     Cancelling,
 }
 
-/// More than any instant in milliseconds: a mark is an activity and an instant in one number.
-const MARK: u64 = 10_000_000_000_000;
+/// More than any instant in milliseconds: a mark is an activity and an instant in one number, and less than any instant.
+const MARK: i64 = 10_000_000_000_000;
 
 impl Activity {
     /// Whatever goes on, in order.
@@ -78,28 +78,29 @@ impl Activity {
     }
 
     /// That it goes on since `at`, as one number that a sorted set can hold; `None` when nothing does.
-    pub(super) fn mark(self, at: Timestamp) -> Option<u64> {
-        let place = Self::BUSY.iter().position(|busy| *busy == self)? as u64;
-        Some(place * MARK + at.as_millis().min(MARK - 1))
+    pub(super) fn mark(self, at: Timestamp) -> Option<i64> {
+        let places = (1..).zip(Self::BUSY);
+        let (place, _) = places.into_iter().find(|(_, busy)| *busy == self)?;
+        Some(i64::try_from(at.as_millis()).unwrap_or(MARK).min(MARK - 1) - place * MARK)
     }
 
     /// The first and the last mark of this activity.
-    pub(super) fn marks(self) -> Option<(u64, u64)> {
+    pub(super) fn marks(self) -> Option<(i64, i64)> {
         let first = self.mark(Timestamp(0))?;
         Some((first, first + MARK - 1))
     }
 
     /// Since when it goes on, of any mark.
-    pub(super) fn since(mark: u64) -> Timestamp {
-        Timestamp(mark % MARK)
+    pub(super) fn since(mark: i64) -> Timestamp {
+        Timestamp(mark.rem_euclid(MARK).unsigned_abs())
     }
 }
 
 impl Survey {
     /// Count one conversation by its mark.
-    pub(super) fn count(&mut self, mark: u64) {
-        let place = usize::try_from(mark / MARK).unwrap_or(usize::MAX);
-        let Some(activity) = Activity::BUSY.get(place) else { return };
+    pub(super) fn count(&mut self, mark: i64) {
+        let place = usize::try_from(-mark.div_euclid(MARK) - 1);
+        let Some(activity) = place.ok().and_then(|place| Activity::BUSY.get(place)) else { return };
         let at = Activity::since(mark);
         let busy = self.activities.entry(*activity).or_insert(Busy { count: 0, oldest_at: at });
         busy.count += 1;

@@ -451,18 +451,17 @@ async fn a_survey_tells_what_goes_on_and_since_when(store: &dyn Store) {
     for (at, name, number) in [(0, "a", 1), (5, "b", 2)] {
         let held = take(store, name, number).await;
         let activity = Some(Activity::Working);
-        let begun = Commit { now: later(at), activity, ..commit(&held, "c1", 1) };
-        still_held(store.commit(begun).await.unwrap());
-        let as_before = Commit { now: later(at + 1), release: true, ..commit(&held, "c2", 0) };
-        store.commit(Commit { deadline: Some(later(20 + at)), ..as_before }).await.unwrap();
+        let begun = Commit { now: later(at), activity, release: true, ..commit(&held, "c1", 1) };
+        let begun = Commit { deadline: Some(later(20 + at)), ..begun };
+        assert!(matches!(store.commit(begun).await.unwrap(), Committed::Released));
     }
     let survey = store.survey(later(22) + LEASE).await.unwrap();
     assert_eq!((survey.conversations, survey.due, survey.oldest_due_at), (2, 1, Some(later(20))));
     assert_eq!(survey.activities, [(Activity::Working, Busy { count: 2, oldest_at: T0 })].into());
     store.forget(&conversation("a"), &[], &[]).await.unwrap();
     let held = take(store, "b", 3).await;
-    let over = Commit { activity: Some(Activity::Idle), ..commit(&held, "c3", 1) };
-    still_held(store.commit(over).await.unwrap());
+    let over = Commit { activity: Some(Activity::Idle), release: true, ..commit(&held, "c3", 1) };
+    assert!(matches!(store.commit(over).await.unwrap(), Committed::Released));
     assert!(store.survey(later(22)).await.unwrap().activities.is_empty());
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use relay_core::machine::conversation::Waking;
-use relay_core::machine::{Event, Lane, Message, Outcome, Phase};
+use relay_core::machine::{Conversation, Event, Lane, Message, Outcome, Phase};
 use relay_core::store::{Activity, Commit, Committed, LEASE, StoreError};
 use relay_core::telemetry::traces;
 use relay_core::turn::{Move, Performance, Turn};
@@ -62,17 +62,31 @@ fn span(holding: &Holding) -> Span {
     span
 }
 
+/// What was told of at the commit before.
+struct Told {
+    activity: Activity,
+    waking: Option<Waking>,
+}
+
+impl Told {
+    fn of(conversation: &Conversation) -> Self {
+        Self { activity: Activity::of(&conversation.phase), waking: conversation.waking.clone() }
+    }
+}
+
 /// What is decided is told once it is committed, and once: effects may be asked for again.
-fn count(app: &App, commit: &Commit, waking: &mut Option<Waking>) {
+fn count(app: &App, commit: &Commit, told: &mut Told) {
     let conversation = &commit.conversation;
-    match (commit.activity, &conversation.phase) {
-        (Some(Activity::Starting), _) => app.metrics.started_run(),
-        (Some(_), Phase::Deciding { decision, .. }) => app.metrics.decided(Some(decision)),
-        (Some(Activity::Cancelling), _) => app.metrics.decided(None),
-        _ => {}
+    let Told { activity: was_going_on, waking: was_waking } = std::mem::replace(told, Told::of(conversation));
+    if told.activity != was_going_on {
+        match &conversation.phase {
+            Phase::Starting { .. } => app.metrics.started_run(),
+            Phase::Deciding { decision, .. } => app.metrics.decided(Some(decision)),
+            Phase::Cancelling { .. } => app.metrics.decided(None),
+            _ => {}
+        }
     }
     // Whoever answers, by word or by deed, is awake.
-    let was_waking = std::mem::replace(waking, conversation.waking.clone());
     let is_up = matches!(conversation.phase, Phase::Working { .. } | Phase::AwaitingApproval(_));
     if let (Some(was_waking), None, true) = (was_waking, &conversation.waking, is_up) {
         app.metrics.woke(commit.now.since(was_waking.since));
@@ -82,7 +96,7 @@ fn count(app: &App, commit: &Commit, waking: &mut Option<Waking>) {
 
 async fn work(app: &Arc<App>, holding: Holding, deadlines: &mpsc::Sender<Deadline>, drain: &CancellationToken) {
     let Holding { held, mut leased } = holding;
-    let (conversation, mut waking) = (held.conversation.id.clone(), held.conversation.waking.clone());
+    let (conversation, mut told) = (held.conversation.id.clone(), Told::of(&held.conversation));
     let mut turn = Turn::begin(app.rules.clone(), held);
     if !drain.is_cancelled() {
         app.give_way().await;
@@ -98,7 +112,7 @@ async fn work(app: &Arc<App>, holding: Holding, deadlines: &mpsc::Sender<Deadlin
                 match commit_surely(app, &commit).await {
                     Ok(answer) => {
                         if !matches!(answer, Committed::Fenced) {
-                            count(app, &commit, &mut waking);
+                            count(app, &commit, &mut told);
                         }
                         let at = commit.deadline;
                         if let Committed::Released = answer {

@@ -1,10 +1,10 @@
 -- Apply one turn's result: all of it, or, under a stale fence, nothing.
 --
--- KEYS  1 conversation  2 due  3 alarm  4 reports  5 dead letters  6 letters  7 activities
+-- KEYS  1 conversation  2 due  3 alarm  4 reports  5 dead letters  6 letters
 -- ARGV  1 conversation id  2 fence  3 nonce  4 now  5 lease in ms  6 format  7 state  8 consumed
 --       9 '1' to release  10 deadline or ''  11 reports_max  12 report_bytes_max
 --       13 the nonce of the call before it under the same lease
---       14 what goes on now as a score, '-' when nothing does any more, or '' when that is as before
+--       14 with a release: what goes on now as a score, '-' when nothing does any more, or '' when that is as before
 --       15 log_max  16 how many entries of the log make room at once  17 channel that tells followers of logs
 --       18 count, and so many places of effects that leave the outbox
 --       then count, and so many pairs of place and effect to append to it
@@ -98,11 +98,6 @@ if not repeated then
         first = first + consumed
         if first == next_ then first, next_ = 0, 0 end
     end
-    if ARGV[14] == '-' then
-        redis.call('ZREM', KEYS[7], ARGV[1])
-    elseif ARGV[14] ~= '' then
-        redis.call('ZADD', KEYS[7], ARGV[14], ARGV[1])
-    end
     put('first', first)
     put('state', ARGV[7])
     put('format', ARGV[6])
@@ -133,11 +128,17 @@ if ARGV[9] == '1' and #waiting == 0 then
     put('holder', '')
     put('due_at', ARGV[10])
     redis.call('HSET', KEYS[1], unpack(set))
+    -- What goes on is in the set of what is due, below all instants, so that marking it is no command more.
+    local due, mark = {ARGV[10] == '' and '+inf' or ARGV[10], ARGV[1]}, 'busy:' .. ARGV[1]
+    if ARGV[14] == '-' then
+        redis.call('ZREM', KEYS[2], mark)
+    elseif ARGV[14] ~= '' then
+        due[3], due[4] = ARGV[14], mark
+    end
+    redis.call('ZADD', KEYS[2], unpack(due))
     if ARGV[10] == '' then
-        redis.call('ZADD', KEYS[2], '+inf', ARGV[1])
         redis.call('DEL', KEYS[3])
     else
-        redis.call('ZADD', KEYS[2], ARGV[10], ARGV[1])
         redis.call('SET', KEYS[3], '', 'PX', math.max(0, ARGV[10] - now) + ALARM_DELAY_MS)
     end
     return {'released'}

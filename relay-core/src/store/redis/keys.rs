@@ -44,14 +44,10 @@ impl Keys {
         format!("{}seen", self.prefix)
     }
 
-    /// Every conversation, by when it is due.
+    /// Every conversation, by when it is due; and below all instants those in which something is going on, as `busy:ID`, by what
+    /// and since when.
     pub fn due(&self) -> String {
         format!("{}due", self.prefix)
-    }
-
-    /// Conversations in which something is going on, by what, and since when.
-    pub fn activities(&self) -> String {
-        format!("{}activities", self.prefix)
     }
 
     /// Expires when a conversation is due: the only kind of key with a time to live.

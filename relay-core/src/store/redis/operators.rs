@@ -8,7 +8,7 @@ use fred::clients::{Client, Pipeline};
 use fred::interfaces::{HashesInterface, ListInterface, PubsubInterface, SortedSetsInterface};
 
 use super::keys::Keys;
-use super::shelf::{last, score, whole};
+use super::shelf::{self, last, score, whole};
 use super::{RedisStore, pack};
 use crate::id::{ConversationId, NodeId};
 use crate::store::operators::{Active, Beat, DEEDS_MAX, Deed, Node, Operators, latest};
@@ -18,18 +18,18 @@ use crate::time::Timestamp;
 #[async_trait]
 impl Operators for RedisStore {
     async fn list(&self, skip: usize, limit: usize) -> Result<Vec<ConversationId>, StoreError> {
-        let (from, to) = (skip_of(skip), last(skip.saturating_add(limit)));
-        let ids: Vec<String> = self.shelf().await?.zrange(self.keys.due(), from, to, None, false, None, false).await?;
-        ids.into_iter().map(pack::conversation_id).collect()
+        shelf::conversations(self.shelf().await?, &self.keys, skip, limit).await
     }
 
     async fn active(&self, activity: Activity, skip: usize, limit: usize) -> Result<Vec<Active>, StoreError> {
         let Some((first, end)) = activity.marks() else { return Ok(Vec::new()) };
         let page = Some((skip_of(skip), last(limit) + 1));
         let found: Vec<(String, f64)> =
-            self.shelf().await?.zrangebyscore(self.keys.activities(), score(first), score(end), true, page).await?;
-        let read =
-            |(id, mark)| Ok(Active { conversation: pack::conversation_id(id)?, since: Activity::since(whole(mark)) });
+            self.shelf().await?.zrangebyscore(self.keys.due(), mark(first), mark(end), true, page).await?;
+        let read = |(member, mark): (String, f64)| {
+            let id = member.strip_prefix("busy:").ok_or_else(|| pack::unreadable("what goes on"))?;
+            Ok(Active { conversation: pack::conversation_id(id.to_owned())?, since: Activity::since(whole(mark)) })
+        };
         found.into_iter().map(read).collect()
     }
 
@@ -110,6 +110,12 @@ async fn forget(client: &Client, keys: &Keys, nodes: Vec<String>) -> Result<(), 
     let _: () = pipeline.hdel(keys.drains(), nodes).await?;
     let _: () = pipeline.last().await?;
     Ok(())
+}
+
+/// Exact, as an instant's.
+#[expect(clippy::cast_precision_loss, reason = "53 bits are enough")]
+fn mark(mark: i64) -> f64 {
+    mark as f64
 }
 
 fn skip_of(skip: usize) -> i64 {

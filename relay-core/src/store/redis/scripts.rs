@@ -158,19 +158,12 @@ impl Scripts {
 
     pub(super) async fn commit(&self, client: &Client, keys: &Keys, call: &Commit) -> Result<CommitReply, StoreError> {
         let id = &call.conversation.id;
-        let names = vec![
-            keys.conversation(id),
-            keys.due(),
-            keys.alarm(id),
-            keys.reports(id),
-            keys.dead(),
-            keys.letters(),
-            keys.activities(),
-        ];
+        let names =
+            vec![keys.conversation(id), keys.due(), keys.alarm(id), keys.reports(id), keys.dead(), keys.letters()];
         let activity = match call.activity.map(|activity| activity.mark(call.now)) {
             None => text(""),
             Some(None) => text("-"),
-            Some(Some(mark)) => number(mark),
+            Some(Some(mark)) => text(&mark.to_string()),
         };
         let mut args = vec![
             text(id.as_str()),
@@ -345,7 +338,6 @@ impl Scripts {
             keys.dead(),
             keys.notes(),
             keys.blobs(),
-            keys.activities(),
         ];
         names.extend(blobs.iter().map(|blob| keys.blob(blob)));
         let mut args = vec![text(id.as_str())];

@@ -45,19 +45,31 @@ pub(super) async fn overview(
     }))
 }
 
+/// A page of all conversations, by when they are due.
+pub(super) async fn conversations(
+    client: &Client,
+    keys: &Keys,
+    skip: usize,
+    limit: usize,
+) -> Result<Vec<ConversationId>, StoreError> {
+    let page = Some((i64::try_from(skip).unwrap_or(i64::MAX), last(limit) + 1));
+    let ids: Vec<String> = client.zrangebyscore(keys.due(), 0.0, f64::INFINITY, false, page).await?;
+    ids.into_iter().map(pack::conversation_id).collect()
+}
+
 /// Reads every conversation's lease: for people, not for probes.
 pub(super) async fn stats(client: &Client, keys: &Keys, now: Timestamp) -> Result<Stats, StoreError> {
     let mut stats = Stats {
-        conversations: client.zcard(keys.due()).await?,
-        due: client.zcount(keys.due(), f64::NEG_INFINITY, score(now.as_millis())).await?,
+        conversations: client.zcount(keys.due(), 0.0, f64::INFINITY).await?,
+        due: client.zcount(keys.due(), 0.0, score(now.as_millis())).await?,
         dead_letters: client.zcard(keys.dead()).await?,
         ..Stats::default()
     };
     let mut from = 0;
     loop {
-        let ids: Vec<String> = client.zrange(keys.due(), from, from + last(BATCH), None, false, None, false).await?;
+        let ids = conversations(client, keys, from, BATCH).await?;
         for id in &ids {
-            let Some(one) = overview(client, keys, &pack::conversation_id(id.clone())?).await? else { continue };
+            let Some(one) = overview(client, keys, id).await? else { continue };
             stats.held += u64::from(one.holder.is_some() && one.due_at > Some(now));
             stats.inbox += one.inbox;
             stats.outbox += one.outbox;
@@ -65,7 +77,7 @@ pub(super) async fn stats(client: &Client, keys: &Keys, now: Timestamp) -> Resul
         if ids.len() < BATCH {
             return Ok(stats);
         }
-        from += last(BATCH) + 1;
+        from += BATCH;
     }
 }
 
@@ -77,14 +89,14 @@ const BUSY_MAX: i64 = 10_000;
 pub(super) async fn survey(client: &Client, keys: &Keys, now: Timestamp) -> Result<Survey, StoreError> {
     let now = score((now - LEASE).as_millis());
     let pipeline: Pipeline<Client> = client.pipeline();
-    let _: () = pipeline.zcard(keys.due()).await?;
-    let _: () = pipeline.zcount(keys.due(), f64::NEG_INFINITY, now).await?;
-    let _: () = pipeline.zrange(keys.due(), 0, 0, None, false, None, true).await?;
+    let _: () = pipeline.zcount(keys.due(), 0.0, f64::INFINITY).await?;
+    let _: () = pipeline.zcount(keys.due(), 0.0, now).await?;
+    let _: () = pipeline.zrangebyscore(keys.due(), 0.0, now, true, Some((0, 1))).await?;
     let _: () = pipeline.zcard(keys.dead()).await?;
-    let _: () = pipeline.zrange(keys.activities(), 0, BUSY_MAX - 1, None, false, None, true).await?;
+    let _: () = pipeline.zrangebyscore(keys.due(), f64::NEG_INFINITY, -1.0, true, Some((0, BUSY_MAX))).await?;
     type Scored = Vec<(String, f64)>;
     let (conversations, due, first, dead_letters, marks): (u64, u64, Scored, u64, Scored) = pipeline.all().await?;
-    let oldest_due_at = first.first().filter(|(_, at)| *at <= now).map(|(_, at)| Timestamp(whole(*at)));
+    let oldest_due_at = first.first().map(|(_, at)| Timestamp(whole(*at).unsigned_abs()));
     let mut survey = Survey { conversations, due, oldest_due_at, dead_letters, ..Survey::default() };
     marks.iter().for_each(|(_, mark)| survey.count(whole(*mark)));
     Ok(survey)
@@ -168,9 +180,9 @@ pub(super) async fn sweep(client: &Client, keys: &Keys, now: Timestamp) -> Resul
     operators::sweep(client, keys, now - NODE_KEEP).await
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "scores are instants and marks")]
-pub(super) fn whole(score: f64) -> u64 {
-    score as u64
+#[expect(clippy::cast_possible_truncation, reason = "scores are instants and marks")]
+pub(super) fn whole(score: f64) -> i64 {
+    score as i64
 }
 
 pub(super) fn last(limit: usize) -> i64 {

@@ -86,12 +86,31 @@ pub(super) fn commit(db: &Transaction, commit: &Commit) -> Result<Committed, Sto
     }
     let inbox = inbox(db, id)?;
     let released = commit.release && inbox.is_empty();
+    if released {
+        mark(db, commit)?;
+    }
     let due_at = if released { commit.deadline } else { Some(commit.now + LEASE) };
     db.prepare_cached(
         "UPDATE conversations SET nonce = ?2, due_at = ?3, holder = CASE WHEN ?4 THEN NULL ELSE holder END WHERE id = ?1",
     )?
     .execute(params![id.as_str(), commit.nonce.as_str(), due_at.map(|at| signed(at.as_millis())), released])?;
     Ok(if released { Committed::Released } else { Committed::Held { inbox } })
+}
+
+/// What goes on is told apart from the state, so that it can be counted.
+fn mark(db: &Transaction, commit: &Commit) -> Result<(), StoreError> {
+    let id = commit.conversation.id.as_str();
+    match commit.activity.map(|activity| activity.mark(commit.now)) {
+        None => {}
+        Some(None) => {
+            db.prepare_cached("DELETE FROM activities WHERE conversation = ?1")?.execute([id])?;
+        }
+        Some(Some(mark)) => {
+            db.prepare_cached("INSERT OR REPLACE INTO activities (conversation, mark) VALUES (?1, ?2)")?
+                .execute(params![id, mark])?;
+        }
+    }
+    Ok(())
 }
 
 fn apply(db: &Transaction, commit: &Commit) -> Result<(), StoreError> {
@@ -116,16 +135,6 @@ fn apply(db: &Transaction, commit: &Commit) -> Result<(), StoreError> {
             .execute(params![id, encode(&dead.effect), dead.reason, signed(commit.now.as_millis())])?;
     }
     log::append(db, commit)?;
-    match commit.activity.map(|activity| activity.mark(commit.now)) {
-        None => {}
-        Some(None) => {
-            db.prepare_cached("DELETE FROM activities WHERE conversation = ?1")?.execute([id])?;
-        }
-        Some(Some(mark)) => {
-            db.prepare_cached("INSERT OR REPLACE INTO activities (conversation, mark) VALUES (?1, ?2)")?
-                .execute(params![id, signed(mark)])?;
-        }
-    }
     db.prepare_cached("UPDATE conversations SET state = ?2 WHERE id = ?1")?
         .execute(params![id, encode(&commit.conversation)])?;
     Ok(())

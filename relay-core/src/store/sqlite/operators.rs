@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, params};
 
-use super::{SqliteStore, decode, encode, shelf, signed, unsigned};
+use super::{SqliteStore, decode, encode, shelf, signed};
 use crate::id::{ConversationId, NodeId};
 use crate::store::operators::{Active, Beat, DEEDS_MAX, Deed, Node, Operators, latest};
 use crate::store::{Activity, DeadLetter, StoreError};
@@ -22,11 +22,10 @@ impl Operators for SqliteStore {
                 "SELECT conversation, mark FROM activities WHERE mark BETWEEN ?1 AND ?2 \
                  ORDER BY mark, conversation LIMIT ?3 OFFSET ?4",
             )?;
-            let window = params![signed(first), signed(last), signed(limit as u64), signed(skip as u64)];
+            let window = params![first, last, signed(limit as u64), signed(skip as u64)];
             let raw: Vec<(String, i64)> =
                 rows.query_map(window, |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
-            let read =
-                |(id, mark)| Ok(Active { conversation: shelf::parse(id)?, since: Activity::since(unsigned(mark)) });
+            let read = |(id, mark)| Ok(Active { conversation: shelf::parse(id)?, since: Activity::since(mark) });
             raw.into_iter().map(read).collect()
         })
         .await

@@ -80,7 +80,7 @@ pub(super) fn survey(db: &Transaction, now: Timestamp) -> Result<Survey, StoreEr
     let mut survey = Survey { conversations, due, oldest_due_at, dead_letters, ..Survey::default() };
     let mut marks = db.prepare_cached("SELECT mark FROM activities")?;
     for mark in marks.query_map([], |row| row.get::<_, i64>(0))? {
-        survey.count(unsigned(mark?));
+        survey.count(mark?);
     }
     Ok(survey)
 }

@@ -6,7 +6,7 @@ use super::{T0, commit, conversation, say, still_held, take};
 use crate::id::NodeId;
 use crate::machine::Dead;
 use crate::store::operators::{Active, Beat, DEEDS_MAX, Deed, DeedKind, NODE_KEEP, NODES_MAX};
-use crate::store::{Activity, Commit, Store};
+use crate::store::{Activity, Commit, Committed, Store};
 
 pub(super) async fn all<S: Store, F: Future<Output = S>>(fresh: impl Fn() -> F) {
     what_goes_on_is_listed_in_pages(&fresh().await).await;
@@ -37,11 +37,12 @@ async fn what_goes_on_is_listed_in_pages(store: &dyn Store) {
     for number in 1..=3 {
         let held = take(store, &format!("a{number}"), number).await;
         let now = T0 + Duration::from_secs(number as u64);
-        let begun = Commit { now, activity: Some(Activity::Working), ..commit(&held, "c1", 1) };
-        still_held(store.commit(begun).await.unwrap());
+        let begun = Commit { now, activity: Some(Activity::Working), release: true, ..commit(&held, "c1", 1) };
+        assert!(matches!(store.commit(begun).await.unwrap(), Committed::Released));
     }
     let held = take(store, "b", 4).await;
-    still_held(store.commit(Commit { activity: Some(Activity::Starting), ..commit(&held, "c1", 1) }).await.unwrap());
+    let begun = Commit { activity: Some(Activity::Starting), release: true, ..commit(&held, "c1", 1) };
+    assert!(matches!(store.commit(begun).await.unwrap(), Committed::Released));
     let active = async |skip, limit| store.operators().active(Activity::Working, skip, limit).await.unwrap();
     let one = |number: u64| Active {
         conversation: conversation(&format!("a{number}")),
