@@ -11,7 +11,8 @@ pub const HEADER: &str = "traceparent";
 
 /// A `traceparent` of version 00: trace, parent span, flags.
 ///
-/// What is stored is taken as it is: no state may become unreadable for what nothing is decided by.
+/// What is stored is taken as it is: no state may become unreadable for what nothing is decided by. That a trace is not kept is
+/// stored with everything that goes on in it, so it is stored in a word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TraceParent(Cow<'static, str>);
@@ -24,6 +25,10 @@ pub struct NoTraceParent;
 /// The flag that says that a trace is kept.
 const KEPT: u8 = 1;
 
+/// Any trace that is not kept, as it is stored, and as it is written for others: those need no names that tell them apart.
+const NOT_KEPT: &str = "-";
+const NOT_KEPT_WRITTEN: &str = "00-00000000000000000000000000000001-0000000000000001-00";
+
 impl TraceParent {
     /// Read one. A version that is not known yet is not passed on.
     pub fn parse(text: &str) -> Result<Self, NoTraceParent> {
@@ -34,15 +39,22 @@ impl TraceParent {
         match parts[..] {
             ["00", trace, span, flags] if is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2) => {
                 let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-                if is_zero(trace) || is_zero(span) { Err(NoTraceParent) } else { Ok(Self(Cow::Owned(text.to_owned()))) }
+                let read =
+                    || if text == NOT_KEPT_WRITTEN { Self::not_kept() } else { Self(Cow::Owned(text.to_owned())) };
+                if is_zero(trace) || is_zero(span) { Err(NoTraceParent) } else { Ok(read()) }
             }
             _ => Err(NoTraceParent),
         }
     }
 
-    /// Of a trace of which nothing is kept: those need no names that tell them apart.
+    /// Of a trace that is kept, and a span in it; `None` when either is none.
+    pub fn kept(trace: u128, span: u64) -> Option<Self> {
+        (trace != 0 && span != 0).then(|| Self(Cow::Owned(format!("00-{trace:032x}-{span:016x}-{KEPT:02x}"))))
+    }
+
+    /// Of a trace of which nothing is kept.
     pub const fn not_kept() -> Self {
-        Self(Cow::Borrowed("00-00000000000000000000000000000001-0000000000000001-00"))
+        Self(Cow::Borrowed(NOT_KEPT))
     }
 
     /// Whether whoever takes part in the trace is to keep it.
@@ -56,15 +68,15 @@ impl TraceParent {
         self.0.get(3..35).unwrap_or_default()
     }
 
-    /// As it is written.
+    /// As it is written for others.
     pub fn as_str(&self) -> &str {
-        &self.0
+        if self.0 == NOT_KEPT { NOT_KEPT_WRITTEN } else { &self.0 }
     }
 }
 
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -94,5 +106,7 @@ mod tests {
         let not_kept = TraceParent::not_kept();
         assert_eq!(TraceParent::parse(not_kept.as_str()), Ok(not_kept.clone()));
         assert!(!not_kept.is_kept());
+        let stored = serde_json::to_string(&not_kept).unwrap();
+        assert_eq!(serde_json::from_str::<TraceParent>(&stored).unwrap(), not_kept);
     }
 }

@@ -316,14 +316,16 @@ impl App {
 
     /// An event goes on in the trace in which it was taken in.
     async fn ingest(&self, conversation: ConversationId, mut event: Event) -> Result<Recorded, RequestError> {
-        let span = tracing::info_span!(
-            "send mailbox",
-            otel.kind = "producer",
-            messaging.system = "textslash",
-            messaging.operation.name = "send",
-            messaging.destination.name = "mailbox",
-            %conversation,
-        );
+        let span = traces::inside(|| {
+            tracing::info_span!(
+                "send mailbox",
+                otel.kind = "producer",
+                messaging.system = "textslash",
+                messaging.operation.name = "send",
+                messaging.destination.name = "mailbox",
+                %conversation,
+            )
+        });
         if let Event::Message(Message { cause, .. }) | Event::Reviewed { cause, .. } = &mut event {
             *cause = Some(Cause { trace: traces::of(&span), asked_at: Some(clock::now()) });
         }

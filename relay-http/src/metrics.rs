@@ -12,7 +12,7 @@ use relay_core::id::ChannelKind;
 use relay_core::protocol::Decision;
 use relay_core::store::{Activity, Store, Survey, Usage};
 use relay_core::telemetry::metrics::{
-    CALLS, CONTENT_TYPE, Metrics, PATH, WAITS, counter, durations, plain_counter, record,
+    CALLS, CONTENT_TYPE, Counts, DurationsBy, Metrics, PATH, WAITS, counter, durations, plain_counter, record,
 };
 use relay_core::telemetry::{Counter, Histogram, Meter, UpDownCounter};
 use relay_core::time::Timestamp;
@@ -28,13 +28,13 @@ pub const SURVEY_KEEP: Duration = Duration::from_secs(40);
 /// The instruments.
 pub struct RelayMetrics {
     metrics: Metrics,
-    http: Histogram<f64>,
-    webhooks: Counter<u64>,
+    http: DurationsBy<Answered>,
+    webhooks: Counts<7>,
     answers: Histogram<f64>,
-    effects: Histogram<f64>,
+    effects: DurationsBy<(&'static str, &'static str)>,
     turns: Histogram<f64>,
     turns_active: UpDownCounter<i64>,
-    leases: Counter<u64>,
+    leases: Counts<3>,
     deadline_lag: Histogram<f64>,
     runs_started: Counter<u64>,
     decisions: Counter<u64>,
@@ -45,6 +45,8 @@ pub struct RelayMetrics {
     survey: Latest,
 }
 
+/// What requests are measured by: method, route, status.
+type Answered = (&'static str, String, u16);
 /// A value with its labels.
 type Reading = (f64, Vec<KeyValue>);
 /// The latest survey that this relay made, and when.
@@ -137,18 +139,23 @@ impl RelayMetrics {
         watch_store(&meter, Arc::clone(store));
         watch_survey(&meter, &survey);
         Self {
-            http: durations(&meter, "http.server.request.duration", "Requests answered", CALLS),
-            webhooks: counter(&meter, "textslash.webhooks", "Requests of chat services", "result", &WEBHOOKS),
+            http: DurationsBy::new(durations(&meter, "http.server.request.duration", "Requests answered", CALLS)),
+            webhooks: Counts::new(&meter, "textslash.webhooks", "Requests of chat services", "result", &WEBHOOKS),
             answers: durations(
                 &meter,
                 "textslash.answer.duration",
                 "From a person's message to the first chat message in answer",
                 WAITS,
             ),
-            effects: durations(&meter, "textslash.effect.duration", "Tries to carry something out", CALLS),
+            effects: DurationsBy::new(durations(
+                &meter,
+                "textslash.effect.duration",
+                "Tries to carry something out",
+                CALLS,
+            )),
             turns_active,
             turns: durations(&meter, "textslash.turn.duration", "Turns", CALLS),
-            leases: counter(&meter, "textslash.leases", "Conversations taken", "how", &LEASES),
+            leases: Counts::new(&meter, "textslash.leases", "Conversations taken", "how", &LEASES),
             deadline_lag: durations(&meter, "textslash.deadline.lag", "How late what was due was taken", WAITS),
             runs_started: plain_counter(&meter, "textslash.runs.started", "Runs asked of VMs"),
             decisions: counter(&meter, "textslash.decisions", "What became of work", "decision", &DECISIONS),
@@ -167,18 +174,21 @@ impl RelayMetrics {
     }
 
     /// A request was answered.
-    pub fn answered_request(&self, method: &'static str, route: String, status: u16, took: Duration) {
-        let labels = [
-            KeyValue::new("http.request.method", method),
-            KeyValue::new("http.route", route),
-            KeyValue::new("http.response.status_code", i64::from(status)),
-        ];
-        record(&self.http, took, &labels);
+    pub fn answered_request(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let wanted = |known: &Answered| known.2 == status && known.0 == method && known.1 == route;
+        self.http.record(took, wanted, || {
+            let labels = vec![
+                KeyValue::new("http.request.method", method),
+                KeyValue::new("http.route", route.to_owned()),
+                KeyValue::new("http.response.status_code", i64::from(status)),
+            ];
+            ((method, route.to_owned(), status), labels)
+        });
     }
 
     /// A chat service told of something.
     pub fn webhook(&self, webhook: Webhook) {
-        self.webhooks.add(1, &[KeyValue::new("result", WEBHOOKS[webhook as usize])]);
+        self.webhooks.add(webhook as usize);
     }
 
     /// The first chat message in answer to a person was taken.
@@ -188,7 +198,11 @@ impl RelayMetrics {
 
     /// An effect was tried.
     pub fn tried(&self, effect: &'static str, outcome: &'static str, took: Duration) {
-        record(&self.effects, took, &[KeyValue::new("effect", effect), KeyValue::new("outcome", outcome)]);
+        self.effects.record(
+            took,
+            |known| *known == (effect, outcome),
+            || ((effect, outcome), vec![KeyValue::new("effect", effect), KeyValue::new("outcome", outcome)]),
+        );
     }
 
     /// A turn begins; it is over when what is returned is dropped.
@@ -199,7 +213,7 @@ impl RelayMetrics {
 
     /// A conversation was taken.
     pub fn leased(&self, by: LeasedBy) {
-        self.leases.add(1, &[KeyValue::new("how", LEASES[by as usize])]);
+        self.leases.add(by as usize);
     }
 
     /// What was due was taken so late.

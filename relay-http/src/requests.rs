@@ -20,10 +20,11 @@ const OTHER: &str = "_OTHER";
 /// Around all routes.
 pub async fn watch(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().map_or(UNKNOWN, MatchedPath::as_str).to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or(UNKNOWN, MatchedPath::as_str);
     let method = method(request.method());
     // Nobody chooses the trace of what they ask: who they are is not known yet.
-    let span = calls::server(method, &route, None);
+    let span = calls::server(method, route, None);
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
     calls::answered(&span, status);

@@ -1,9 +1,10 @@
 //! Metrics by OpenTelemetry's API, told in Prometheus' text format.
 
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
+use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram, Meter, MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder, Registry, TextEncoder};
 
@@ -75,6 +76,62 @@ pub fn counter(
         counter.add(0, &[KeyValue::new(label, *value)]);
     }
     counter
+}
+
+/// A counter for each value of a label: what is counted with each message is not looked up each time.
+#[derive(Debug)]
+pub struct Counts<const N: usize>([BoundCounter<u64>; N]);
+
+impl<const N: usize> Counts<N> {
+    /// All at zero.
+    pub fn new(
+        meter: &Meter,
+        name: &'static str,
+        description: &'static str,
+        label: &'static str,
+        values: &[&'static str; N],
+    ) -> Self {
+        let counter = counter(meter, name, description, label, values);
+        Self(values.map(|value| counter.bind(&[KeyValue::new(label, value)])))
+    }
+
+    /// One more of the value in this place.
+    pub fn add(&self, place: usize) {
+        self.0[place].add(1);
+    }
+}
+
+/// A histogram of durations by labels of which few come again and again: those are found among the few, by a key.
+#[derive(Debug)]
+pub struct DurationsBy<K> {
+    durations: Histogram<f64>,
+    known: RwLock<Vec<(K, BoundHistogram<f64>)>>,
+}
+
+impl<K> DurationsBy<K> {
+    /// Empty.
+    pub fn new(durations: Histogram<f64>) -> Self {
+        Self { durations, known: RwLock::default() }
+    }
+
+    /// Record a duration under the key that is `wanted`; if it is not known yet, `new` tells it, and its labels.
+    pub fn record(&self, took: Duration, wanted: impl Fn(&K) -> bool, new: impl FnOnce() -> (K, Vec<KeyValue>)) {
+        let record = |known: &[(K, BoundHistogram<f64>)]| {
+            let found = known.iter().find(|(key, _)| wanted(key));
+            found.map(|(_, durations)| durations.record(took.as_secs_f64())).is_some()
+        };
+        if record(&self.known.read().unwrap_or_else(PoisonError::into_inner)) {
+            return;
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have been faster.
+        if !record(&known) {
+            let (key, labels) = new();
+            let durations = self.durations.bind(&labels);
+            durations.record(took.as_secs_f64());
+            known.push((key, durations));
+        }
+    }
 }
 
 /// A counter without labels, at zero.

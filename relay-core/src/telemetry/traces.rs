@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SdkTracerProvider};
@@ -156,10 +156,15 @@ pub fn begin(parent: Option<&TraceParent>, make: impl FnOnce() -> Span) -> Span 
         // A span that is not exported has no context to set.
         let _ = span.set_parent(context(parent));
     }
-    if let Some(trace) = kept(&span) {
+    if let (true, Some(trace)) = (LOGGED.load(Ordering::Relaxed), kept(&span)) {
         span.record("trace_id", trace.trace());
     }
     span
+}
+
+/// Make a span that is part of the one that is going on here, if that is of a kept trace.
+pub fn inside(make: impl FnOnce() -> Span) -> Span {
+    if LOGGED.load(Ordering::Relaxed) || !Span::current().is_none() { make() } else { Span::none() }
 }
 
 /// Make a span that goes on in `parent`, unless it has its place in that trace already.
@@ -167,13 +172,12 @@ pub fn go_on(parent: Option<&TraceParent>, make: impl FnOnce() -> Span) -> Span 
     let is_inside = |parent: &TraceParent| current().is_some_and(|current| current.trace() == parent.trace());
     match parent {
         Some(parent) if !is_inside(parent) => begin(Some(parent), make),
-        _ => make(),
+        _ => inside(make),
     }
 }
 
 /// Say that `span` has to do with another trace, which it is not part of.
 pub fn link(span: &Span, other: Option<&TraceParent>) {
-    use opentelemetry::trace::TraceContextExt;
     if let Some(other) = other.filter(|other| other.is_kept() && !span.is_disabled()) {
         span.add_link(context(other).span().span_context().clone());
     }
@@ -188,20 +192,13 @@ fn is_to_be_kept() -> bool {
 }
 
 fn kept(span: &Span) -> Option<TraceParent> {
-    struct Carrier(Option<TraceParent>);
-    impl Injector for Carrier {
-        fn set(&mut self, key: &str, value: String) {
-            if key == trace::HEADER {
-                self.0 = TraceParent::parse(&value).ok();
-            }
-        }
-    }
     if span.is_disabled() {
         return None;
     }
-    let mut carrier = Carrier(None);
-    TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
-    carrier.0
+    let context = span.context();
+    let span = context.span();
+    let (trace, id) = (span.span_context().trace_id(), span.span_context().span_id());
+    TraceParent::kept(u128::from_be_bytes(trace.to_bytes()), u64::from_be_bytes(id.to_bytes()))
 }
 
 fn context(parent: &TraceParent) -> opentelemetry::Context {

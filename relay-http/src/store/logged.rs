@@ -12,8 +12,7 @@ use relay_core::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Logged,
     Operators, Overview, Reserve, Reserved, Stats, Store, StoreError, Survey, Usage,
 };
-use relay_core::telemetry::Histogram;
-use relay_core::telemetry::metrics::{CALLS, Metrics, durations, record};
+use relay_core::telemetry::metrics::{CALLS, DurationsBy, Metrics, durations};
 use relay_core::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 
@@ -25,7 +24,7 @@ mod operators;
 pub struct LoggedStore {
     inner: Arc<dyn Store>,
     trouble: Mutex<Option<Trouble>>,
-    calls: Histogram<f64>,
+    calls: DurationsBy<(&'static str, &'static str)>,
     system: &'static str,
 }
 
@@ -74,7 +73,7 @@ impl LoggedStore {
     /// `inner`, with its troubles logged.
     pub fn new(inner: Arc<dyn Store>, system: &'static str, metrics: &Metrics) -> Self {
         let calls = durations(&metrics.meter(), "db.client.operation.duration", "Calls of the store", CALLS);
-        Self { inner, trouble: Mutex::new(None), calls, system }
+        Self { inner, trouble: Mutex::new(None), calls: DurationsBy::new(calls), system }
     }
 
     async fn read<T>(&self, call: &'static str, answer: impl Answer<T>) -> Result<T, StoreError> {
@@ -93,12 +92,18 @@ impl LoggedStore {
             Err(StoreError::Unavailable(_)) => "unavailable",
             Err(StoreError::Unreadable(_)) => "unreadable",
         };
-        let labels = [
-            KeyValue::new("db.system.name", self.system),
-            KeyValue::new("db.operation.name", call),
-            KeyValue::new("error.type", failure),
-        ];
-        record(&self.calls, started.elapsed(), &labels);
+        self.calls.record(
+            started.elapsed(),
+            |known| *known == (call, failure),
+            || {
+                let labels = vec![
+                    KeyValue::new("db.system.name", self.system),
+                    KeyValue::new("db.operation.name", call),
+                    KeyValue::new("error.type", failure),
+                ];
+                ((call, failure), labels)
+            },
+        );
         answer
     }
 
