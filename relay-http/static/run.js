@@ -108,7 +108,12 @@ function keepInView() {
     following = isAtEnd();
     if (following) newest.hidden = true;
   }, { passive: true });
-  newest.onclick = toEnd;
+  newest.classList.add("floating", "primary");
+  newest.hidden = true;
+  newest.onclick = (event) => {
+    event.preventDefault();
+    toEnd();
+  };
   new ResizeObserver(() => {
     if (following) toEnd();
     else newest.hidden = isAtEnd();

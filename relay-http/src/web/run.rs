@@ -61,12 +61,12 @@ pub fn page(shown: &Shown<'_>) -> Response {
             nav.row aria-label="Pages" {
                 a.button #earlier href={ (query(shown.key)) "before=" (first) } hidden[!has_earlier] { "Earlier" }
                 @if !shown.is_latest { a.button href=(query(shown.key)) { "Latest" } }
+                @if goes_on { a.button #newest href="#live" { "Newest ↓" } }
             }
             @if rows.is_empty() { p.empty #nothing { "Nothing is kept of it, or not any more." } }
             ol #rows { @for row in &rows { (PreEscaped(row)) } }
             @if goes_on {
                 p.live.muted.small #live { "This is how it was when the page was loaded. " a href=(query(shown.key)) { "Load it again" } }
-                button.primary #newest type="button" hidden { "Newest ↓" }
             }
         }
     };
@@ -129,7 +129,7 @@ fn told(what: &LogWhat) -> (&'static str, &'static str, Markup) {
     match what {
         LogWhat::Asked { text } => ("asked", "Person", chat::shown(text)),
         LogWhat::Said { text } => ("said", "Textslash", chat::shown(text)),
-        LogWhat::Begun { task } => ("asked", "Task", chat::shown(task)),
+        LogWhat::Begun { task } => ("step", "Textslash", html! { p { "begins: " (signs::shown(task)) } }),
         LogWhat::Started { driver } => ("step", "Agent", html! { p { "is up: " (signs::shown(driver)) } }),
         LogWhat::Progress { text } => ("step", "Agent", chat::shown(text)),
         LogWhat::Picture { blob, caption, document: true } => (
@@ -160,7 +160,7 @@ fn told(what: &LogWhat) -> (&'static str, &'static str, Markup) {
                 }
             },
         ),
-        LogWhat::Decided { decision } => ("asked", "Decision", html! { p { (decided(*decision)) } }),
+        LogWhat::Decided { decision } => ("step", "Textslash", html! { p { (decided(*decision)) } }),
         LogWhat::Ended { ending } => {
             let standing = Standing::Ended(ending.clone());
             let told = standing.told();
@@ -177,9 +177,9 @@ fn told(what: &LogWhat) -> (&'static str, &'static str, Markup) {
 
 fn decided(decision: Decision) -> &'static str {
     match decision {
-        Decision::Approve => "approve",
-        Decision::Reject => "reject",
-        Decision::Park => "park: the work is kept, and nothing is published",
+        Decision::Approve => "approved; it is being published",
+        Decision::Reject => "rejected; it is being rolled back",
+        Decision::Park => "it is being parked: kept, and not published",
     }
 }
 

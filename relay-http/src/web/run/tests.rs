@@ -49,7 +49,7 @@ fn each_kind_of_entry_says_what_happened() {
         ),
         (LogWhat::Inquiry { text: "Which?".into() }, "Which?"),
         (LogWhat::Changes { stat, tree: TreeHash::parse("aa11").unwrap() }, "<b>1 file</b>"),
-        (LogWhat::Decided { decision: Decision::Approve }, "approve"),
+        (LogWhat::Decided { decision: Decision::Approve }, "approved; it is being published"),
         (LogWhat::Ended { ending: Ending::Pushed { branch: "b/1".into() } }, "What was approved is branch b/1."),
         (LogWhat::Operator { action: "cancel".into() }, "cancel"),
         (LogWhat::Unknown, "only a newer relay"),
