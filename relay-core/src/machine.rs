@@ -36,7 +36,7 @@ pub mod words;
 mod tests;
 
 pub use conversation::{Conversation, Ending, Phase, Timer, Verbosity};
-pub use effect::{Asked, Cause, Choice, Effect, Lane, Queued, ReviewLink, Say};
+pub use effect::{Asked, Cause, Choice, Effect, Lane, Queued, ReviewLink, RunLink, Say};
 pub use event::{Attachment, Content, Event, Failure, Message, OperatorAction, Outcome, Receipt, Verdict};
 pub use log::{LogEntry, LogWhat};
 pub use pending::Pending;
@@ -184,6 +184,12 @@ impl Step<'_> {
     fn say_with_choice(&mut self, text: impl AsRef<str>, pending: &Pending) {
         let choice = (!pending.lost).then(|| Choice { run: pending.run.clone(), tree: pending.tree.clone() });
         self.say_all(Say { text: text.as_ref().to_owned(), choice, ..Say::default() });
+    }
+
+    /// Send a text that says what is going on, with where to look on if a run does.
+    fn say_with_link(&mut self, text: impl AsRef<str>, passing: bool) {
+        let (text, follow) = (text.as_ref().to_owned(), self.run_link());
+        self.say_all(Say { text, follow, passing, ..Say::default() });
     }
 
     /// Send a line that only says what is going on; a quiet person is spared it.

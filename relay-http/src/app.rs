@@ -398,4 +398,11 @@ impl App {
         let signed = self.links.sign(Purpose::Review, &format!("{run}/{tree}"), expires_at);
         under(&self.config.public_url.url, &format!("/r/{signed}"))
     }
+
+    /// Where whoever has the address can look on at a run, until `expires_at`.
+    pub fn run_url(&self, run: &RunId, expires_at: Timestamp) -> Url {
+        let mut url = under(&self.config.public_url.url, &format!("/runs/{run}"));
+        url.query_pairs_mut().append_pair("key", &self.links.sign(Purpose::Run, run.as_str(), expires_at));
+        url
+    }
 }

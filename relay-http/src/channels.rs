@@ -66,10 +66,12 @@ pub struct Outgoing<'a> {
     pub page: Option<Url>,
     /// Where the diff that it asks about can be read and answered by anyone who knows the address.
     pub review: Option<Url>,
+    /// Where anyone who knows the address can look on at the run.
+    pub follow: Option<Url>,
 }
 
 impl Outgoing<'_> {
-    /// Its text, with the addresses of its page and of the review.
+    /// Its text, with the addresses that belong to it.
     pub fn text(&self) -> String {
         let mut text = self.say.text.clone();
         if let Some(page) = &self.page {
@@ -77,6 +79,9 @@ impl Outgoing<'_> {
         }
         if let Some(review) = &self.review {
             text = format!("{text}\n{} {review}", text::review::ADDRESS);
+        }
+        if let Some(follow) = &self.follow {
+            text = format!("{text}\n{} {follow}", text::FOLLOW);
         }
         text
     }

@@ -66,7 +66,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/console/files", post(console::files::receive).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, UPLOAD_TIMEOUT));
     // A stream of events has no end of its own.
-    let endless = Router::new().route("/console/events", get(console::events)).route("/runs/{run}", get(runs::follow));
+    let endless = Router::new()
+        .route("/runs/{run}", get(runs::follow))
+        .route("/runs/{run}/rows", get(runs::rows))
+        .layer(CompressionLayer::new())
+        .route("/console/events", get(console::events));
     let watched = middleware::from_fn_with_state(Arc::clone(&app), requests::watch);
     bounded.merge(slow).merge(endless).layer(CatchPanicLayer::new()).layer(watched).with_state(app)
 }

@@ -37,12 +37,27 @@ pub struct Viewers {
 /// A conversation that somebody looks at.
 struct Followed {
     viewers: usize,
-    /// How far its log was read for all of them.
-    cursor: u64,
+    /// How far its log was read for any of them, once it was. Only what was read counts: a place that somebody just names may be far
+    /// beyond the end, and then nothing would be read for the others.
+    read: Option<u64>,
+    /// Until then, the least that one of them says to have.
+    named: u64,
     /// Whether it is being read, and whether it has to be again.
     is_read: bool,
     has_grown: bool,
     news: broadcast::Sender<Arc<News>>,
+}
+
+impl Followed {
+    /// From where to read for all of them.
+    fn cursor(&self) -> u64 {
+        self.read.unwrap_or(self.named)
+    }
+
+    /// These were read.
+    fn reached(&mut self, entries: &[Logged]) {
+        self.read = self.read.max(entries.last().map(|entry| entry.cursor));
+    }
 }
 
 /// What was read for all.
@@ -82,12 +97,14 @@ impl Viewers {
         let mut followed = self.lock();
         let followed = followed.entry(conversation.clone()).or_insert_with(|| Followed {
             viewers: 0,
-            cursor,
+            read: None,
+            named: cursor,
             is_read: false,
             has_grown: false,
             news: broadcast::Sender::new(NEWS_MAX),
         });
         followed.viewers += 1;
+        followed.named = followed.named.min(cursor);
         let (viewers, news) = (Arc::clone(self), followed.news.subscribe());
         Some(Viewer {
             viewers,
@@ -141,14 +158,14 @@ impl Viewers {
         let mut all = self.lock();
         let followed = all.get_mut(conversation)?;
         followed.is_read = std::mem::take(&mut followed.has_grown);
-        followed.is_read.then_some(followed.cursor)
+        followed.is_read.then_some(followed.cursor())
     }
 
     /// Also of nothing new: a viewer that has less finds that out.
     fn tell(&self, conversation: &ConversationId, news: News) {
         if let Some(followed) = self.lock().get_mut(conversation) {
             followed.has_grown |= news.entries.len() == BATCH;
-            followed.cursor = followed.cursor.max(news.entries.last().map_or(0, |entry| entry.cursor));
+            followed.reached(&news.entries);
             // The last viewer may have left a moment ago.
             let _ = followed.news.send(Arc::new(news));
         }
@@ -160,10 +177,10 @@ impl Viewers {
         }
     }
 
-    /// A viewer has read so far by itself. Others that have not are told by the next news where these begin.
-    fn reached(&self, conversation: &ConversationId, cursor: u64) {
+    /// A viewer has read these by itself. Others that have not are told by the next news where these begin.
+    fn reached(&self, conversation: &ConversationId, entries: &[Logged]) {
         if let Some(followed) = self.lock().get_mut(conversation) {
-            followed.cursor = followed.cursor.max(cursor);
+            followed.reached(entries);
         }
     }
 
@@ -221,7 +238,7 @@ impl Viewer {
             };
             self.is_behind = entries.len() == BATCH;
             let seen = self.take(&entries);
-            self.viewers.reached(&self.conversation, self.cursor);
+            self.viewers.reached(&self.conversation, &entries);
             self.is_done |= self.is_over && !self.is_behind;
             if !seen.is_empty() {
                 return Ok(Some(Seen::Entries(seen)));

@@ -4,5 +4,6 @@ mod admin;
 mod console;
 mod keyboard;
 mod review;
+mod run_page;
 mod stream;
 mod worktree;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Address, BlobId, EffectSeq, MessageId, RunId, TreeHash};
 use crate::machine::event::Attachment;
-use crate::machine::split;
+use crate::machine::{shape, split};
 use crate::protocol::{Decision, File, Question, Task};
 use crate::time::Timestamp;
 use crate::trace::TraceParent;
@@ -135,23 +135,34 @@ pub struct Say {
     /// Where all of the diff can be read and answered: an address below the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub review: Option<ReviewLink>,
+    /// Where one can look on at the run: an address below the text. It is left out where there is no room for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<RunLink>,
 }
 
 impl Say {
-    /// Whether it is text and nothing else.
+    /// Whether it is text and nothing else, but for where to look on.
     pub fn is_plain(&self) -> bool {
         let decides = self.choice.is_some() || self.asked.is_some();
         let links = self.page.is_some() || self.review.is_some();
         self.code.is_none() && self.picture.is_none() && !links && !decides
     }
 
-    /// This text and the next as one message, if they fit.
+    /// Room for the addresses below its text.
+    pub(super) fn link_room(&self) -> usize {
+        shape::LINK_UNITS_MAX * (usize::from(self.review.is_some()) + usize::from(self.follow.is_some()))
+    }
+
+    /// This text and the next as one message, if they fit. It leads to the latest run that one of them leads to.
     pub fn joined(&self, next: &Self, units_max: usize) -> Option<Self> {
         // Single lines stand close together, paragraphs apart.
         let border = if self.text.contains("\n\n") || next.text.contains('\n') { "\n\n" } else { "\n" };
         let text = format!("{}{border}{}", self.text, next.text);
-        let passing = self.passing && next.passing;
-        (split::units(&text) <= units_max).then(|| Self { text, passing, ..Self::default() })
+        let (passing, length) = (self.passing && next.passing, split::units(&text));
+        let mut joined = Self { text, passing, ..Self::default() };
+        joined.follow = next.follow.as_ref().or(self.follow.as_ref()).cloned();
+        joined.follow.take_if(|_| length + shape::LINK_UNITS_MAX > units_max);
+        (length <= units_max).then_some(joined)
     }
 }
 
@@ -178,6 +189,15 @@ pub struct ReviewLink {
     pub run: RunId,
     /// Which diff.
     pub tree: TreeHash,
+    /// Until when; settled with the message, so that each try to send it says the same.
+    pub expires_at: Timestamp,
+}
+
+/// What the page of a run is opened by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunLink {
+    /// Which run.
+    pub run: RunId,
     /// Until when; settled with the message, so that each try to send it says the same.
     pub expires_at: Timestamp,
 }

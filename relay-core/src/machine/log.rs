@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::{BlobId, RunId, TreeHash};
 use crate::machine::event::Content;
 use crate::machine::words::Pressed;
-use crate::machine::{Ending, Say, Step};
+use crate::machine::{Ending, RunLink, Say, Step};
 use crate::protocol::{Decision, DiffStat};
+use crate::store::LOG_KEEP;
 
 /// Characters of a text in the log at most.
 pub const LOG_TEXT_CHARS_MAX: usize = 2_000;
@@ -60,6 +61,9 @@ pub enum LogWhat {
         blob: BlobId,
         /// May be empty.
         caption: String,
+        /// True when that is a document to be opened, and no picture.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        document: bool,
     },
     /// The agent asked the person something.
     Inquiry {
@@ -160,14 +164,23 @@ impl Step<'_> {
     /// A picture of a run is here, which may be over by now.
     pub(super) fn log_picture(&mut self, run: &RunId, blob: &BlobId, caption: &str) {
         let run = self.conversation.run().filter(|current| *current == run).cloned();
-        let what = LogWhat::Picture { blob: blob.clone(), caption: caption.to_owned() };
+        let what = LogWhat::Picture { blob: blob.clone(), caption: caption.to_owned(), document: false };
         self.log.push(LogEntry::new(run, what));
+    }
+
+    /// What opens the page of the run that goes on, for as long as its log is kept.
+    pub(super) fn run_link(&self) -> Option<RunLink> {
+        let expires_at = self.now + LOG_KEEP;
+        self.conversation.run().map(|run| RunLink { run: run.clone(), expires_at })
     }
 
     /// Something is said to the person. An inquiry was told when the agent asked it, and may have to be said again.
     pub(super) fn log_said(&mut self, say: &Say) {
         match &say.picture {
-            Some(blob) => self.log(LogWhat::Picture { blob: blob.clone(), caption: say.text.clone() }),
+            Some(blob) => {
+                let (blob, caption, document) = (blob.clone(), say.text.clone(), say.document);
+                self.log(LogWhat::Picture { blob, caption, document });
+            }
             None if say.asked.is_none() => self.log(LogWhat::Said { text: say.text.clone() }),
             None => {}
         }

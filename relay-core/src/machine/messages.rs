@@ -101,7 +101,7 @@ impl Step<'_> {
             Word::Approve => self.answer(Decision::Approve),
             Word::Reject => self.answer(Decision::Reject),
             Word::Cancel => self.cancel(),
-            Word::Status => self.say(text::status(&self.conversation, self.now)),
+            Word::Status => self.say_with_link(text::status(&self.conversation, self.now), false),
             Word::Queue => self.show_queue(),
             Word::Drop(position) => self.drop_queued(position),
             Word::Diff => self.ask(Question::Diff),

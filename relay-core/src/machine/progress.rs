@@ -41,7 +41,7 @@ impl Step<'_> {
     pub(super) fn acknowledge(&mut self) {
         if let (Verbosity::Quiet, Some(run)) = (self.conversation.verbosity, self.conversation.run()) {
             let line = text::taken_on(run);
-            self.say_notice(line);
+            self.say_with_link(line, true);
         }
     }
 

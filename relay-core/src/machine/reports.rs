@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::id::RunId;
 use crate::machine::effect::Effect;
 use crate::machine::log::LogWhat;
-use crate::machine::{Ending, Phase, Step, Timer, markup, text};
+use crate::machine::{Ending, Phase, Step, Timer, Verbosity, markup, text};
 use crate::protocol::{Decision, DecisionResult, RunOutcome, Spent, VmEvent};
 
 impl Step<'_> {
@@ -18,7 +18,9 @@ impl Step<'_> {
         match event {
             VmEvent::Started { driver } => {
                 self.log(LogWhat::Started { driver: driver.clone() });
-                self.say_passing(text::started(run, &driver));
+                if self.conversation.verbosity != Verbosity::Quiet {
+                    self.say_with_link(text::started(run, &driver), true);
+                }
             }
             VmEvent::Beat => {}
             VmEvent::Progress { text } => self.progress(text),

@@ -13,7 +13,11 @@ pub const LINK_UNITS_MAX: usize = 400;
 
 /// `say` as the messages that carry it: first its text, then its code, the buttons with the last, which is a line of their own
 /// where they need one. `say` is never empty.
-pub(super) fn shape(say: Say, channel: &Capabilities) -> Vec<Say> {
+pub(super) fn shape(mut say: Say, channel: &Capabilities) -> Vec<Say> {
+    // Where to look on is not worth a message.
+    if !fits(&say, channel) {
+        say.follow = None;
+    }
     let Say { picture, document, choice, asked, passing, .. } = &say;
     let (picture, document, choice, asked, passing) =
         (picture.clone(), *document, choice.clone(), asked.clone(), *passing);
@@ -44,7 +48,7 @@ pub(super) fn has_buttons(say: &Say, channel: &Capabilities) -> bool {
 /// The line for the buttons of `say`, where it is none itself.
 fn line(say: &Say, channel: &Capabilities) -> Option<String> {
     let units_max = channel.button_line.filter(|_| has_buttons(say, channel))?.units_max;
-    if say.code.is_none() && say.review.is_none() && split::is_line(&say.text) && split::units(&say.text) <= units_max {
+    if say.code.is_none() && say.link_room() == 0 && split::is_line(&say.text) && split::units(&say.text) <= units_max {
         return None;
     }
     match (&say.choice, &say.asked) {
@@ -60,12 +64,7 @@ pub(super) fn fits(say: &Say, channel: &Capabilities) -> bool {
 }
 
 fn length(say: &Say) -> usize {
-    split::units(&say.text) + say.code.as_deref().map_or(0, |code| split::units(code) + FENCE_UNITS) + link_room(say)
-}
-
-/// Room for what opens the page of a review, if there is one.
-fn link_room(say: &Say) -> usize {
-    say.review.as_ref().map_or(0, |_| LINK_UNITS_MAX)
+    split::units(&say.text) + say.code.as_deref().map_or(0, |code| split::units(code) + FENCE_UNITS) + say.link_room()
 }
 
 /// Text and code alone.
@@ -74,7 +73,7 @@ fn body(say: Say, channel: &Capabilities) -> Vec<Say> {
         return vec![Say { picture: None, document: false, choice: None, asked: None, ..say }];
     }
     let room = channel.text_units_max - NUMBER_UNITS;
-    let mut parts = texts(&say.text, room, link_room(&say), channel);
+    let mut parts = texts(&say.text, room, say.link_room(), channel);
     if let Some(last) = parts.last_mut() {
         last.review = say.review;
     }

@@ -55,6 +55,8 @@ pub const DIFF_LOST: &str = "The diff has not reached you. *diff* shows it; read
 pub const ASK_LATER: &str = "Your VM can't be asked just now; I am still trying to reach it. Try again in a moment.";
 /// A question the VM did not answer.
 pub const ASK_UNANSWERED: &str = "Your VM did not answer. Try again in a moment.";
+/// Before the address of the page on which one can look on at a run.
+pub const FOLLOW: &str = "Follow it:";
 /// More code than the channel should carry.
 pub const CODE_CUT: &str = "…and more than fits here. *show FILE* shows one file. All of it:";
 /// A diff that is too long for messages, and that was drawn.

@@ -171,6 +171,9 @@ impl Model {
         self.judge_talk(event, &before, &transition.effects, transition.conversation.verbosity)?;
         self.inquiries.judge(event, &before, &transition)?;
         self.log.judge(event, &before, &transition)?;
+        for say in transition.effects.iter().filter_map(|queued| said(&queued.effect)) {
+            self.log.judge_link(say, &transition.conversation, self.now, &self.rules)?;
+        }
         self.conversation = transition.conversation;
         self.outbox.extend(transition.effects);
         self.outbox.retain(|queued| !transition.acked.contains(&queued.seq));

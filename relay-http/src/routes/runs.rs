@@ -1,14 +1,14 @@
-//! `GET /runs/{run}`: what happened in a run, from any relay, while it goes on and afterwards: as JSON, which may be waited for,
-//! or as a stream of events. docs/web.md has the shapes.
+//! `GET /runs/{run}`: what happened in a run, from any relay, while it goes on and afterwards: as a page, as JSON, which may be
+//! waited for, or as a stream of events. `GET /runs/{run}/rows` is the stream of what the page adds. docs/web.md has the shapes.
 //!
-//! Whoever may not look gets the answer that there is no such run.
+//! Whoever may not look gets the answer that there is no such run; a browser, a page that says what to do.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -22,10 +22,13 @@ use crate::app::{App, in_time};
 use crate::channels::console::ConsoleChannel;
 use crate::clock;
 use crate::error::RequestError;
-use crate::links::Purpose;
-use crate::routes::admin::{Denied, Operator};
+use crate::links::{LinkError, Purpose};
+use crate::routes::admin::Operator;
 use crate::routes::console::SignedIn;
 use crate::viewers::{Seen, Viewer};
+use crate::web::run::fragment;
+
+mod page;
 
 /// How long a request waits at most for something to happen: shorter than proxies let a silent request live.
 const WAIT_MAX: Duration = Duration::from_secs(25);
@@ -36,7 +39,7 @@ const HEADERS: [(header::HeaderName, &str); 3] = [
 ];
 
 /// What is asked for.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub struct Asked {
     /// A signed link's key.
     key: Option<String>,
@@ -44,6 +47,101 @@ pub struct Asked {
     after: Option<u64>,
     /// How long to wait for some.
     wait_ms: Option<u64>,
+    /// Of a page, the entries before this place.
+    before: Option<u64>,
+}
+
+/// In what form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Stream,
+    Page,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Self {
+        let accepted = text(headers, "accept").unwrap_or_default();
+        match (accepted.contains("text/event-stream"), accepted.contains("text/html")) {
+            (true, _) => Self::Stream,
+            (false, true) => Self::Page,
+            (false, false) => Self::Json,
+        }
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Somebody who may look at a run.
+pub struct Onlooker {
+    run: RunId,
+    conversation: ConversationId,
+    is_over: bool,
+    asked: Asked,
+    form: Form,
+    /// The place that a stream has come to which broke off.
+    last: Option<u64>,
+}
+
+/// Why there is nothing to be seen, and for whom that is said.
+pub struct Refused {
+    form: Form,
+    why: Why,
+}
+
+enum Why {
+    /// The link is not good for this run.
+    Link(LinkError),
+    /// There is no such run any more.
+    Gone,
+    /// Something else.
+    Request(RequestError),
+}
+
+impl FromRequestParts<Arc<App>> for Onlooker {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        let form = Form::of(&parts.headers);
+        let refused = |why| Refused { form, why };
+        let Ok(Query(asked)) = Query::<Asked>::from_request_parts(parts, app).await else {
+            return Err(refused(Why::Request(RequestError::Malformed("the query is not understood"))));
+        };
+        let run =
+            Path::<String>::from_request_parts(parts, app).await.ok().and_then(|Path(run)| RunId::parse(run).ok());
+        let Some((conversation, run)) = run.and_then(|run| Some((run.conversation()?, run))) else {
+            return Err(refused(Why::Link(LinkError::Malformed)));
+        };
+        let signed_in = SignedIn::from_request_parts(parts, app).await;
+        let operator = Operator::from_request_parts(parts, app).await;
+        let is_own = signed_in.is_ok() && conversation == app.conversation(&ConsoleChannel::address());
+        // That somebody is on this machine is not enough here: they have to have given the token.
+        let is_operator = operator.is_ok() && parts.headers.contains_key(header::AUTHORIZATION);
+        if !is_own && !is_operator {
+            verify(app, &run, asked.key.as_deref()).map_err(|error| refused(Why::Link(error)))?;
+        }
+        let is_over = in_time(is_over(app, &conversation, &run)).await;
+        let is_over =
+            is_over.map_err(|error| refused(Why::Request(error.into())))?.ok_or_else(|| refused(Why::Gone))?;
+        let last = text(&parts.headers, "last-event-id").and_then(|id| id.parse().ok());
+        Ok(Self { run, conversation, is_over, asked, form, last })
+    }
+}
+
+impl Onlooker {
+    /// What this caller, who takes a stream or JSON, is to see.
+    fn viewer(&self, app: &App) -> Result<Viewer, Refused> {
+        let last = self.last.filter(|_| self.form == Form::Stream);
+        let cursor = last.or(self.asked.after).unwrap_or(0);
+        let viewer = app.viewers.view(self.conversation.clone(), self.run.clone(), cursor, self.is_over);
+        viewer.ok_or_else(|| self.refused(RequestError::TooManyViewers))
+    }
+
+    fn refused(&self, error: impl Into<RequestError>) -> Refused {
+        Refused { form: self.form, why: Why::Request(error.into()) }
+    }
 }
 
 /// The answer as JSON.
@@ -57,42 +155,32 @@ struct Answer {
     entries: Vec<Logged>,
 }
 
-/// Either form, as the caller accepts.
-pub async fn follow(
-    State(app): State<Arc<App>>,
-    Path(run): Path<String>,
-    asked: Result<Query<Asked>, QueryRejection>,
-    signed_in: Result<SignedIn, RequestError>,
-    operator: Result<Operator, Denied>,
-    headers: HeaderMap,
-) -> Result<Response, RequestError> {
-    let Query(asked) = asked.map_err(|_| RequestError::Malformed("the query is not understood"))?;
-    let run = RunId::parse(run).map_err(|_| RequestError::NotFound)?;
-    let conversation = run.conversation().ok_or(RequestError::NotFound)?;
-    let is_own = signed_in.is_ok() && conversation == app.conversation(&ConsoleChannel::address());
-    // That somebody is on this machine is not enough here: they have to have given the token.
-    let is_operator = operator.is_ok() && headers.contains_key(header::AUTHORIZATION);
-    if !is_own && !is_operator && !has_key(&app, &run, asked.key.as_deref()) {
-        return Err(RequestError::NotFound);
+/// Any form, as the caller accepts.
+pub async fn follow(State(app): State<Arc<App>>, onlooker: Onlooker) -> Result<Response, Refused> {
+    match onlooker.form {
+        Form::Page => page::page(&app, &onlooker).await.map_err(|error| onlooker.refused(error)),
+        Form::Stream => Ok(stream(onlooker.viewer(&app)?, as_json)),
+        Form::Json => {
+            let wait = Duration::from_millis(onlooker.asked.wait_ms.unwrap_or(0)).min(WAIT_MAX);
+            let answer = answer(onlooker.viewer(&app)?, onlooker.run.clone(), wait).await;
+            Ok((HEADERS, Json(answer.map_err(|error| onlooker.refused(error))?)).into_response())
+        }
     }
-    let is_over = in_time(is_over(&app, &conversation, &run)).await?.ok_or(RequestError::NotFound)?;
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let streams = header("accept").is_some_and(|accepted| accepted.contains("text/event-stream"));
-    let last = header("last-event-id").and_then(|id| id.parse().ok()).filter(|_| streams);
-    let cursor = last.or(asked.after).unwrap_or(0);
-    let viewer = app.viewers.view(conversation, run.clone(), cursor, is_over).ok_or(RequestError::TooManyViewers)?;
-    if streams {
-        let events = Sse::new(events(viewer)).keep_alive(KeepAlive::default());
-        return Ok((HEADERS, events).into_response());
-    }
-    let wait = Duration::from_millis(asked.wait_ms.unwrap_or(0)).min(WAIT_MAX);
-    Ok((HEADERS, Json(answer(viewer, run, wait).await?)).into_response())
 }
 
-/// Whether a signed link was for this run.
-fn has_key(app: &App, run: &RunId, key: Option<&str>) -> bool {
-    let subject = key.and_then(|key| app.links.verify(Purpose::Run, key, clock::now()).ok());
-    subject.is_some_and(|subject| subject == run.as_str())
+/// What a page adds, as it is to be shown.
+pub async fn rows(State(app): State<Arc<App>>, onlooker: Onlooker) -> Result<Response, Refused> {
+    Ok(stream(onlooker.viewer(&app)?, as_row))
+}
+
+fn stream(viewer: Viewer, shown: fn(&Logged) -> SseEvent) -> Response {
+    (HEADERS, Sse::new(events(viewer, shown)).keep_alive(KeepAlive::default())).into_response()
+}
+
+/// That a signed link was for this run.
+fn verify(app: &App, run: &RunId, key: Option<&str>) -> Result<(), LinkError> {
+    let subject = app.links.verify(Purpose::Run, key.ok_or(LinkError::Malformed)?, clock::now())?;
+    if subject == run.as_str() { Ok(()) } else { Err(LinkError::Mismatch) }
 }
 
 /// Whether a run is over; `None` when there was none of that name.
@@ -117,11 +205,11 @@ async fn answer(mut viewer: Viewer, run: RunId, wait: Duration) -> Result<Answer
 }
 
 /// Each entry, known by its place; in the end, that there is nothing more to come.
-fn events(viewer: Viewer) -> impl Stream<Item = Result<SseEvent, RequestError>> {
-    let batches = futures::stream::try_unfold(Some(viewer), |viewer| async move {
+fn events(viewer: Viewer, shown: fn(&Logged) -> SseEvent) -> impl Stream<Item = Result<SseEvent, RequestError>> {
+    let batches = futures::stream::try_unfold(Some(viewer), move |viewer| async move {
         let Some(mut viewer) = viewer else { return Ok::<_, RequestError>(None) };
         Ok(match viewer.next().await? {
-            Seen::Entries(entries) => Some((entries.iter().map(to_sse).collect(), Some(viewer))),
+            Seen::Entries(entries) => Some((entries.iter().map(shown).collect(), Some(viewer))),
             Seen::Over => {
                 let end = SseEvent::default().event("end").data(json!({ "cursor": viewer.cursor() }).to_string());
                 Some((vec![end], None))
@@ -132,7 +220,14 @@ fn events(viewer: Viewer) -> impl Stream<Item = Result<SseEvent, RequestError>> 
     batches.map_ok(|batch| futures::stream::iter(batch).map(Ok)).try_flatten()
 }
 
-fn to_sse(entry: &Logged) -> SseEvent {
+fn as_json(entry: &Logged) -> SseEvent {
     let data = serde_json::to_string(entry).expect("plain data with text keys");
     SseEvent::default().id(entry.cursor.to_string()).data(data)
 }
+
+fn as_row(entry: &Logged) -> SseEvent {
+    SseEvent::default().id(entry.cursor.to_string()).data(fragment(entry, clock::now()))
+}
+
+#[cfg(test)]
+mod tests;

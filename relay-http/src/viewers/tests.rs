@@ -152,6 +152,29 @@ async fn a_viewer_that_is_behind_another_finds_out() {
     assert_eq!(entries.iter().map(text).collect::<Vec<_>>(), numbers(1, 4));
 }
 
+/// Nor does it matter whether they come before the others or after them.
+#[tokio::test]
+async fn who_names_a_place_that_nobody_has_reached_has_the_others_miss_nothing() {
+    for comes_first in [true, false] {
+        let mut scene = Scene::new().await;
+        scene.steps(1).await;
+        let stranger = comes_first.then(|| scene.view(u64::MAX));
+        let mut viewer = scene.view(0);
+        assert!(matches!(next(&mut viewer).await, Seen::Entries(_)));
+        let mut stranger = stranger.unwrap_or_else(|| scene.view(u64::MAX));
+        assert_eq!(stranger.seen().await.unwrap(), None);
+        // One that came again and has all there is: nothing was read for it yet.
+        let mut other = scene.view(viewer.cursor());
+        assert_eq!(other.seen().await.unwrap(), None);
+        assert_eq!(scene.viewers.lock()[&scene.id()].cursor(), viewer.cursor(), "what is read for all goes on there");
+        scene.steps(1).await;
+        for viewer in [&mut viewer, &mut other] {
+            let Seen::Entries(entries) = next(viewer).await else { panic!("it goes on") };
+            assert_eq!(entries.iter().map(text).collect::<Vec<_>>(), numbers(1, 2));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_viewer_that_is_too_slow_is_cut_off_and_goes_on_where_it_was() {
     let mut scene = Scene::new().await;

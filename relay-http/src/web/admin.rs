@@ -10,9 +10,9 @@ use relay_core::id::{ConversationId, NodeId};
 use relay_core::store::Activity;
 use relay_core::store::operators::Node;
 use relay_core::time::{Timestamp, humane};
-use time::OffsetDateTime;
 
 use super::assets::ADMIN;
+use super::instant::exact;
 use super::layout;
 
 mod conversation;
@@ -209,23 +209,6 @@ fn since(at: Timestamp, now: Timestamp) -> Markup {
 fn long(time: Duration) -> String {
     let days = time.as_secs() / (24 * 3600);
     if days < 3 { humane(time) } else { format!("{days} days") }
-}
-
-fn exact(at: Timestamp, between: char, zone: &str) -> String {
-    let since = time::Duration::milliseconds(i64::try_from(at.as_millis()).unwrap_or(i64::MAX));
-    let at = OffsetDateTime::UNIX_EPOCH.checked_add(since);
-    at.map_or_else(String::new, |at| {
-        let (date, time) = (at.date(), at.time());
-        format!(
-            "{}-{:02}-{:02}{between}{:02}:{:02}:{:02}{zone}",
-            date.year(),
-            u8::from(date.month()),
-            date.day(),
-            time.hour(),
-            time.minute(),
-            time.second()
-        )
-    })
 }
 
 #[cfg(test)]

@@ -25,17 +25,20 @@ pub static CSS: Asset = Asset::new(
         include_str!("../../static/review.css"),
         include_str!("../../static/admin.css"),
         include_str!("../../static/worktree.css"),
+        include_str!("../../static/run.css"),
     ),
 );
 /// What the review page does with a script.
 pub static REVIEW: Asset = Asset::new("review", "js", include_str!("../../static/review.js"));
 /// Keeps the control UI fresh.
 pub static ADMIN: Asset = Asset::new("admin", "js", include_str!("../../static/admin.js"));
+/// Adds what happens to the page of a run.
+pub static RUN: Asset = Asset::new("run", "js", include_str!("../../static/run.js"));
 /// What a browser shows beside a page's title.
 pub static ICON: Asset = Asset::new("icon", "svg", include_str!("../../static/icon.svg"));
 
 /// Everything that is served.
-static ALL: [&Asset; 4] = [&CSS, &REVIEW, &ADMIN, &ICON];
+static ALL: [&Asset; 5] = [&CSS, &REVIEW, &ADMIN, &RUN, &ICON];
 
 /// A text that pages load.
 #[derive(Debug)]

@@ -40,7 +40,8 @@ pub(super) async fn send(app: &App, performance: &Performance, say: &Say) -> Out
         }
     };
     let review = say.review.as_ref().map(|link| app.review_url(&link.run, &link.tree, link.expires_at));
-    let message = Outgoing { to, conversation: &conversation.id, effect, say, picture, page, review };
+    let follow = say.follow.as_ref().map(|link| app.run_url(&link.run, link.expires_at));
+    let message = Outgoing { to, conversation: &conversation.id, effect, say, picture, page, review, follow };
     let in_doubt = conversation.delivery.doubts(effect);
     if in_doubt {
         match channel.find(&message, &conversation.delivery, clock::now()).await {

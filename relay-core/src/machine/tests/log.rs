@@ -4,6 +4,7 @@ use super::delivery::{failed, phone};
 use super::*;
 use crate::id::BlobId;
 use crate::protocol::InquiryOption;
+use crate::store::LOG_KEEP;
 
 impl Talk {
     /// The entries since the last look: the number of the run, or `-`, and what happened.
@@ -116,4 +117,82 @@ fn an_inquiry_and_a_picture_are_told_and_a_late_picture_is_of_no_run() {
     let told = talk.told();
     let pictures: Vec<&String> = told.iter().filter(|line| line.contains("picture")).collect();
     assert_eq!(pictures, ["1 picture in time", "- picture late"], "{told:?}");
+}
+
+/// The run that each message since the last look leads to, by its number.
+fn links(talk: &mut Talk) -> Vec<Option<String>> {
+    talk.says().into_iter().map(|say| say.follow.map(|link| link.run.number().to_owned())).collect()
+}
+
+#[test]
+fn the_first_word_of_a_run_and_every_status_lead_to_it() {
+    for channel in [ChannelKind::Console, ChannelKind::Twilio] {
+        let mut talk = Talk::on(channel);
+        talk.prompt = true;
+        talk.hear("status");
+        assert_eq!(links(&mut talk), [None], "nothing goes on");
+        talk.hear("fix the bug");
+        talk.settle(Outcome::Done);
+        talk.forget();
+        talk.report(VmEvent::Started { driver: "demo".into() });
+        let [say] = &talk.says()[..] else { panic!("one message") };
+        assert_eq!(say.follow, Some(RunLink { run: run(1), expires_at: talk.now + LOG_KEEP }));
+        assert_eq!(say.text, text::started(&run(1), "demo"), "the address is no part of the words");
+        talk.report(progress("one"));
+        assert_eq!(links(&mut talk), [None]);
+        talk.report(changes("aa11"));
+        talk.deliver();
+        talk.forget();
+        talk.hear("status");
+        assert_eq!(links(&mut talk), [Some("1".to_owned())]);
+        talk.hear("quiet");
+        talk.hear("reject");
+        talk.report(decided(Decision::Reject, DecisionResult::RolledBack));
+        talk.forget();
+        talk.hear("another");
+        assert_eq!(links(&mut talk), [Some("2".to_owned())], "all that a quiet person hears at first");
+    }
+}
+
+#[test]
+fn a_link_costs_no_message() {
+    let mut talk = Talk::on(ChannelKind::Twilio);
+    talk.hear("fix the bug");
+    talk.settle(Outcome::Done);
+    talk.report(VmEvent::Started { driver: "demo".into() });
+    talk.hear("status");
+    let waiting = |talk: &Talk| -> Vec<Say> {
+        let says = talk.outbox.iter().filter_map(|queued| match &queued.effect {
+            Effect::Say(say) => Some(say.clone()),
+            _ => None,
+        });
+        says.collect()
+    };
+    let [say] = &waiting(&talk)[..] else { panic!("they have become one") };
+    assert!(say.text.contains("Working on it") && say.text.contains("is at work"), "{}", say.text);
+    assert!(say.follow.is_some());
+    // Where there is room for the words alone, they go without it.
+    let rest = talk.rules.twilio.text_units_max - split::units(&say.text);
+    talk.report(finished(RunOutcome::Failed { reason: "w".repeat(rest - 60), kept: None }));
+    let [say] = &waiting(&talk)[..] else { panic!("still one") };
+    assert!(say.follow.is_none() && split::units(&say.text) + shape::LINK_UNITS_MAX > talk.rules.twilio.text_units_max);
+}
+
+#[test]
+fn of_two_runs_a_message_leads_to_the_later() {
+    let said = |text: &str, run: Option<RunId>| {
+        let follow = run.map(|run| RunLink { run, expires_at: T0 });
+        Say { text: text.into(), follow, ..Say::default() }
+    };
+    let joined = |one: Option<RunId>, two| said("a", one).joined(&said("b", two), 1_600).unwrap();
+    assert_eq!(joined(Some(run(1)), Some(run(2))), said("a\nb", Some(run(2))));
+    assert_eq!(joined(Some(run(1)), None), said("a\nb", Some(run(1))));
+    assert_eq!(joined(None, None), said("a\nb", None));
+}
+
+#[test]
+fn a_message_of_an_older_relay_leads_nowhere() {
+    let say: Say = serde_json::from_str(r#"{"text": "hi", "passing": true}"#).unwrap();
+    assert_eq!(say, Say { text: "hi".into(), passing: true, ..Say::default() });
+    assert_eq!(serde_json::to_string(&say).unwrap(), r#"{"text":"hi","passing":true}"#, "and is written as before");
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use relay_core::id::RunId;
 use relay_core::machine::log::LOG_TEXT_CHARS_MAX;
-use relay_core::machine::{Conversation, Event, LogWhat, Transition};
+use relay_core::machine::shape::LINK_UNITS_MAX;
+use relay_core::machine::{Conversation, Event, LogWhat, Rules, Say, Transition, split};
+use relay_core::store::LOG_KEEP;
+use relay_core::time::Timestamp;
 
 /// What was told so far.
 #[derive(Default)]
@@ -49,6 +52,23 @@ impl Told {
         prop_assert_eq!(count(|what| matches!(what, LogWhat::Asked { .. })), usize::from(is_message));
         let begun = transition.conversation.runs - before.runs;
         prop_assert_eq!(count(|what| matches!(what, LogWhat::Begun { .. })) as u64, begun);
+        Ok(())
+    }
+
+    /// A message leads to a run that was begun, has room for its address, and what that opens is not kept for longer.
+    pub(super) fn judge_link(
+        &self,
+        say: &Say,
+        conversation: &Conversation,
+        now: Timestamp,
+        rules: &Rules,
+    ) -> Result<(), TestCaseError> {
+        let (Some(link), Some(address)) = (&say.follow, &conversation.address) else { return Ok(()) };
+        prop_assert!(self.begun.contains(&link.run), "{:?} leads to nothing", say);
+        prop_assert!(link.expires_at <= now + LOG_KEEP, "{:?} is good for too long", say);
+        let units_max = rules.capabilities(address.channel).text_units_max;
+        prop_assert!(split::units(&say.text) + LINK_UNITS_MAX <= units_max, "no room in {:?}", say);
+        prop_assert!(say.choice.is_none() && say.asked.is_none(), "{:?} asks for something else", say);
         Ok(())
     }
 }

@@ -129,17 +129,21 @@ mod tests {
     fn code_is_fenced_and_cannot_end_its_fence() {
         let (to, conversation) =
             (Address { channel: ChannelKind::Twilio, name: "a".into() }, ConversationId::parse("c").unwrap());
-        let shown = |text: &str, code: Option<&str>, page: Option<&str>, review: Option<&str>| {
+        let shown = |text: &str, code: Option<&str>, links: [Option<&str>; 3]| {
             let say = Say { text: text.into(), code: code.map(str::to_owned), ..Say::default() };
-            let [page, review] = [page, review].map(|address| address.map(|address| address.parse().unwrap()));
+            let [page, review, follow] = links.map(|address| address.map(|address| address.parse().unwrap()));
             let (effect, picture) = (EffectSeq(1), None);
-            body(&Outgoing { to: &to, conversation: &conversation, effect, say: &say, picture, page, review })
+            body(&Outgoing { to: &to, conversation: &conversation, effect, say: &say, picture, page, review, follow })
         };
-        assert_eq!(shown("hi", None, None, None), "hi");
-        assert_eq!(shown("hi", Some("a\n```\nb\n"), None, None), "hi\n```\na\n'''\nb\n```");
-        assert_eq!(shown("", Some("x"), None, None), "```\nx\n```");
-        assert_eq!(shown("All of it:", None, Some("https://h/pages/1"), None), "All of it: https://h/pages/1");
-        let reviewed = shown("Done.", Some("x"), None, Some("https://h/r/1.0.2"));
+        let none = [None, None, None];
+        assert_eq!(shown("hi", None, none), "hi");
+        assert_eq!(shown("hi", Some("a\n```\nb\n"), none), "hi\n```\na\n'''\nb\n```");
+        assert_eq!(shown("", Some("x"), none), "```\nx\n```");
+        let paged = shown("All of it:", None, [Some("https://h/pages/1"), None, None]);
+        assert_eq!(paged, "All of it: https://h/pages/1");
+        let reviewed = shown("Done.", Some("x"), [None, Some("https://h/r/1.0.2"), None]);
         assert_eq!(reviewed, "Done.\nReview: https://h/r/1.0.2\n```\nx\n```");
+        let followed = shown("Working.", None, [None, None, Some("https://h/runs/a-1-1?key=1.0.2")]);
+        assert_eq!(followed, "Working.\nFollow it: https://h/runs/a-1-1?key=1.0.2");
     }
 }
