@@ -35,6 +35,8 @@ form[CONSOLE_TOKEN]='[A-Za-z0-9_-]{32,}'
 question[CONSOLE_TOKEN]='What opens the web console, 32 characters or more'
 form[ADMIN_TOKEN]='[A-Za-z0-9_-]{32,}'
 question[ADMIN_TOKEN]='What opens the control UI, 32 characters or more'
+form[LINK_KEYS]='[A-Za-z0-9]+:[A-Za-z0-9_-]{32,}(,[A-Za-z0-9]+:[A-Za-z0-9_-]{32,})*'
+question[LINK_KEYS]='Keys of links, ID:SECRET with 32 characters or more, with commas; the first signs'
 
 # No child process has any of them in its environment.
 export -n "${!form[@]}"

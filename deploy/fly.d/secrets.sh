@@ -4,7 +4,7 @@
 vm_names=(ANTHROPIC_API_KEY GITHUB_TOKEN)
 twilio_names=(TWILIO_ACCOUNT_SID TWILIO_AUTH_TOKEN TWILIO_FROM ALLOWED_PHONE_NUMBERS)
 # Set with `secrets NAME` alone.
-rare_names=(TWILIO_API_KEY TWILIO_API_SECRET TWILIO_APPROVAL_CONTENT_SID TWILIO_INQUIRY_CONTENT_SIDS CONSOLE_TOKEN ADMIN_TOKEN)
+rare_names=(TWILIO_API_KEY TWILIO_API_SECRET TWILIO_APPROVAL_CONTENT_SID TWILIO_INQUIRY_CONTENT_SIDS CONSOLE_TOKEN ADMIN_TOKEN LINK_KEYS)
 
 look_around() {
     say "looking at what is there"
@@ -86,7 +86,8 @@ set_shared_secrets() {
         put_relay
     elif is_set "$relay_secrets" VM_SECRET; then
         new_vm_secret
-        note "A new VM_SECRET: machines of people, if there are any in $other_app, do not know it. They have to be destroyed."
+        note "A new VM_SECRET: machines of people, if there are any in $other_app, do not know it. Destroy those machines and"
+        note "leave their volumes: the relays make them again."
         put_relay
         put_vm
     else
