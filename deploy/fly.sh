@@ -16,19 +16,21 @@ cd "$here/.."
 . "$here/fly.d/secrets.sh"
 # shellcheck source=deploy/fly.d/steps.sh
 . "$here/fly.d/steps.sh"
+# shellcheck source=deploy/fly.d/people.sh
+. "$here/fly.d/people.sh"
 # shellcheck source=deploy/fly.d/status.sh
 . "$here/fly.d/status.sh"
 
 usage() {
     cat <<'TEXT'
-deploy/fly.sh up               make everything that is missing, and deploy this clone: two relays, one VM, one Redis
+deploy/fly.sh up               make everything that is missing, and deploy this clone: two relays, one Redis, and one VM or one for each person
 deploy/fly.sh status           machines, health, Redis, and which secrets are missing
 deploy/fly.sh secrets [NAME…]  set or replace what Twilio, Anthropic and GitHub gave you; without names, asks for all of them
 deploy/fly.sh scale N          run N relays
 deploy/fly.sh down [--yes]     destroy all of it, what people wrote included
 
 It asks at a terminal for what it needs to know. Otherwise, set in the environment: TEXTSLASH_APP (its name at Fly),
-TEXTSLASH_REGION, TEXTSLASH_ORG, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM, ALLOWED_PHONE_NUMBERS, and if you have them
+TEXTSLASH_REGION, TEXTSLASH_ORG, TEXTSLASH_VMS (shared, or each: a machine for each person), TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM, ALLOWED_PHONE_NUMBERS, and if you have them
 ANTHROPIC_API_KEY and GITHUB_TOKEN. The names are kept in deploy/.fly.env; secrets are kept at Fly alone.
 TEXT
 }
@@ -39,19 +41,31 @@ up() {
     remember
     look_around
     ask_for_missing
-    app "$vm_app" "the VM's own app: its machine, volume and secrets"
+    local label vm_image="" options=()
+    label=$(this_clone)
+    if [ "$vms" = each ]; then
+        vm_image=registry.fly.io/$vm_app:$label
+        mapfile -t options < <(told_relays)
+    fi
+    app "$vm_app" "an app of the VM's own: machine, volume and secrets"
     private_address "$vm_app" "before the first deploy, so that the VM never gets a public one"
     no_public_address "$vm_app"
     app "$relay_app" "the relays' own app"
     private_address "$relay_app" "where the VM reports to"
     public_address "$relay_app" v6 "so that Twilio reaches the relays" allocate-v6
     public_address "$relay_app" shared_v4 "the same for IPv4; shared, so that it costs nothing" allocate-v4 --shared
-    volume
+    if [ "$vms" = shared ]; then volume; fi
     redis
     set_secrets
-    deploy "$vm_app" vm "with one machine, because a volume belongs to one" --ha=false --flycast
-    deploy "$relay_app" relay "one machine after the other, so that there is always one that answers"
+    if [ "$vms" = shared ]; then
+        deploy "$vm_app" vm "with one machine, because a volume belongs to one" --ha=false --flycast
+    else
+        token
+        push_image
+    fi
+    deploy "$relay_app" relay "one machine after the other, so that there is always one that answers" "${options[@]}"
     at_least "$relays"
+    other_kind
     what_to_do_at_twilio
     check
 }
@@ -59,7 +73,7 @@ up() {
 scale() {
     [[ ${1-} =~ ^[1-9][0-9]?$ ]] || die_usage "scale needs how many relays there are to be, from 1 to 99"
     tools
-    names
+    names shared
     relays=$1
     [ "$relays" -gt 1 ] || note "With one relay nobody answers while it is restarted. Nothing is lost: Twilio's messages are fetched afterwards."
     remember
@@ -70,13 +84,14 @@ down() {
     local yes=${1-}
     [ -z "$yes" ] || [ "$yes" = --yes ] || die_usage "down knows --yes alone"
     tools
-    names
-    say "destroying $relay_app, $vm_app and $redis_name"
-    note "Lost for good: conversations and messages that wait, dead letters, and all that is on the VM's volume alone: parked"
+    names shared
+    say "destroying $relay_app, $vm_app and $redis_name, and $other_app if it is there"
+    note "Lost for good: conversations and messages that wait, dead letters, and all that is on the VMs' volumes alone: parked"
     note "work, sessions with the agent, branches that were not pushed. What was approved is where it was pushed to."
     [ "$yes" = --yes ] || confirm "$relay_app"
     destroy_app "$relay_app" "first, so that no message is taken in that nobody would answer"
-    destroy_app "$vm_app" "with its machine and its volume"
+    destroy_app "$vm_app" "with its machines and their volumes"
+    destroy_app "$other_app" "the other kind's, with its machines and their volumes"
     destroy_redis
     forget_names
     note "All of it is gone. Take the address out of Twilio's console as well."

@@ -9,6 +9,8 @@ form[TEXTSLASH_REGION]='[a-z]{3}'
 question[TEXTSLASH_REGION]='The region, near you (flyctl platform regions)'
 form[TEXTSLASH_ORG]='[a-z0-9-]+'
 question[TEXTSLASH_ORG]='The organization at Fly (flyctl orgs list)'
+form[TEXTSLASH_VMS]='(shared|each)'
+question[TEXTSLASH_VMS]='One VM shared by everybody, or a machine for each person: shared or each'
 form[TWILIO_ACCOUNT_SID]='AC[0-9a-f]{32}'
 question[TWILIO_ACCOUNT_SID]='Twilio: the account SID, AC and 32 characters'
 form[TWILIO_AUTH_TOKEN]='[0-9a-f]{32}(,[0-9a-f]{32})*'
@@ -33,6 +35,8 @@ form[CONSOLE_TOKEN]='[A-Za-z0-9_-]{32,}'
 question[CONSOLE_TOKEN]='What opens the web console, 32 characters or more'
 form[ADMIN_TOKEN]='[A-Za-z0-9_-]{32,}'
 question[ADMIN_TOKEN]='What opens the control UI, 32 characters or more'
+form[LINK_KEYS]='[A-Za-z0-9]+:[A-Za-z0-9_-]{32,}(,[A-Za-z0-9]+:[A-Za-z0-9_-]{32,})*'
+question[LINK_KEYS]='Keys of links, ID:SECRET with 32 characters or more, with commas; the first signs'
 
 # No child process has any of them in its environment.
 export -n "${!form[@]}"

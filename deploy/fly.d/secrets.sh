@@ -4,7 +4,7 @@
 vm_names=(ANTHROPIC_API_KEY GITHUB_TOKEN)
 twilio_names=(TWILIO_ACCOUNT_SID TWILIO_AUTH_TOKEN TWILIO_FROM ALLOWED_PHONE_NUMBERS)
 # Set with `secrets NAME` alone.
-rare_names=(TWILIO_API_KEY TWILIO_API_SECRET TWILIO_APPROVAL_CONTENT_SID TWILIO_INQUIRY_CONTENT_SIDS CONSOLE_TOKEN ADMIN_TOKEN)
+rare_names=(TWILIO_API_KEY TWILIO_API_SECRET TWILIO_APPROVAL_CONTENT_SID TWILIO_INQUIRY_CONTENT_SIDS CONSOLE_TOKEN ADMIN_TOKEN LINK_KEYS)
 
 look_around() {
     say "looking at what is there"
@@ -52,10 +52,33 @@ set_secrets() {
     # shellcheck disable=SC2153
     value[PUBLIC_URL]=$public_url
     value[VM_URL]=http://$vm_app.flycast
-    value[EVENTS_URL]=http://$relay_app.flycast:3001
+    value[EVENTS_URL]=$reports_url
     value[AGENT_DRIVER]=claude
     if [ -z "${value[ANTHROPIC_API_KEY]-}" ]; then value[AGENT_DRIVER]=demo; fi
     is_set "$relay_secrets" STATE_STORE || redis_url
+    if [ "$vms" = each ]; then
+        # The relays give each machine what it signs with and where it reports to; a secret of its app would win over that.
+        value[VM_SECRET]=$(new_secret)
+        put "$vm_app" "$vm_secrets" AGENT_DRIVER "${vm_names[@]}"
+        put "$relay_app" "$relay_secrets" RELAY_SECRET VM_SECRET STATE_STORE PUBLIC_URL "${twilio_names[@]}"
+        drop VM_URL
+    else
+        set_shared_secrets
+        if is_set "$relay_secrets" FLY_API_TOKEN; then revoke_tokens "$other_app"; fi
+        drop FLY_API_TOKEN
+    fi
+    [ "${value[AGENT_DRIVER]}" = claude ] || is_set "$vm_secrets" AGENT_DRIVER ||
+        note "Without an Anthropic key the demo agent answers. Later: deploy/fly.sh secrets ANTHROPIC_API_KEY"
+}
+
+# drop NAME: a secret of the relays that is for the other kind of VMs.
+drop() {
+    if ! is_set "$relay_secrets" "$1"; then return; fi
+    act secrets unset "$1" --stage --app "$relay_app"
+    note "$relay_app has no $1 any more"
+}
+
+set_shared_secrets() {
     # Both apps must have the same one, and none can be read back: unless both have one, both get a new one. Whichever has one
     # gets it first, so that, cut off in between, one of them still has none.
     if is_set "$relay_secrets" VM_SECRET && is_set "$vm_secrets" VM_SECRET; then
@@ -63,6 +86,8 @@ set_secrets() {
         put_relay
     elif is_set "$relay_secrets" VM_SECRET; then
         new_vm_secret
+        note "A new VM_SECRET: machines of people, if there are any in $other_app, do not know it. Destroy those machines and"
+        note "leave their volumes: the relays make them again."
         put_relay
         put_vm
     else
@@ -70,8 +95,6 @@ set_secrets() {
         put_vm
         put_relay
     fi
-    [ "${value[AGENT_DRIVER]}" = claude ] || is_set "$vm_secrets" AGENT_DRIVER ||
-        note "Without an Anthropic key the demo agent answers. Later: deploy/fly.sh secrets ANTHROPIC_API_KEY"
 }
 
 # Present ones are told apart by name; this one is to be taken for missing.
@@ -101,7 +124,7 @@ replace_secrets() {
         [[ " ${twilio_names[*]} ${vm_names[*]} ${rare_names[*]} " == *" $name "* ]] || die_usage "secrets does not know $name"
     done
     tools
-    names
+    names shared
     say "new values, and nothing for what is to stay as it is"
     for name in "${asked[@]}"; do
         ask "$name" ""
@@ -116,7 +139,9 @@ replace_secrets() {
     [ ${#for_relay[@]} -eq 0 ] || import "$relay_app" "${for_relay[@]}"
     [ ${#for_vm[@]} -eq 0 ] || import "$vm_app" "${for_vm[@]}"
     use_staged "$relay_app"
-    use_staged "$vm_app"
+    if [ "$vms" = shared ]; then use_staged "$vm_app"; fi
+    [ "$vms" = shared ] || [ ${#for_vm[@]} -eq 0 ] ||
+        note "New machines have them. One that is there already is given them by: flyctl machine update MACHINE --app $vm_app"
 }
 
 # use_staged APP: restart the machines of an app that has secrets which they do not know yet.

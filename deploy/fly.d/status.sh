@@ -3,10 +3,12 @@
 
 status() {
     tools
-    names
-    app_status "$relay_app" RELAY_SECRET VM_SECRET STATE_STORE PUBLIC_URL VM_URL "${twilio_names[@]}"
+    names shared
+    local of_relay=(VM_URL) of_vm=(VM_SECRET EVENTS_URL)
+    if [ "$vms" = each ]; then of_relay=(FLY_API_TOKEN) of_vm=(); fi
+    app_status "$relay_app" RELAY_SECRET VM_SECRET STATE_STORE PUBLIC_URL "${of_relay[@]}" "${twilio_names[@]}"
     ready
-    app_status "$vm_app" VM_SECRET EVENTS_URL AGENT_DRIVER
+    app_status "$vm_app" "${of_vm[@]}" AGENT_DRIVER
     say "Redis $redis_name"
     if has_redis; then note "there"; else note "✗ missing: deploy/fly.sh up"; fi
 }
@@ -18,12 +20,15 @@ app_status() {
     if ! has_app "$1"; then note "✗ missing: deploy/fly.sh up" && return; fi
     look_at_machines "$1"
     jq -r '.[] | "   \(.id)  \(.region)  \(.state)  \(.image_ref.tag)  checks: \([.checks[]?.status] | unique | join(", "))"' <<<"$machines"
-    [ "$(count)" -gt 0 ] || note "✗ no machine: deploy/fly.sh up"
+    [ "$(count)" -gt 0 ] || is_peoples "$1" || note "✗ no machine: deploy/fly.sh up"
     look_at_secrets present "$1"
     for name in "${@:2}"; do is_set "$present" "$name" || missing+=("$name"); done
     [ ${#missing[@]} -eq 0 ] || note "✗ secrets that are missing: ${missing[*]}"
-    ! holds "$present" 'any(.[]?; .status == "Staged" or .status == "Partial")' || note "✗ has secrets that its machines do not know yet"
+    is_peoples "$1" || ! holds "$present" 'any(.[]?; .status == "Staged" or .status == "Partial")' || note "✗ has secrets that its machines do not know yet"
 }
+
+# Whether the relays make this app's machines, and nobody here does.
+is_peoples() { [ "$vms" = each ] && [ "$1" = "$vm_app" ]; }
 
 # What a relay says of its store and of the way to Twilio. The VM has no public address: its checks above are Fly's own look at it.
 ready() {

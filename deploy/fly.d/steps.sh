@@ -53,7 +53,7 @@ redis() {
 }
 
 # What this clone is: a commit, and a hash of what was changed since.
-label() {
+this_clone() {
     local commit changes
     # Without git nobody can tell whether something changed: each deploy is a new one.
     commit=$(git rev-parse --short=12 HEAD 2>/dev/null) || { date +at-%s && return; }
@@ -61,15 +61,19 @@ label() {
     if git diff --quiet HEAD; then echo "$commit"; else echo "$commit-$changes"; fi
 }
 
-# deploy APP WHICH WHY OPTION...: unless all its machines run what this clone is. One that failed at its checks left the label.
+# Whether all of `machines` run what this clone is, and know of the same image for people's machines. One that failed at its checks
+# left the label.
+run_this() {
+    # shellcheck disable=SC2016
+    holds "$machines" 'length > 0 and all(.[]; .image_ref.tag == $tag and (.config.env.VM_IMAGE // "") == $image
+        and (.state != "started" or all(.checks[]?; .status != "critical")))' --arg tag "$label" --arg image "$vm_image"
+}
+
+# deploy APP WHICH WHY OPTION...: unless all its machines run what this clone is.
 deploy() {
-    local label
-    label=$(label)
     say "deploying $1 ($label), $3"
     look_at_machines "$1"
-    # shellcheck disable=SC2016
-    if holds "$machines" 'length > 0 and all(.[]; .image_ref.tag == $tag
-        and (.state != "started" or all(.checks[]?; .status != "critical")))' --arg tag "$label"; then
+    if run_this; then
         note "runs already"
         use_staged "$1"
         return
@@ -89,6 +93,13 @@ exactly() {
     look_at_machines "$relay_app"
     if [ "$(count)" -eq "$1" ]; then note "there already" && return; fi
     act scale count "$1" --app "$relay_app" --region "$region" --yes
+}
+
+# VMs of the kind that is not used any more: what is on their volumes is people's.
+other_kind() {
+    if ! has_app "$other_app"; then return; fi
+    note "$other_app is there too, and no relay calls it. Parked work may be on its volumes, which cost what they cost."
+    note "Switch back with TEXTSLASH_VMS, or take it away for good: flyctl apps destroy $other_app"
 }
 
 # What the relay itself finds when it looks at its store.

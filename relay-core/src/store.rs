@@ -124,7 +124,7 @@ pub trait Store: Send + Sync {
     /// comes within `wait_max`: how long it is until then. Otherwise nothing is reserved.
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError>;
 
-    /// Keep a short text under a name, for ever or until another is.
+    /// Keep a short text under a name, for ever or until another is; an empty one erases it.
     async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError>;
 
     /// The text kept under that name.

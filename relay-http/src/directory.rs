@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use relay_core::id::{ConversationId, EffectSeq};
 use relay_core::store::Store;
+use relay_core::time::Timestamp;
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -40,6 +41,15 @@ pub struct Asking {
     pub effect: EffectSeq,
     /// Whether the person is told when it is refused. For nothing else is a VM made.
     pub is_told: bool,
+    /// When a relay took in their latest message.
+    pub written_at: Timestamp,
+}
+
+impl Asking {
+    /// For somebody who only looks: nothing is made for that.
+    pub fn to_look(conversation: ConversationId) -> Self {
+        Self { conversation, effect: EffectSeq::default(), is_told: false, written_at: Timestamp::default() }
+    }
 }
 
 /// Where a VM answers.

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use relay_core::telemetry::calls::Unanswered;
 use reqwest::Response;
 use url::Url;
 
@@ -25,6 +26,11 @@ pub async fn read_up_to(response: Response, bytes_max: usize) -> Result<Bytes, R
         }
     }
     Ok(body.freeze())
+}
+
+/// Why a request has no answer.
+pub fn why(error: &reqwest::Error) -> Unanswered {
+    Unanswered::told(error.is_connect(), error.is_timeout())
 }
 
 /// The address of `path` below `base`, whose own path is kept.

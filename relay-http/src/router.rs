@@ -15,7 +15,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::app::App;
 use crate::requests;
-use crate::routes::{admin, callback, console, images, ops, pages, review, runs, webhook};
+use crate::routes::{admin, callback, clear_text, console, images, ops, pages, review, runs, webhook};
 use crate::web::assets;
 
 /// A webhook is a short form; Twilio's own limit for a text is far below.
@@ -72,5 +72,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(CompressionLayer::new())
         .route("/console/events", get(console::events));
     let watched = middleware::from_fn_with_state(Arc::clone(&app), requests::watch);
-    bounded.merge(slow).merge(endless).layer(CatchPanicLayer::new()).layer(watched).with_state(app)
+    let encrypted = middleware::from_fn_with_state(Arc::clone(&app), clear_text::refuse);
+    let routes = bounded.merge(slow).merge(endless).layer(encrypted);
+    routes.layer(CatchPanicLayer::new()).layer(watched).with_state(app)
 }

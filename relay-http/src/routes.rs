@@ -10,6 +10,7 @@ use crate::error::RequestError;
 pub mod access;
 pub mod admin;
 pub mod callback;
+pub mod clear_text;
 pub mod console;
 pub mod images;
 pub mod ops;

@@ -12,7 +12,8 @@ use relay_core::protocol::{
     Answer, ApproveRequest, BODY_BYTES_MAX, CancelRequest, Command, CommandRequest, Health, IMAGE_BYTES_MAX, Refusal,
     RefusalReason, ReplyRequest, signature,
 };
-use relay_core::telemetry::{calls, traces};
+use relay_core::telemetry::calls::{Call, Unanswered};
+use relay_core::telemetry::traces;
 use relay_core::trace;
 use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, StatusCode};
@@ -24,7 +25,7 @@ use url::Position;
 
 use crate::clock;
 use crate::directory::{Asking, VmDirectory};
-use crate::http::{ReadError, read_up_to, under};
+use crate::http::{ReadError, read_up_to, under, why};
 
 /// The type of documents.
 pub const PDF: &str = "application/pdf";
@@ -202,9 +203,9 @@ impl VmClient {
             &url[Position::BeforePath..Position::AfterQuery],
             &body,
         );
-        let span = calls::client(method.as_str(), &url, template(path));
+        let mut call = Call::new(method.as_str(), &url, template(path));
         let mut request = self.http.request(method, url).header(signature::HEADER, signature);
-        if let Some(trace) = traces::of(&span) {
+        if let Some(trace) = traces::of(call.span()) {
             request = request.header(trace::HEADER, trace.as_str());
         }
         if let Some(machine) = &place.machine {
@@ -212,13 +213,20 @@ impl VmClient {
         }
         let request =
             if body.is_empty() { request } else { request.header("content-type", "application/json").body(body) };
-        let response = request.send().instrument(span.clone()).await.map_err(|_| CallError::NoAnswer)?;
+        let sent = request.send().instrument(call.span().clone()).await;
+        let response = sent.map_err(|error| {
+            call.unanswered(why(&error));
+            CallError::NoAnswer
+        })?;
         let status = response.status();
         let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
-        calls::answered(&span, status.as_u16());
+        call.answered(status.as_u16());
         let body = match read_up_to(response, bytes_max).await {
             Ok(body) => body,
-            Err(ReadError::Broken) => return Err(CallError::NoAnswer),
+            Err(ReadError::Broken) => {
+                call.unanswered(Unanswered::Broken);
+                return Err(CallError::NoAnswer);
+            }
             Err(ReadError::TooLarge) => {
                 let message = "Your VM's answer was too large.".to_owned();
                 return Err(CallError::Refused { reason: RefusalReason::Invalid, message });

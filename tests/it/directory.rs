@@ -9,6 +9,7 @@ use system_tests::stack::SECRET;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+mod forgotten;
 mod making;
 mod people;
 mod troubles;

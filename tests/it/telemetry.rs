@@ -2,6 +2,7 @@
 //! VictoriaMetrics.
 
 mod alerts;
+mod calls;
 mod dashboards;
 mod exposition;
 mod load;

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
 
 use crate::server::{Received, Server, empty};
@@ -41,6 +42,8 @@ pub struct SpanSeen {
     pub began: u64,
     /// What is said of it.
     pub attributes: BTreeMap<String, String>,
+    /// Whether its status says that it failed.
+    pub is_error: bool,
     /// Traces that it links to.
     pub links: Vec<String>,
 }
@@ -104,6 +107,7 @@ fn take(spans: &Spans, body: Bytes) -> Response {
                 instance: told("service.instance.id"),
                 began: span.start_time_unix_nano,
                 attributes: attributes(&span.attributes),
+                is_error: span.status.is_some_and(|status| status.code() == StatusCode::Error),
                 links: span.links.iter().map(|link| hex::encode(&link.trace_id)).collect(),
             });
         }

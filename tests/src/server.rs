@@ -148,6 +148,8 @@ pub enum Fault {
     DropReply,
     /// The work is done, and answered so much later.
     Delay(Duration),
+    /// The work is done so much later: the request was on its way for so long.
+    Late(Duration),
 }
 
 /// The faults that a fake was told to commit, each once, told apart by the operation they are for.
@@ -181,6 +183,10 @@ impl<Operation: PartialEq> Faults<Operation> {
                 let answer = work.await;
                 tokio::time::sleep(delay).await;
                 answer
+            }
+            Some(Fault::Late(delay)) => {
+                tokio::time::sleep(delay).await;
+                work.await
             }
         }
     }

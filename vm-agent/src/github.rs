@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use relay_core::telemetry::calls;
+use relay_core::telemetry::calls::{Call, Unanswered};
 use tracing::Instrument;
 
 use crate::git::remote::RemoteUrl;
@@ -235,12 +235,13 @@ impl GitHub {
             .header(ACCEPT, "application/vnd.github+json")
             .header("X-GitHub-Api-Version", "2022-11-28");
         let request = request.build().map_err(unreachable)?;
-        let span = calls::client(request.method().as_str(), request.url(), "/repos/{owner}/{repo}/pulls");
-        let mut answer = self.client.execute(request).instrument(span.clone()).await.map_err(unreachable)?;
+        let mut call = Call::new(request.method().as_str(), request.url(), "/repos/{owner}/{repo}/pulls");
+        let sent = self.client.execute(request).instrument(call.span().clone()).await;
+        let mut answer = sent.map_err(|error| unanswered(&mut call, error))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        calls::answered(&span, status.as_u16());
+        call.answered(status.as_u16());
         let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| unanswered(&mut call, error))? {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
                 return Err(GitHubError::Unreadable { repository: repository.to_owned() });
             }
@@ -248,6 +249,11 @@ impl GitHub {
         }
         if status.is_success() { Ok(bytes) } else { Err(explain(status, &headers, &bytes, repository)) }
     }
+}
+
+fn unanswered(call: &mut Call, error: reqwest::Error) -> GitHubError {
+    call.unanswered(Unanswered::told(error.is_connect(), error.is_timeout()));
+    unreachable(error)
 }
 
 fn unreachable(error: reqwest::Error) -> GitHubError {

@@ -66,6 +66,9 @@ pub struct Conversation {
     /// When that was dealt with.
     #[serde(default)]
     pub heard_at: Timestamp,
+    /// When a relay took that in.
+    #[serde(default)]
+    pub written_at: Timestamp,
     /// When a relay took in the first message that nothing was said to yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<Timestamp>,
@@ -341,6 +344,7 @@ impl Conversation {
             names: VecDeque::new(),
             heard: None,
             heard_at: Timestamp::default(),
+            written_at: Timestamp::default(),
             asked_at: None,
             arriving: VecDeque::new(),
             blobs: VecDeque::new(),

@@ -55,6 +55,9 @@ pub struct Waiting {
     pub effect: EffectSeq,
     /// What it says.
     pub say: Say,
+    /// What the message that it answers was taken in at, if it answers one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
 }
 
 /// A message that may have been sent.
@@ -333,16 +336,19 @@ impl Step<'_> {
         let before = self.conversation.delivery.tail.take();
         let joined = mergeable
             .zip(before)
-            .and_then(|(channel, before)| Some((before.effect, before.say.joined(&say, channel.text_units_max)?)));
+            .and_then(|(channel, before)| Some((before.say.joined(&say, channel.text_units_max)?, before)));
         let say = match joined {
-            Some((effect, joined)) => {
-                self.withdraw(effect);
+            Some((joined, before)) => {
+                self.withdraw(before.effect);
+                // What answers two messages has been waited for since the first.
+                self.conversation.asked_at = before.asked_at.or(self.conversation.asked_at);
                 joined
             }
             None => say,
         };
         let effect = self.emit(Effect::Say(say.clone()));
-        self.conversation.delivery.tail = mergeable.map(|_| Waiting { effect, say });
+        let asked_at = self.effects.last().and_then(|queued| queued.cause.as_ref()?.asked_at);
+        self.conversation.delivery.tail = mergeable.map(|_| Waiting { effect, say, asked_at });
         effect
     }
 }

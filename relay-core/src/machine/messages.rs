@@ -36,6 +36,7 @@ impl Step<'_> {
         let is_new_name = self.conversation.is_called(&message.from);
         self.conversation.heard = Some(message.id.clone());
         self.conversation.heard_at = self.now;
+        self.conversation.written_at = message.cause.as_ref().and_then(|cause| cause.asked_at).unwrap_or(self.now);
         if let Some(alias) = message.alias
             && self.conversation.alias.as_ref() != Some(&alias)
         {

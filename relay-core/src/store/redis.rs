@@ -305,7 +305,11 @@ impl Store for RedisStore {
     }
 
     async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
-        let _: i64 = self.mailbox().await?.hset(self.keys.notes(), (name, text)).await?;
+        let (mailbox, notes) = (self.mailbox().await?, self.keys.notes());
+        let _: i64 = match text {
+            "" => mailbox.hdel(notes, name).await?,
+            text => mailbox.hset(notes, (name, text)).await?,
+        };
         Ok(())
     }
 

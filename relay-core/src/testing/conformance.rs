@@ -368,6 +368,8 @@ async fn notes_are_kept_until_another_is(store: &dyn Store) {
     store.set_note("x", "one").await.unwrap();
     store.set_note("x", "größer 'zwei'").await.unwrap();
     assert_eq!(store.note("x").await.unwrap().as_deref(), Some("größer 'zwei'"));
+    store.set_note("x", "").await.unwrap();
+    assert_eq!(store.note("x").await.unwrap(), None);
 }
 
 async fn a_forgotten_conversation_is_gone_with_all_that_belongs_to_it(store: &dyn Store) {

@@ -23,6 +23,7 @@ use crate::config::FlyConfig;
 use crate::vm::CallError;
 
 pub mod api;
+pub mod make;
 pub mod raise;
 pub mod record;
 pub mod removal;
@@ -63,8 +64,8 @@ type Outcome = Result<MachineId, Trouble>;
 pub struct FlyDirectory {
     raising: Arc<Raising>,
     known: Known,
-    /// What is being done for whom, by this relay.
-    under_way: Arc<Mutex<HashMap<ConversationId, Shared<BoxFuture<'static, Outcome>>>>>,
+    /// What is being done for whom, by this relay; apart from that, what is done for those for whom nothing is made.
+    under_way: Arc<Mutex<HashMap<(ConversationId, bool), Shared<BoxFuture<'static, Outcome>>>>>,
     asides: TaskTracker,
 }
 
@@ -90,18 +91,19 @@ impl FlyDirectory {
     fn raise(&self, asking: &Asking) -> Shared<BoxFuture<'static, Outcome>> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         // One that has ended and is still here ended in a panic.
-        if let Some(shared) = under_way.get(&asking.conversation).filter(|shared| shared.peek().is_none()) {
+        let key = (asking.conversation.clone(), asking.is_told);
+        if let Some(shared) = under_way.get(&key).filter(|shared| shared.peek().is_none()) {
             return shared.clone();
         }
         let (raising, asking, tasks) = (Arc::clone(&self.raising), asking.clone(), Arc::clone(&self.under_way));
-        let conversation = asking.conversation.clone();
+        let ended = key.clone();
         let task = self.asides.spawn(async move {
             let outcome = raising.raise(&asking).await;
-            tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(&asking.conversation);
+            tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(&ended);
             outcome
         });
         let shared = task.map(|ended| ended.unwrap_or(Err(Trouble::NotYet))).boxed().shared();
-        under_way.insert(conversation, shared.clone());
+        under_way.insert(key, shared.clone());
         shared
     }
 }

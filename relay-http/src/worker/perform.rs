@@ -107,7 +107,8 @@ async fn carry_out(app: &Arc<App>, performance: &Performance) -> Result<Outcome,
 fn vm(app: &App, performance: &Performance) -> VmClient {
     let Queued { seq, effect, .. } = &performance.queued;
     let is_told = !matches!(effect, Effect::Probe { .. } | Effect::KeepImage { .. } | Effect::KeepReview { .. });
-    app.vm(Asking { conversation: performance.conversation.id.clone(), effect: *seq, is_told })
+    let Conversation { id, written_at, .. } = &performance.conversation;
+    app.vm(Asking { conversation: id.clone(), effect: *seq, is_told, written_at: *written_at })
 }
 
 /// The VM is given the files first. They may be too many for the time of one try: the next one goes on with those that are

@@ -82,7 +82,7 @@ mod tests {
     use axum::extract::{Path, State};
     use axum::http::StatusCode;
     use axum::routing::get;
-    use relay_core::id::{ConversationId, EffectSeq};
+    use relay_core::id::ConversationId;
     use relay_core::protocol::review::REVIEW_CONTENT_TYPE;
     use relay_core::store::sqlite::SqliteStore;
     use relay_core::telemetry::Identity;
@@ -138,7 +138,7 @@ mod tests {
             let store = Arc::new(SqliteStore::in_memory().unwrap());
             let app = App::new(config, Metrics::new(&Identity::default()), store, mpsc::channel(1).0).unwrap();
             let conversation = ConversationId::parse("c0ffee").unwrap();
-            let client = app.vm(Asking { conversation, effect: EffectSeq(1), is_told: false });
+            let client = app.vm(Asking::to_look(conversation));
             Self { vm, app, client, run: RunId::parse("c0ffee-1").unwrap(), tree: TreeHash::parse("aa11").unwrap() }
         }
 

@@ -73,7 +73,10 @@ fn relay_and_vm_find_each_other_where_nothing_redirects() {
     let (app, port) = private_address(&vm.env["EVENTS_URL"]);
     assert!(app == relay.app && relay.speaks_http_at(port), "EVENTS_URL leads to {app}, port {port}");
     assert!(!relay.speaks_http_at(80), "the world is sent to https");
+    // By this the relay tells what the world calls from what is for the VM, in clear text, and has no sign-in in it.
     assert_eq!(relay.env["PUBLIC_URL"], format!("https://{}.fly.dev", relay.app));
+    let clear: Vec<u16> = relay.services.iter().flat_map(|service| &service.ports).map(|port| port.port).collect();
+    assert_eq!(clear, [port], "each port in clear text is the VM's");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 //! again.
 
 mod clone;
+mod people;
 
 use std::collections::BTreeSet;
 
-use system_tests::fake_flyctl::commands::REDIS_PASSWORD;
+use system_tests::fake_flyctl::commands::{REDIS_PASSWORD, TOKEN_BEGINS};
 use system_tests::fake_flyctl::state::State;
 
 use clone::{Clone, Outcome, TWILIO};
@@ -29,7 +30,12 @@ fn outline(state: &State) -> Vec<String> {
         let mut addresses = app.addresses.clone();
         addresses.sort();
         lines.push(format!("{name} addresses {addresses:?}, volumes {:?}", app.volumes.values().collect::<Vec<_>>()));
-        lines.extend(app.machines.iter().map(|machine| format!("{name} machine {} {}", machine.region, machine.tag)));
+        lines.extend(
+            app.machines
+                .iter()
+                .map(|machine| format!("{name} machine {} {} {:?}", machine.region, machine.tag, machine.env)),
+        );
+        lines.push(format!("{name} images {:?}, tokens {:?}", app.images, app.tokens.values().collect::<Vec<_>>()));
         lines
             .extend(app.secrets.iter().map(|(secret, is)| format!("{name} secret {secret} deployed: {}", is.deployed)));
     }
@@ -45,7 +51,7 @@ fn outline(state: &State) -> Vec<String> {
 /// Nothing secret in a command line or on the terminal, and none that the script made.
 fn tells_no_secret(clone: &Clone, outcome: &Outcome) {
     let told = format!("{}\n{}", clone.calls().join("\n"), outcome.told);
-    let given = [KEY.1, TOKEN.1, TWILIO[1].1, REDIS_PASSWORD];
+    let given = [KEY.1, TOKEN.1, TWILIO[1].1, REDIS_PASSWORD, TOKEN_BEGINS];
     assert!(given.into_iter().all(|secret| !told.contains(secret)), "{told}");
     let longest = told.split(|c: char| !c.is_ascii_hexdigit()).map(str::len).max();
     assert!(longest < Some(64), "something that looks like a generated secret:\n{told}");
@@ -99,29 +105,33 @@ fn a_deploy_that_failed_at_its_checks_is_made_again_by_the_next_up() {
     assert_eq!((deployed, clone.state()), (1, well));
 }
 
-/// Cut off at every call, whether it was carried out or not.
 #[test]
 fn an_up_that_fails_anywhere_goes_on_where_it_was() {
+    goes_on_wherever_it_fails(&everything());
+}
+
+/// Cut off at every call, whether it was carried out or not.
+fn goes_on_wherever_it_fails(given: &[(&str, &str)]) {
     let whole = Clone::new();
-    assert!(whole.run(&["up"], &everything(), "").is_well);
+    assert!(whole.run(&["up"], given, "").is_well);
     let wanted = outline(&whole.state());
     let calls = whole.calls().len();
     std::thread::scope(|scope| {
         for how in ["undone", "done"] {
             let wanted = &wanted;
-            scope.spawn(move || (1..=calls).for_each(|number| goes_on_after(number, how, wanted)));
+            scope.spawn(move || (1..=calls).for_each(|number| goes_on(given, number, how, wanted)));
         }
     });
 }
 
-fn goes_on_after(number: usize, how: &str, wanted: &[String]) {
+fn goes_on(given: &[(&str, &str)], number: usize, how: &str, wanted: &[String]) {
     let clone = Clone::new();
-    let outcome = clone.run_failing(&["up"], &everything(), &format!("{number}:{how}"));
+    let outcome = clone.run_failing(&["up"], given, &format!("{number}:{how}"));
     let failed = clone.calls().last().cloned();
     assert!(!outcome.is_well, "call {number} failed, and nobody was told: {failed:?}");
     assert_eq!(clone.calls().len(), number, "went on after {failed:?}");
     tells_no_secret(&clone, &outcome);
-    let again = clone.run(&["up"], &everything(), "");
+    let again = clone.run(&["up"], given, "");
     assert!(again.is_well, "after {failed:?} ({how}): {}", again.told);
     assert_eq!(outline(&clone.state()), wanted, "after {failed:?} ({how})");
 }
@@ -164,7 +174,7 @@ fn what_is_wrong_is_told_at_once_before_anything_is_made() {
 #[test]
 fn what_is_typed_does_as_well_and_without_a_key_the_demo_agent_answers() {
     let clone = Clone::new();
-    let mut typed = format!("{RELAY}\nfra\n\n");
+    let mut typed = format!("{RELAY}\nfra\n\n\n");
     typed.extend(TWILIO.into_iter().map(|(_, answer)| format!("{answer}\n")));
     let outcome = clone.run(&["up"], &[], &typed);
     assert!(outcome.is_well, "{}", outcome.told);

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures::future::join_all;
-use relay_core::id::{ConversationId, EffectSeq};
-use relay_core::store::Store;
+use relay_core::id::{ConversationId, EffectSeq, EventId, Nonce};
+use relay_core::machine::Event;
 use relay_core::store::redis::RedisStore;
 use relay_core::store::sqlite::SqliteStore;
+use relay_core::store::{Ingest, Store};
 use relay_core::telemetry::Identity;
 use relay_core::telemetry::metrics::Metrics;
+use relay_core::time::Timestamp;
 use relay_http::app::App;
 use relay_http::config::Config;
 use relay_http::directory::{Asking, Place};
@@ -40,11 +42,30 @@ pub(super) fn asker(fly: &FakeFly, store: Arc<dyn Store>) -> App {
 
 pub(super) fn asking(name: &str, effect: u64) -> Asking {
     let conversation = ConversationId::parse(name).expect("a name");
-    Asking { conversation, effect: EffectSeq(effect), is_told: true }
+    Asking { conversation, effect: EffectSeq(effect), is_told: true, written_at: now() }
+}
+
+fn now() -> Timestamp {
+    let since = std::time::UNIX_EPOCH.elapsed().expect("a time after 1970");
+    Timestamp(u64::try_from(since.as_millis()).expect("a time of this age"))
+}
+
+/// Have the store know whoever is asked for: nothing is made for anybody else.
+pub(super) async fn known(app: &App, conversation: &ConversationId) {
+    let ingest = Ingest {
+        conversation: conversation.clone(),
+        id: EventId::parse(conversation.as_str()).expect("an id"),
+        event: Event::Garbled,
+        node: app.node.clone(),
+        nonce: Nonce::parse("hello").expect("a nonce"),
+        now: now(),
+    };
+    app.store.ingest(ingest).await.expect("a store");
 }
 
 /// Ask as a turn does: again, as long as nobody answers.
 pub(super) async fn found(app: &App, asking: &Asking) -> Place {
+    known(app, &asking.conversation).await;
     wait_for("a machine", BOUND, async || match app.vms.find(asking).await {
         Err(CallError::NoAnswer) => Err("not yet".to_owned()),
         Err(error) => panic!("{error:?}"),
@@ -122,4 +143,22 @@ async fn a_relay_that_dies_between_volume_and_machine_leaves_one_of_each() {
 #[tokio::test]
 async fn a_relay_that_dies_before_it_can_remember_the_volume_leaves_one_of_each() {
     killed_at(Operation::CreateVolume, Fault::Delay(BOUND)).await;
+}
+
+/// Its request leaves it, or reaches Fly.io, when another relay has long been given the right, and has made the machine.
+#[tokio::test]
+async fn a_relay_that_is_frozen_before_it_makes_a_volume_leaves_one_of_each() {
+    let fly = FakeFly::start(Runs::Fake(PACE), BOOT, &[]).await;
+    fly.faults().push(Operation::CreateVolume, Fault::Late(Duration::from_secs(45)));
+    let fleet = Fleet::start(FleetPlan { relay: fly.settings(), ..FleetPlan::default() }).await;
+    assert_eq!(fleet.write_via(0, &person(0), "SM1", "make a button").await, Some(200));
+    wait_for("the call", BOUND, async || fly.count(Operation::CreateVolume) == 1).await;
+    fleet.freeze(0);
+    fleet.reads(&person(0), "*approve* opens", BOUND).await;
+    wait_for("a second volume", BOUND, async || fly.volumes().len() == 2).await;
+    fleet.thaw(0);
+    wait_for("one volume", BOUND, async || if fly.volumes().len() == 1 { Ok(()) } else { Err(fly.volumes()) }).await;
+    one_each(&fly, 1);
+    assert_eq!((fly.count(Operation::CreateVolume), fly.count(Operation::CreateMachine)), (2, 1));
+    logs_hold_no_secret(&fleet, &fly);
 }

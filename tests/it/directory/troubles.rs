@@ -14,7 +14,7 @@ use system_tests::fleet::{Fleet, FleetPlan, person};
 use system_tests::server::Fault;
 use system_tests::wait::wait_for;
 
-use super::making::{PACE, asker, asking, found};
+use super::making::{PACE, asker, asking, found, known};
 use super::{BOOT, BOUND};
 
 async fn start() -> (FakeFly, App) {
@@ -25,6 +25,7 @@ async fn start() -> (FakeFly, App) {
 
 /// What whoever asks is told instead.
 async fn told(app: &App, asking: &Asking) -> String {
+    known(app, &asking.conversation).await;
     match app.vms.find(asking).await {
         Err(CallError::Busy { message: Some(message), in_use: false }) => message,
         Err(CallError::Refused { reason: RefusalReason::NotFound, message }) => message,
@@ -72,15 +73,15 @@ async fn a_lost_volume_is_told_for_as_long_as_nobody_asks_for_something_else() {
     let (fly, app) = start().await;
     found(&app, &asking("c0ffee", 1)).await;
     fly.lose_volume(&fly.volumes()[0].id).await;
-    let unheard = Asking { is_told: false, ..asking("c0ffee", 2) };
-    for asking in
-        [&unheard, &asking("c0ffee", 3), &asking("c0ffee", 3), &Asking { is_told: false, ..asking("c0ffee", 4) }]
-    {
+    let unheard = |effect| Asking { is_told: false, ..asking("c0ffee", effect) };
+    // Written before the third was refused, and asked for after it.
+    let behind = asking("c0ffee", 5);
+    for asking in [&unheard(2), &asking("c0ffee", 3), &asking("c0ffee", 3), &unheard(4), &behind] {
         assert!(told(&app, asking).await.contains("disk is gone"));
     }
     assert!(fly.volumes().is_empty());
     // The machine's name is free, and so is the right to make a volume once it has run out.
-    found(&app, &asking("c0ffee", 5)).await;
+    found(&app, &asking("c0ffee", 6)).await;
     assert_eq!((fly.machines().len(), fly.volumes().len()), (1, 1));
 }
 
@@ -95,8 +96,16 @@ async fn a_person_hears_that_the_disk_is_gone_before_there_is_another() {
     fleet.reads(&someone, "is rolled back; everything", BOUND).await;
     fly.lose_volume(&fly.volumes()[0].id).await;
     assert_eq!(fleet.write(&someone, "SM3", "make a button").await, Some(200));
-    let told = fleet.reads(&someone, "disk is gone", BOUND).await;
-    assert_eq!(fleet.write(&someone, "SM4", "make a button").await, Some(200));
+    assert_eq!(fleet.write(&someone, "SM4", "and another").await, Some(200));
+    // For what waited behind it, nothing is made either.
+    let told = wait_for("both refusals", BOUND, async || {
+        let read = fleet.read(&someone);
+        let refusals = |body: &str| body.matches("disk is gone").count();
+        let last = read.iter().rfind(|sent| refusals(&sent.body) > 0).cloned();
+        if read.iter().map(|sent| refusals(&sent.body)).sum::<usize>() == 2 { last.ok_or(read) } else { Err(read) }
+    })
+    .await;
+    assert_eq!(fleet.write(&someone, "SM5", "make a button").await, Some(200));
     wait_for("another diff", BOUND, async || {
         let read = fleet.read(&someone);
         if read.iter().filter(|sent| sent.body.contains("*approve* opens")).count() == 2 { Ok(()) } else { Err(read) }

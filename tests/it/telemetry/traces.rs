@@ -9,11 +9,11 @@ use system_tests::otlp::{OtlpSink, SpanSeen};
 use system_tests::peers::claude_path;
 use system_tests::wait::wait_for;
 
-const BOUND: Duration = Duration::from_secs(90);
+pub(super) const BOUND: Duration = Duration::from_secs(90);
 /// Spans are exported this often here.
 const EXPORT_MS: &str = "200";
 
-fn observed(sink: &OtlpSink) -> Vec<(String, String)> {
+pub(super) fn observed(sink: &OtlpSink) -> Vec<(String, String)> {
     let settings =
         [("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint()), ("OTEL_BSP_SCHEDULE_DELAY", EXPORT_MS.to_owned())];
     settings.map(|(name, value)| (name.to_owned(), value)).to_vec()
@@ -32,7 +32,7 @@ async fn fleet(sink: &OtlpSink, api: &FakeAnthropic) -> Fleet {
 }
 
 /// The span of this name in this trace, once it was exported.
-async fn exported(sink: &OtlpSink, name: &str, is_it: impl Fn(&SpanSeen) -> bool) -> SpanSeen {
+pub(super) async fn exported(sink: &OtlpSink, name: &str, is_it: impl Fn(&SpanSeen) -> bool) -> SpanSeen {
     wait_for(&format!("the span {name:?}"), BOUND, async || {
         let spans = sink.spans();
         let found = spans.iter().find(|span| span.name == name && is_it(span)).cloned();

@@ -1,5 +1,6 @@
 //! What each command does, and what it prints: JSON in the fields that flyctl has, tables as it draws them.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{bail, ensure};
@@ -11,6 +12,8 @@ use super::state::{Machine, Secret, State};
 
 /// The password in the address of every Redis.
 pub const REDIS_PASSWORD: &str = "the-password-of-redis";
+/// How every token for an app begins, after its scheme.
+pub const TOKEN_BEGINS: &str = "fm2_the-token-of-the-relays-";
 
 pub(super) fn carry_out(line: &Line, input: &[(String, String)], state: &mut State) -> anyhow::Result<String> {
     match line.command() {
@@ -20,6 +23,7 @@ pub(super) fn carry_out(line: &Line, input: &[(String, String)], state: &mut Sta
         command if command.starts_with("ips") => addresses(line, state),
         command if command.starts_with("redis") => redis(line, state),
         command if command.starts_with("secrets") => secrets(line, input, state),
+        command if command.starts_with("tokens") => tokens(line, state),
         "volumes list" => {
             let volumes = &state.app(line.required("app")?)?.volumes;
             Ok(json!(
@@ -144,6 +148,13 @@ fn secrets(line: &Line, input: &[(String, String)], state: &mut State) -> anyhow
             }
             Ok("Secrets have been staged\n".to_owned())
         }
+        "secrets unset" => {
+            ensure!(line.has("stage"), "the machines would be restarted before all is set");
+            for name in line.words() {
+                ensure!(app.secrets.remove(name).is_some(), "there is no secret {name}");
+            }
+            Ok("Secrets have been staged\n".to_owned())
+        }
         _ => {
             ensure!(!app.machines.is_empty(), "the app has no machines");
             app.secrets.values_mut().for_each(|secret| secret.deployed = true);
@@ -152,11 +163,40 @@ fn secrets(line: &Line, input: &[(String, String)], state: &mut State) -> anyhow
     }
 }
 
+fn tokens(line: &Line, state: &mut State) -> anyhow::Result<String> {
+    match line.command() {
+        "tokens list" => {
+            let row = |(id, name): (&String, &String)| format!(" {id} \t│ {name} \t│ 2027-01-01 00:00:00 +0000 UTC \n");
+            let rows = state.app(line.required("app")?)?.tokens.iter().map(row);
+            Ok(format!(" ID \t│ NAME \t│ EXPIRES AT \n{}", rows.collect::<String>()))
+        }
+        "tokens create deploy" => {
+            ensure!(line.required("expiry")?.ends_with('h'), "it would be good for twenty years");
+            let id = state.next_id();
+            let name = line.required("name")?.to_owned();
+            state.app(line.required("app")?)?.tokens.insert(id.clone(), name);
+            Ok(format!("FlyV1 {TOKEN_BEGINS}{id}\n"))
+        }
+        _ => {
+            ensure!(!line.words().is_empty(), "used like: 'fly tokens revoke [ids]'");
+            for app in state.apps.values_mut() {
+                app.tokens.retain(|id, _| !line.words().contains(id));
+            }
+            Ok("Revoked\n".to_owned())
+        }
+    }
+}
+
 fn deploy(line: &Line, state: &mut State) -> anyhow::Result<String> {
     ensure!(line.has("yes"), "prompt: non interactive");
     let config = fs::read_to_string(line.required("config")?)?;
-    let (name, region) = (line.required("app")?.to_owned(), line.required("primary-region")?.to_owned());
-    let tag = line.required("image-label")?.to_owned();
+    let (name, tag) = (line.required("app")?.to_owned(), line.required("image-label")?.to_owned());
+    if line.has("build-only") {
+        ensure!(line.has("push"), "the image would be built and thrown away");
+        state.app(&name)?.images.insert(tag);
+        return Ok("pushed\n".to_owned());
+    }
+    let region = line.required("primary-region")?.to_owned();
     let has_volume = config.contains("[[mounts]]");
     let app = state.app(&name)?;
     if app.machines.is_empty() {
@@ -173,13 +213,20 @@ fn deploy(line: &Line, state: &mut State) -> anyhow::Result<String> {
         }
         let count = if has_volume || line.option("ha") == Some("false") { 1 } else { 2 };
         for _ in 0..count {
-            let machine = Machine { id: state.next_id(), region: region.clone(), tag: tag.clone(), fails: false };
+            let machine = Machine {
+                id: state.next_id(),
+                region: region.clone(),
+                tag: tag.clone(),
+                env: BTreeMap::new(),
+                fails: false,
+            };
             state.app(&name)?.machines.push(machine);
         }
     }
     let app = state.app(&name)?;
     for machine in &mut app.machines {
         machine.tag.clone_from(&tag);
+        machine.env.clone_from(line.env());
         machine.fails = false;
     }
     app.secrets.values_mut().for_each(|secret| secret.deployed = true);
@@ -200,10 +247,10 @@ fn scale(line: &Line, state: &mut State) -> anyhow::Result<String> {
 }
 
 fn machines(machines: &[Machine]) -> String {
-    let shown = machines.iter().map(|Machine { id, region, tag, fails }| {
+    let shown = machines.iter().map(|Machine { id, region, tag, env, fails }| {
         let status = if *fails { "critical" } else { "passing" };
         let checks = [json!({ "name": "servicecheck-00-http-3000", "status": status })];
-        json!({ "id": id, "region": region, "state": "started", "image_ref": { "tag": tag }, "checks": checks })
+        json!({ "id": id, "region": region, "state": "started", "image_ref": { "tag": tag }, "config": { "env": env }, "checks": checks })
     });
     json!(shown.collect::<Vec<_>>()).to_string()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, bail};
 
 /// A command: its words, the options that take a value, those that don't.
-const COMMANDS: [(&str, &[&str], &[&str]); 20] = [
+const COMMANDS: [(&str, &[&str], &[&str]); 24] = [
     ("auth whoami", &[], &[]),
     ("apps list", &["org"], &["json"]),
     ("apps create", &["org"], &["json"]),
@@ -23,13 +23,20 @@ const COMMANDS: [(&str, &[&str], &[&str]); 20] = [
     ("secrets list", &["app"], &["json"]),
     ("secrets import", &["app"], &["stage"]),
     ("secrets deploy", &["app"], &[]),
+    ("secrets unset", &["app"], &["stage"]),
+    ("tokens create deploy", &["app", "name", "expiry"], &["json"]),
+    ("tokens list", &["app", "scope"], &[]),
+    ("tokens revoke", &[], &[]),
     ("machine list", &["app"], &["json"]),
     ("scale count", &["app", "region"], &["yes"]),
     ("ssh console", &["app", "command"], &[]),
 ];
 /// The one command of one word.
-const DEPLOY: (&str, &[&str], &[&str]) =
-    ("deploy", &["config", "dockerfile", "app", "primary-region", "image-label", "ha"], &["yes", "flycast"]);
+const DEPLOY: (&str, &[&str], &[&str]) = (
+    "deploy",
+    &["config", "dockerfile", "app", "primary-region", "image-label", "ha", "env"],
+    &["yes", "flycast", "build-only", "push"],
+);
 
 /// A command line that flyctl would take.
 #[derive(Debug)]
@@ -37,6 +44,8 @@ pub(super) struct Line {
     command: &'static str,
     words: Vec<String>,
     options: BTreeMap<String, String>,
+    /// Of the one option that may be given several times.
+    env: BTreeMap<String, String>,
 }
 
 impl Line {
@@ -47,7 +56,7 @@ impl Line {
         };
         let known = COMMANDS.into_iter().chain([DEPLOY]).find(|(command, ..)| starts(command));
         let (command, valued, flags) = known.with_context(|| format!("unknown command {words:?}"))?;
-        let mut line = Self { command, words: Vec::new(), options: BTreeMap::new() };
+        let mut line = Self { command, words: Vec::new(), options: BTreeMap::new(), env: BTreeMap::new() };
         let mut rest = words[command.split(' ').count()..].iter();
         while let Some(word) = rest.next() {
             let Some(option) = word.strip_prefix("--") else {
@@ -60,6 +69,11 @@ impl Line {
                 None if valued.contains(&option) => (option, rest.next().context("an option without a value")?.clone()),
                 _ => bail!("unknown flag: {word}"),
             };
+            if name == "env" {
+                let (name, value) = value.split_once('=').context("an environment is NAME=VALUE")?;
+                line.env.insert(name.to_owned(), value.to_owned());
+                continue;
+            }
             line.options.insert(name.to_owned(), value);
         }
         Ok(line)
@@ -80,6 +94,14 @@ impl Line {
 
     pub(super) fn option(&self, name: &str) -> Option<&str> {
         self.options.get(name).map(String::as_str)
+    }
+
+    pub(super) fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    pub(super) fn env(&self) -> &BTreeMap<String, String> {
+        &self.env
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

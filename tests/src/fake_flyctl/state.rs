@@ -33,6 +33,10 @@ pub struct App {
     pub machines: Vec<Machine>,
     /// Its secrets by name.
     pub secrets: BTreeMap<String, Secret>,
+    /// Tags of images that were pushed and of which no machine was made.
+    pub images: BTreeSet<String>,
+    /// Tokens for it by id, with their names.
+    pub tokens: BTreeMap<String, String>,
 }
 
 /// A machine.
@@ -44,6 +48,8 @@ pub struct Machine {
     pub region: String,
     /// The tag of its image.
     pub tag: String,
+    /// What it was told with its deployment, besides what is in the file.
+    pub env: BTreeMap<String, String>,
     /// Whether its checks fail.
     #[serde(default)]
     pub fails: bool,

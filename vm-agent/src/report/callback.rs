@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::http::header;
 use relay_core::protocol::{Report, signature};
-use relay_core::telemetry::{calls, traces};
+use relay_core::telemetry::calls::{Call, Unanswered};
+use relay_core::telemetry::traces;
 use relay_core::trace;
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
@@ -41,17 +42,20 @@ impl Callback {
         address.set_path(&format!("{}/callback/{}", self.relay_url.path().trim_end_matches('/'), report.run));
         let secret = self.secret.expose_secret().as_bytes();
         let signed = signature::sign(secret, clock::now(), "POST", address.path(), &body);
-        let span = calls::client("POST", &address, "/callback");
-        let mut call = self.client.post(address).header(header::CONTENT_TYPE, "application/json");
-        if let Some(trace) = traces::of(&span) {
-            call = call.header(trace::HEADER, trace.as_str());
+        let mut call = Call::new("POST", &address, "/callback");
+        let mut request = self.client.post(address).header(header::CONTENT_TYPE, "application/json");
+        if let Some(trace) = traces::of(call.span()) {
+            request = request.header(trace::HEADER, trace.as_str());
         }
-        match call.header(signature::HEADER, signed).body(body).send().instrument(span.clone()).await {
+        match request.header(signature::HEADER, signed).body(body).send().instrument(call.span().clone()).await {
             Ok(answer) => {
-                calls::answered(&span, answer.status().as_u16());
+                call.answered(answer.status().as_u16());
                 judge(answer.status())
             }
-            Err(error) => Delivery::Failed(error.without_url().to_string()),
+            Err(error) => {
+                call.unanswered(Unanswered::told(error.is_connect(), error.is_timeout()));
+                Delivery::Failed(error.without_url().to_string())
+            }
         }
     }
 }

@@ -65,6 +65,22 @@ fn lines_that_wait_become_one_message_where_each_costs_money() {
 }
 
 #[test]
+fn a_joined_message_answers_since_the_first_that_it_answers() {
+    let mut talk = phone();
+    for (word, seconds) in [("status", 1), ("queue", 5)] {
+        let asked_at = Some(T0 + Duration::from_secs(seconds));
+        let Event::Message(message) = talk.message(Content::Text { text: word.into() }) else { unreachable!() };
+        talk.feed(Event::Message(Message { cause: Some(Cause { trace: None, asked_at }), ..message }));
+    }
+    let answers: Vec<_> = talk.outbox.iter().filter_map(|queued| queued.cause.as_ref()?.asked_at).collect();
+    assert_eq!((talk.texts().len(), answers), (1, vec![T0 + Duration::from_secs(1)]));
+    // The next answer is not counted from there.
+    talk.sent("SM1");
+    talk.hear("queue");
+    assert!(talk.outbox[0].cause.as_ref().is_none_or(|cause| cause.asked_at.is_none()));
+}
+
+#[test]
 fn nothing_joins_a_message_that_was_tried() {
     for outcome in [Outcome::busy(None), no_answer(), Outcome::Undelivered { failure: Failure::Passing }] {
         let mut talk = phone();

@@ -156,7 +156,12 @@ fn turn(reserve: &Reserve, free_at: u64) -> (u64, Reserved) {
 }
 
 pub(super) fn set_note(db: &Transaction, name: &str, text: &str) -> Result<(), StoreError> {
-    db.prepare_cached("INSERT OR REPLACE INTO notes (name, text) VALUES (?1, ?2)")?.execute([name, text])?;
+    match text {
+        "" => db.prepare_cached("DELETE FROM notes WHERE name = ?1")?.execute([name])?,
+        text => {
+            db.prepare_cached("INSERT OR REPLACE INTO notes (name, text) VALUES (?1, ?2)")?.execute([name, text])?
+        }
+    };
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use relay_core::telemetry::calls;
+use relay_core::telemetry::calls::{Call, Unanswered};
 use relay_core::time::Timestamp;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use secrecy::ExposeSecret;
@@ -17,7 +17,7 @@ use url::Url;
 use super::errors::{self, Meaning};
 use crate::clock;
 use crate::config::TwilioConfig;
-use crate::http::read_up_to;
+use crate::http::{read_up_to, why};
 
 /// An answer is read up to here; a page of the list of messages is the largest.
 const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -86,18 +86,20 @@ impl Api {
     /// The body of a successful answer.
     pub async fn call(&self, request: RequestBuilder) -> Result<Bytes, ApiError> {
         let request = request.build().map_err(|_| ApiError::NotConnected)?;
-        let span = calls::client(request.method().as_str(), request.url(), template(request.url()));
-        let response = self
-            .http
-            .execute(request)
-            .instrument(span.clone())
-            .await
-            .map_err(|error| if error.is_connect() { ApiError::NotConnected } else { ApiError::NoAnswer(None) })?;
+        let mut call = Call::new(request.method().as_str(), request.url(), template(request.url()));
+        let sent = self.http.execute(request).instrument(call.span().clone()).await;
+        let response = sent.map_err(|error| {
+            call.unanswered(why(&error));
+            if error.is_connect() { ApiError::NotConnected } else { ApiError::NoAnswer(None) }
+        })?;
         let status = response.status();
-        calls::answered(&span, status.as_u16());
+        call.answered(status.as_u16());
         if status.is_success() {
             self.accepted();
-            return read_up_to(response, ANSWER_BYTES_MAX).await.map_err(|_| ApiError::NoAnswer(None));
+            return read_up_to(response, ANSWER_BYTES_MAX).await.map_err(|_| {
+                call.unanswered(Unanswered::Broken);
+                ApiError::NoAnswer(None)
+            });
         }
         Err(self.refusal(response).await)
     }

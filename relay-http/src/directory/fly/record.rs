@@ -3,6 +3,7 @@
 
 use relay_core::id::{ConversationId, EffectSeq};
 use relay_core::store::{Store, StoreError};
+use relay_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::api::{MachineId, VolumeId};
@@ -19,6 +20,9 @@ pub struct Record {
     /// The volume is gone, and this effect's refusal tells the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<EffectSeq>,
+    /// When that was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_at: Option<Timestamp>,
 }
 
 /// The note's name.
@@ -33,9 +37,12 @@ impl Record {
         serde_json::from_str(&text).map_err(|error| StoreError::Unreadable(format!("where a VM is: {error}")))
     }
 
-    /// Remember this instead.
+    /// Remember this instead. Of nothing, no note stays.
     pub async fn write(&self, store: &dyn Store, conversation: &ConversationId) -> Result<(), StoreError> {
-        let text = serde_json::to_string(self).expect("plain data with text keys");
+        let text = match *self == Self::default() {
+            true => String::new(),
+            false => serde_json::to_string(self).expect("plain data with text keys"),
+        };
         store.set_note(&note(conversation), &text).await
     }
 }

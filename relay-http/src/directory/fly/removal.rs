@@ -6,11 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use relay_core::id::ConversationId;
 
-use super::api::{Api, ApiError, VolumeId};
+use super::api::{Api, ApiError, MachineId, VolumeId};
 use super::names;
 
 /// From the lease to the end of the machine.
 const LEASE: Duration = Duration::from_secs(30);
+/// A relay that makes or starts a machine has its lease for a moment.
+const LEASE_ATTEMPTS_MAX: u32 = 6;
+const LEASE_PAUSE: Duration = Duration::from_secs(2);
 /// A volume is let go a moment after its machine is gone.
 const DETACH_ATTEMPTS_MAX: u32 = 20;
 const DETACH_PAUSE: Duration = Duration::from_millis(1_500);
@@ -29,7 +32,7 @@ pub async fn remove(api: &Api, conversation: &ConversationId) -> anyhow::Result<
         .map(|volume| volume.id)
         .collect();
     for machine in &machines {
-        let nonce = match api.lease(&machine.id, LEASE).await {
+        let nonce = match lease(api, &machine.id).await {
             Ok(nonce) => nonce,
             Err(ApiError::NotFound) => continue,
             Err(ApiError::Conflict) => bail!("machine {} is in somebody else's hands just now; try again", machine.id),
@@ -45,6 +48,17 @@ pub async fn remove(api: &Api, conversation: &ConversationId) -> anyhow::Result<
         destroy(api, volume).await.with_context(|| format!("volume {volume} is still there; try again"))?;
     }
     Ok((machines.len(), volumes.len()))
+}
+
+async fn lease(api: &Api, machine: &MachineId) -> Result<String, ApiError> {
+    let mut attempts = 1;
+    loop {
+        match api.lease(machine, LEASE).await {
+            Err(ApiError::Conflict) if attempts < LEASE_ATTEMPTS_MAX => attempts += 1,
+            answer => return answer,
+        }
+        tokio::time::sleep(LEASE_PAUSE).await;
+    }
 }
 
 async fn destroy(api: &Api, volume: &VolumeId) -> Result<(), ApiError> {

@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
-use relay_core::id::{ConversationId, EffectSeq, NodeId, Nonce};
+use relay_core::id::{ConversationId, NodeId, Nonce};
 use relay_core::machine::{Event, OperatorAction};
 use relay_core::store::operators::{Deed, DeedKind};
 
@@ -127,8 +127,8 @@ pub(super) async fn ask_vm(
 ) -> Result<Response, Denied> {
     let conversation = known(&app, &id).await?;
     write_down(&app, &order.operator.who, DeedKind::AskVm { conversation: conversation.clone() }).await?;
-    let asking = Asking { conversation, effect: EffectSeq::default(), is_told: false };
-    let asked = match tokio::time::timeout(VM_PATIENCE, app.vm(asking).health()).await {
+    let vm = app.vm(Asking::to_look(conversation));
+    let asked = match tokio::time::timeout(VM_PATIENCE, vm.health()).await {
         Ok(Ok(health)) => web::Asked::Well(Box::new(health)),
         Err(_) | Ok(Err(CallError::NoAnswer)) => web::Asked::Silent,
         Ok(Err(CallError::Busy { message, .. })) => {

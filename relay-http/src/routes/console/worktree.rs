@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use relay_core::id::EffectSeq;
 use relay_core::protocol::RefusalReason;
 use serde::Deserialize;
 
@@ -42,7 +41,7 @@ pub async fn look(
 ) -> Result<Response, RequestError> {
     let path = path.trim_matches('/');
     let conversation = app.conversation(&ConsoleChannel::address());
-    let vm = app.vm(Asking { conversation, effect: EffectSeq::default(), is_told: false });
+    let vm = app.vm(Asking::to_look(conversation));
     let found = tokio::time::timeout(VM_TIMEOUT, vm.worktree(path)).await.unwrap_or(Err(CallError::NoAnswer));
     let (status, shown) = match &found {
         Ok(Found::File(bytes)) if wanted.download.is_some() => return Ok(download(path, bytes.to_vec())),

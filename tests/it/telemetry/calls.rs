@@ -1,0 +1,33 @@
+//! A request without an answer is a failed one, and its span says why.
+
+use std::net::TcpListener;
+
+use system_tests::fleet::{Fleet, FleetPlan, person};
+use system_tests::otlp::{OtlpSink, SpanSeen};
+use system_tests::stack::free_address;
+
+use super::traces::{BOUND, exported, observed};
+
+/// The relay's call of a VM that is said to be there.
+async fn call_of(vm: &str) -> SpanSeen {
+    let sink = OtlpSink::start().await;
+    let plan = FleetPlan { relays: 1, relay: observed(&sink), ..FleetPlan::default() }.relay("VM_URL", vm);
+    let fleet = Fleet::start(plan).await;
+    assert_eq!(fleet.write(&person(0), "SM1", "make a button").await, Some(200));
+    fleet.reads(&person(0), "VM", BOUND).await;
+    exported(&sink, "POST /command", |_| true).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_nobody_answers_tells_that_nobody_is_there() {
+    let span = call_of(&format!("http://{}", free_address())).await;
+    assert_eq!((span.is_error, span.attributes.get("error.type").map(String::as_str)), (true, Some("connect")));
+    assert!(!span.attributes.contains_key("http.response.status_code"), "{span:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_not_answered_in_time_tells_that_it_was_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let span = call_of(&format!("http://{}", silent.local_addr().expect("an address"))).await;
+    assert_eq!((span.is_error, span.attributes.get("error.type").map(String::as_str)), (true, Some("given_up")));
+}
