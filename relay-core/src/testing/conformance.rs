@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::id::{Address, BlobId, ChannelKind, ConversationId, EffectSeq, Fence, MessageId, NodeId, Nonce};
 use crate::machine::{Content, Conversation, Dead, Effect, Event, Message, Queued, Say};
 use crate::store::{
-    Activity, Blob, Claim, Claimed, Commit, Committed, DEDUPE_KEEP, FEED_MAX, Held, INBOX_MAX, Ingest, Ingested, LEASE,
-    Reserve, Reserved, Store, Survey, survey::Busy,
+    Blob, Claim, Claimed, Commit, Committed, DEDUPE_KEEP, FEED_MAX, Held, INBOX_MAX, Ingest, Ingested, LEASE, Reserve,
+    Reserved, Store,
 };
 use crate::time::Timestamp;
 
@@ -45,7 +45,6 @@ pub async fn all<S: Store, F: Future<Output = S>>(fresh: impl Fn() -> F) {
     turns_of_a_line_come_one_after_the_other(&fresh().await).await;
     notes_are_kept_until_another_is(&fresh().await).await;
     a_forgotten_conversation_is_gone_with_all_that_belongs_to_it(&fresh().await).await;
-    a_survey_tells_what_goes_on_and_since_when(&fresh().await).await;
     log::all(&fresh).await;
     operators::all(fresh).await;
 }
@@ -447,26 +446,6 @@ fn claim(name: &str, nonce: &str, now: Timestamp) -> Claim {
 }
 
 /// A commit right after the lease was taken; `c2` comes after `c1`.
-async fn a_survey_tells_what_goes_on_and_since_when(store: &dyn Store) {
-    assert_eq!(store.survey(T0).await.unwrap(), Survey::default());
-    let later = |seconds| T0 + Duration::from_secs(seconds);
-    for (at, name, number) in [(0, "a", 1), (5, "b", 2)] {
-        let held = take(store, name, number).await;
-        let activity = Some(Activity::Working);
-        let begun = Commit { now: later(at), activity, release: true, ..commit(&held, "c1", 1) };
-        let begun = Commit { deadline: Some(later(20 + at)), ..begun };
-        assert!(matches!(store.commit(begun).await.unwrap(), Committed::Released));
-    }
-    let survey = store.survey(later(22) + LEASE).await.unwrap();
-    assert_eq!((survey.conversations, survey.due, survey.oldest_due_at), (2, 1, Some(later(20))));
-    assert_eq!(survey.activities, [(Activity::Working, Busy { count: 2, oldest_at: T0 })].into());
-    store.forget(&conversation("a"), &[], &[]).await.unwrap();
-    let held = take(store, "b", 3).await;
-    let over = Commit { activity: Some(Activity::Idle), release: true, ..commit(&held, "c3", 1) };
-    assert!(matches!(store.commit(over).await.unwrap(), Committed::Released));
-    assert!(store.survey(later(22)).await.unwrap().activities.is_empty());
-}
-
 fn commit(held: &Held, nonce: &str, consumed: usize) -> Commit {
     Commit {
         fence: held.fence,

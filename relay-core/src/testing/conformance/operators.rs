@@ -6,9 +6,11 @@ use super::{T0, commit, conversation, say, still_held, take};
 use crate::id::NodeId;
 use crate::machine::Dead;
 use crate::store::operators::{Active, Beat, DEEDS_MAX, Deed, DeedKind, NODE_KEEP, NODES_MAX};
-use crate::store::{Activity, Commit, Committed, Store};
+use crate::store::survey::Busy;
+use crate::store::{Activity, Commit, Committed, LEASE, Store, Survey};
 
 pub(super) async fn all<S: Store, F: Future<Output = S>>(fresh: impl Fn() -> F) {
+    a_survey_tells_what_goes_on_and_since_when(&fresh().await).await;
     what_goes_on_is_listed_in_pages(&fresh().await).await;
     dead_letters_are_listed_in_pages(&fresh().await).await;
     relays_are_known_and_told_to_drain(&fresh().await).await;
@@ -31,6 +33,26 @@ fn beat(number: usize) -> Beat {
         drained: false,
         is_last: false,
     }
+}
+
+async fn a_survey_tells_what_goes_on_and_since_when(store: &dyn Store) {
+    assert_eq!(store.survey(T0).await.unwrap(), Survey::default());
+    let later = |seconds| T0 + Duration::from_secs(seconds);
+    for (at, name, number) in [(0, "a", 1), (5, "b", 2)] {
+        let held = take(store, name, number).await;
+        let activity = Some(Activity::Working);
+        let begun = Commit { now: later(at), activity, release: true, ..commit(&held, "c1", 1) };
+        let begun = Commit { deadline: Some(later(20 + at)), ..begun };
+        assert!(matches!(store.commit(begun).await.unwrap(), Committed::Released));
+    }
+    let survey = store.survey(later(22) + LEASE).await.unwrap();
+    assert_eq!((survey.conversations, survey.due, survey.oldest_due_at), (2, 1, Some(later(20))));
+    assert_eq!(survey.activities, [(Activity::Working, Busy { count: 2, oldest_at: T0 })].into());
+    store.forget(&conversation("a"), &[], &[]).await.unwrap();
+    let held = take(store, "b", 3).await;
+    let over = Commit { activity: Some(Activity::Idle), release: true, ..commit(&held, "c3", 1) };
+    assert!(matches!(store.commit(over).await.unwrap(), Committed::Released));
+    assert!(store.survey(later(22)).await.unwrap().activities.is_empty());
 }
 
 async fn what_goes_on_is_listed_in_pages(store: &dyn Store) {
