@@ -1,7 +1,6 @@
 //! What people see in a browser: pages rendered here, readable without a script, with one stylesheet and small modules beside
 //! them. What they look like is in `layout` and `static/web.css`, what they load in `assets`, what operators see in `admin`,
-//! the files of a worktree in
-//! `worktree`, what happens in a run in `run`.
+//! the files of a worktree in `worktree`, what happens in a run in `run`.
 
 pub mod admin;
 pub mod assets;

@@ -98,6 +98,25 @@ async fn a_run_is_looked_at_from_the_chat_and_goes_on_at_another_relay() {
     reads(&browser, "#standing", "Cancelled", BOUND).await;
 }
 
+#[tokio::test]
+async fn at_the_console_the_address_can_be_pressed() {
+    let stack = Stack::start(Plan::default()).await;
+    let console = stack.console();
+    console.send("add a line to hello.txt", BOUND).await;
+    console.wait_for("*approve* opens", BOUND).await;
+    let browser = open(&format!("{}/console", stack.relay_url()), Screen::DESK).await;
+    let link = Locator::Css("#log a[href*=\"/runs/\"]");
+    let link = browser.client().wait().at_most(BOUND).for_element(link).await.expect("a link");
+    let address = link.prop("href").await.expect("a property").expect("an address");
+    browser.client().goto(&address).await.expect("the page opens");
+    reads(&browser, "#standing", "A diff waits for a decision", BOUND).await;
+    reads(&browser, "#rows", "made a diff: 1 file", BOUND).await;
+    console.press("reject", BOUND).await;
+    reads(&browser, "#standing", "Rolled back", BOUND).await;
+    is_tame(&browser).await;
+    browser.screenshot("run-rolled-back-1280").await;
+}
+
 /// A stack with a run that was made by hand.
 struct Shown {
     url: String,

@@ -132,7 +132,7 @@ fn how_it_stands_is_what_was_told_last() {
         (Some(Standing::Waits), false, Standing::Waits),
         (Some(Standing::Waits), true, Standing::Over),
         (Some(ended.clone()), true, ended.clone()),
-        (Some(ended.clone()), false, ended.clone()),
+        (Some(ended.clone()), false, ended),
     ] {
         assert_eq!(Standing::known(told.clone(), is_over), standing, "{told:?}");
     }
