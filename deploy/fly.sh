@@ -23,15 +23,16 @@ cd "$here/.."
 
 usage() {
     cat <<'TEXT'
-deploy/fly.sh up               make everything that is missing, and deploy this clone: two relays, one Redis, and one VM or one for each person
+deploy/fly.sh up               make everything that is missing, and deploy this clone: two relays, one Redis, and one VM, or what
+                               the relays need to make one for each person
 deploy/fly.sh status           machines, health, Redis, and which secrets are missing
 deploy/fly.sh secrets [NAME…]  set or replace what Twilio, Anthropic and GitHub gave you; without names, asks for all of them
 deploy/fly.sh scale N          run N relays
 deploy/fly.sh down [--yes]     destroy all of it, what people wrote included
 
 It asks at a terminal for what it needs to know. Otherwise, set in the environment: TEXTSLASH_APP (its name at Fly),
-TEXTSLASH_REGION, TEXTSLASH_ORG, TEXTSLASH_VMS (shared, or each: a machine for each person), TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_FROM, ALLOWED_PHONE_NUMBERS, and if you have them
-ANTHROPIC_API_KEY and GITHUB_TOKEN. The names are kept in deploy/.fly.env; secrets are kept at Fly alone.
+TEXTSLASH_REGION, TEXTSLASH_ORG, TEXTSLASH_VMS (shared, or each: a machine for each person), TWILIO_ACCOUNT_SID,
+TWILIO_AUTH_TOKEN, TWILIO_FROM, ALLOWED_PHONE_NUMBERS, and if you have them ANTHROPIC_API_KEY and GITHUB_TOKEN. The names are kept in deploy/.fly.env; secrets are kept at Fly alone.
 TEXT
 }
 

@@ -64,7 +64,6 @@ set_secrets() {
         drop VM_URL
     else
         set_shared_secrets
-        if is_set "$relay_secrets" FLY_API_TOKEN; then revoke_tokens "$other_app"; fi
         drop FLY_API_TOKEN
     fi
     [ "${value[AGENT_DRIVER]}" = claude ] || is_set "$vm_secrets" AGENT_DRIVER ||

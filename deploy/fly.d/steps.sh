@@ -95,9 +95,10 @@ exactly() {
     act scale count "$1" --app "$relay_app" --region "$region" --yes
 }
 
-# VMs of the kind that is not used any more: what is on their volumes is people's.
+# VMs of the kind that is not used any more: what is on their volumes is people's. No relay sees to people's machines then.
 other_kind() {
     if ! has_app "$other_app"; then return; fi
+    if [ "$vms" = shared ]; then revoke_tokens "$other_app"; fi
     note "$other_app is there too, and no relay calls it. Parked work may be on its volumes, which cost what they cost."
     note "Switch back with TEXTSLASH_VMS, or take it away for good: flyctl apps destroy $other_app"
 }

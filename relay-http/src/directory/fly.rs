@@ -59,13 +59,14 @@ impl From<Trouble> for CallError {
 }
 
 type Outcome = Result<MachineId, Trouble>;
+type Search = Shared<BoxFuture<'static, Outcome>>;
 
 /// The machines of one app.
 pub struct FlyDirectory {
     raising: Arc<Raising>,
     known: Known,
     /// What is being done for whom, by this relay; apart from that, what is done for those for whom nothing is made.
-    under_way: Arc<Mutex<HashMap<(ConversationId, bool), Shared<BoxFuture<'static, Outcome>>>>>,
+    under_way: Arc<Mutex<HashMap<(ConversationId, bool), Search>>>,
     asides: TaskTracker,
 }
 
@@ -88,7 +89,7 @@ impl FlyDirectory {
     }
 
     /// The task that sees to this conversation's machine: the one that does already, or a new one.
-    fn raise(&self, asking: &Asking) -> Shared<BoxFuture<'static, Outcome>> {
+    fn raise(&self, asking: &Asking) -> Search {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         // One that has ended and is still here ended in a panic.
         let key = (asking.conversation.clone(), asking.is_told);
