@@ -29,7 +29,8 @@ pub trait Operators: Send + Sync {
     /// Dead letters with a larger number than `after`, in order.
     async fn letters(&self, after: u64, limit: usize) -> Result<Vec<DeadLetter>, StoreError>;
 
-    /// Tell that a relay is there, or that it no longer is; whether an operator wants it drained.
+    /// Tell that a relay is there, or that it no longer is; whether an operator wants it drained. Of one that nobody has heard of, or
+    /// not for so long that it was swept, that is what it says itself: nobody but an operator ends a drain.
     async fn beat(&self, beat: &Beat) -> Result<bool, StoreError>;
 
     /// Have every relay beat: each is sent [`Hint::Roll`](super::Hint::Roll). A store that one process has for itself has nobody

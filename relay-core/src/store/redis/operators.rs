@@ -47,6 +47,10 @@ impl Operators for RedisStore {
             forget(client, &self.keys, vec![beat.node.to_string()]).await?;
             return Ok(false);
         }
+        // Before it is known again: what fails in between is done with the next beat.
+        if beat.drained && !client.hexists::<bool, _, _>(self.keys.nodes(), beat.node.as_str()).await? {
+            let _: i64 = client.hset(self.keys.drains(), (beat.node.as_str(), "")).await?;
+        }
         let pipeline: Pipeline<Client> = client.pipeline();
         let _: () = pipeline.hset(self.keys.nodes(), (beat.node.as_str(), pack::encode(beat))).await?;
         let _: () = pipeline.hexists(self.keys.drains(), beat.node.as_str()).await?;

@@ -45,10 +45,13 @@ impl Operators for SqliteStore {
             }
             let drain = db
                 .prepare_cached(
-                    "INSERT INTO nodes (node, beat, at) VALUES (?1, ?2, ?3) \
+                    "INSERT INTO nodes (node, beat, at, drain) VALUES (?1, ?2, ?3, ?4) \
                      ON CONFLICT (node) DO UPDATE SET beat = excluded.beat, at = excluded.at RETURNING drain",
                 )?
-                .query_row(params![beat.node.as_str(), encode(&beat), signed(beat.at.as_millis())], |row| row.get(0))?;
+                .query_row(
+                    params![beat.node.as_str(), encode(&beat), signed(beat.at.as_millis()), beat.drained],
+                    |row| row.get(0),
+                )?;
             Ok(drain)
         })
         .await
