@@ -11,10 +11,10 @@ use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 use relay_core::id::{ConversationId, EffectSeq, NodeId, Nonce};
 use relay_core::machine::{Event, OperatorAction};
-use relay_core::store::operators::{Deed, DeedKind};
+use relay_core::store::operators::{Deed, DeedKind, Node};
 
 use super::session::{self, Denied, Operator, Order};
-use super::{guesses, shown, view};
+use super::{guesses, roll, shown, view};
 use crate::app::{App, in_time};
 use crate::config::VmsConfig;
 use crate::directory::Asking;
@@ -41,6 +41,9 @@ pub(super) fn told(done: &str) -> Option<&'static str> {
         "drained" => "The relay takes no more work. It finishes what it holds.",
         "undrained" => "The relay takes work again.",
         "no-relay" => "That relay is not there any more.",
+        "last-relay" => {
+            "That is the last relay that takes work, so it was not drained. Let another one take work first."
+        }
         _ => return None,
     })
 }
@@ -174,6 +177,9 @@ async fn turn(app: &App, operator: &Operator, node: &str, drain: bool) -> Result
     let node = NodeId::parse(node).map_err(|_| Denied::Gone)?;
     let what = if drain { DeedKind::Drain { node: node.clone() } } else { DeedKind::Undrain { node: node.clone() } };
     write_down(app, &operator.who, what).await?;
+    if drain && is_last(app, &node).await? {
+        return Ok(done("/admin/machines", "last-relay"));
+    }
     if !in_time(app.store.operators().drain(&node, drain)).await? {
         return Ok(done("/admin/machines", "no-relay"));
     }
@@ -184,6 +190,13 @@ async fn turn(app: &App, operator: &Operator, node: &str, drain: bool) -> Result
         in_time(app.store.operators().call_roll()).await?
     }
     Ok(done("/admin/machines", if drain { "drained" } else { "undrained" }))
+}
+
+/// Whether no other relay takes work: with this one drained, whatever is due would wait until it had been left lying.
+async fn is_last(app: &App, node: &NodeId) -> Result<bool, Denied> {
+    let now = clock::now();
+    let takes_work = |other: &Node| !other.drain && !presence::is_silent(&other.beat, now);
+    Ok(!roll(app).await?.iter().any(|other| other.beat.node != *node && takes_work(other)))
 }
 
 /// A conversation that is there: an order makes none.
