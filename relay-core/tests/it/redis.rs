@@ -333,7 +333,8 @@ async fn a_drained_relay_hears_the_roll_and_leaves_wake_ups_to_others() {
     let handed_on: Vec<ConversationId> = ["c1", "c2"].map(|id| ConversationId::parse(id).unwrap()).into();
     a.hand_on(&handed_on).await.unwrap();
     for id in handed_on {
-        assert_eq!(hints_b.recv().await, Some(Hint::Woken(id)), "and so does what it hands on");
+        let told = tokio::time::timeout(BOUND, hints_b.recv()).await.expect("what it hands on goes there too");
+        assert_eq!(told, Some(Hint::Woken(id)));
     }
     b.operators().call_roll().await.unwrap();
     assert_eq!((hints_a.recv().await, hints_b.recv().await), (Some(Hint::Roll), Some(Hint::Roll)));
