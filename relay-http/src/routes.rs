@@ -11,6 +11,7 @@ pub mod access;
 pub mod admin;
 pub mod callback;
 pub mod console;
+pub mod guesses;
 pub mod images;
 pub mod ops;
 pub mod pages;

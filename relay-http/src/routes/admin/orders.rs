@@ -14,13 +14,13 @@ use relay_core::machine::{Event, OperatorAction};
 use relay_core::store::operators::{Deed, DeedKind, Node};
 
 use super::session::{self, Denied, Operator, Order};
-use super::{guesses, roll, shown, view};
+use super::{roll, shown, view};
 use crate::app::{App, in_time};
 use crate::config::VmsConfig;
 use crate::directory::Asking;
 use crate::directory::fly::removal;
 use crate::error::RequestError;
-use crate::routes::{self, access};
+use crate::routes::{self, access, guesses};
 use crate::vm::CallError;
 use crate::web::admin as web;
 use crate::{admin, clock, presence};
@@ -64,7 +64,7 @@ pub(super) async fn sign_in(State(app): State<Arc<App>>, request: Request) -> Re
     }
     let body = routes::body(Bytes::from_request(Request::from_parts(parts, body), &()).await)?;
     let fields: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
-    guesses::weigh(&app, caller, fields.get("token").map_or("", String::as_str)).await?;
+    guesses::weigh(&app, caller, token, fields.get("token").map_or("", String::as_str)).await??;
     let (cookie, name) = session::begin(&app, token);
     write_down(&app, &format!("session {name}"), DeedKind::SignIn).await?;
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/admin")).into_response())

@@ -131,3 +131,43 @@ async fn only_a_form_of_this_very_session_does_anything() {
     let signed_out = control.ask(signed_out, HERE, form(&[("key", &key)])).await;
     assert!(signed_out.headers[header::SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
 }
+
+/// As many as come at once are weighed one after the other.
+#[tokio::test]
+async fn a_burst_of_guesses_gets_no_further_than_as_many_in_a_row() {
+    let control = Control::with_token();
+    control.app.stopping.cancel();
+    let mut guesses: Vec<String> = (0..100).map(|number| format!("guess {number}")).collect();
+    guesses.push(TOKEN.to_owned());
+    let answers = futures::future::join_all(guesses.iter().map(|guess| control.sign_in(guess, HERE))).await;
+    let with = |status| answers.iter().filter(|answer| answer.status == status).count();
+    assert!(with(StatusCode::UNAUTHORIZED) < 10, "{}", with(StatusCode::UNAUTHORIZED));
+    assert_eq!(with(StatusCode::SEE_OTHER), 0, "the right one comes too late, too");
+    assert_eq!(control.sign_in(TOKEN, "127.0.0.2:50000").await.status, StatusCode::SEE_OTHER, "but not from elsewhere");
+}
+
+#[tokio::test]
+async fn the_right_token_costs_nothing_however_often_it_is_given_at_once() {
+    let control = Control::with_token();
+    let answers = futures::future::join_all((0..100).map(|_| control.sign_in(TOKEN, HERE))).await;
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::SEE_OTHER));
+}
+
+#[tokio::test]
+async fn guesses_at_the_token_of_the_console_are_slowed_alike() {
+    let control = Control::new(&[("CONSOLE_TOKEN", TOKEN)]);
+    control.app.stopping.cancel();
+    let give = |token: &'static str, from: &'static str| {
+        let request = Request::post("/console/session").header("content-type", "application/x-www-form-urlencoded");
+        control.ask(request, from, form(&[("token", token)]))
+    };
+    let answers = futures::future::join_all((0..100).map(|_| give("wrong", HERE))).await;
+    let wrong: Vec<_> = answers.iter().filter(|answer| answer.status == StatusCode::UNAUTHORIZED).collect();
+    assert!(!wrong.is_empty() && wrong.len() < 10, "{}", wrong.len());
+    assert!(wrong.iter().all(|answer| answer.text.contains("That is not the token.")));
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == StatusCode::TOO_MANY_REQUESTS).collect();
+    assert_eq!(wrong.len() + refused.len(), 100);
+    assert!(refused[0].text.contains("Too many wrong tokens") && refused[0].headers.contains_key(header::RETRY_AFTER));
+    assert_eq!(give(TOKEN, HERE).await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(give(TOKEN, "127.0.0.2:50000").await.status, StatusCode::SEE_OTHER);
+}
