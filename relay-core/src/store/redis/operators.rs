@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use fred::clients::{Client, Pipeline};
 use fred::interfaces::{HashesInterface, ListInterface, PubsubInterface, SortedSetsInterface};
+use fred::types::lists::ListLocation;
 
 use super::keys::Keys;
 use super::shelf::{last, score, whole};
 use super::{RedisStore, pack};
 use crate::id::{ConversationId, NodeId};
-use crate::store::operators::{Active, Beat, DEEDS_MAX, Deed, Node, Operators, latest};
+use crate::store::operators::{Active, Beat, DEEDS_MAX, Deed, DeedOutcome, Node, Operators, latest};
 use crate::store::{Activity, DeadLetter, StoreError};
 use crate::time::Timestamp;
 
@@ -89,6 +90,17 @@ impl Operators for RedisStore {
         let pipeline: Pipeline<Client> = self.shelf().await?.pipeline();
         let _: () = pipeline.lpush(self.keys.deeds(), pack::encode(deed)).await?;
         let _: () = pipeline.ltrim(self.keys.deeds(), 0, last(DEEDS_MAX)).await?;
+        let _: () = pipeline.last().await?;
+        Ok(())
+    }
+
+    async fn conclude(&self, deed: &Deed, outcome: &DeedOutcome) -> Result<(), StoreError> {
+        let concluded = pack::encode(&Deed { outcome: Some(outcome.clone()), ..deed.clone() });
+        let (deeds, deed) = (self.keys.deeds(), pack::encode(deed));
+        let pipeline: Pipeline<Client> = self.shelf().await?.pipeline();
+        // Of two that are the same, the later one.
+        let _: () = pipeline.linsert(&deeds, ListLocation::Before, deed.as_str(), concluded).await?;
+        let _: () = pipeline.lrem(&deeds, 1, deed).await?;
         let _: () = pipeline.last().await?;
         Ok(())
     }
