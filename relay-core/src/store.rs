@@ -163,6 +163,12 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
+    /// Have another relay look at these at once: each is sent [`Hint::Woken`] to one that is not drained. A store that one process
+    /// has for itself has nobody to tell.
+    async fn hand_on(&self, _conversations: &[ConversationId]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// The time by the clock that all who share the store go by: `local` for a process that has it for itself.
     async fn time(&self, local: Timestamp) -> Result<Timestamp, StoreError> {
         Ok(local)
@@ -395,8 +401,11 @@ impl std::fmt::Debug for Blob {
 /// Something that happened in the store, by another process or by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// This conversation may be due.
+    /// This conversation may be due. Others are told as well.
     Due(ConversationId),
+    /// This conversation is to be looked at: its VM has published something, or a drained relay has handed it on. Nobody else is
+    /// told: whoever does not look hands it on by [`Store::hand_on`].
+    Woken(ConversationId),
     /// Hints may have been lost: anything may be due.
     Missed,
     /// A feed has grown.

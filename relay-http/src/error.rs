@@ -1,6 +1,8 @@
 //! The only place where a failure becomes an HTTP status. Why a request was refused is logged here, once; the caller is told
 //! what it can act on.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use relay_core::protocol::signature::SignatureError;
@@ -35,6 +37,9 @@ pub enum RequestError {
     /// The conversation's inbox is full.
     #[error("too many messages are waiting; try again later")]
     InboxFull,
+    /// So many files came that another one is taken only in so long.
+    #[error("Too many files came in a short time. Try again in {} s.", .0.as_secs() + 1)]
+    TooManyFiles(Duration),
     /// So many look on that one more has no place.
     #[error("too many are looking on; try again later")]
     TooManyViewers,
@@ -52,6 +57,7 @@ impl IntoResponse for RequestError {
             Self::TooLarge | Self::File(MediaError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::File(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::TooManyFiles(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::InboxFull | Self::TooManyViewers | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         match &self {
@@ -61,8 +67,12 @@ impl IntoResponse for RequestError {
             other => tracing::warn!(status = status.as_u16(), reason = %other, "request refused"),
         }
         let mut response = (status, format!("{self}\n")).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let retry_s = match &self {
+            Self::TooManyFiles(wait) => Some(wait.as_secs() + 1),
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+        };
+        if let Some(retry_s) = retry_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_s));
         }
         response
     }

@@ -4,6 +4,7 @@
 //! the store.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use relay_core::store::StoreError;
 use relay_core::store::operators::Beat;
@@ -12,6 +13,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::app::{App, in_time};
 use crate::clock;
+
+/// A relay that has not answered for so long when it is asked is not taken for well.
+const SILENT: Duration = Duration::from_secs(5);
 
 /// This relay, as the others see it.
 pub struct Presence {
@@ -83,6 +87,11 @@ pub async fn beat(app: &App) -> Result<(), StoreError> {
         in_time(app.store.operators().beat(&told(app, false))).await?;
     }
     Ok(())
+}
+
+/// Whether a relay that told this last, and was asked just now, may be gone.
+pub fn is_silent(beat: &Beat, now: Timestamp) -> bool {
+    now.since(beat.at) > SILENT
 }
 
 /// Tell that this relay is no longer there.

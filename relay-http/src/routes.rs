@@ -12,6 +12,7 @@ pub mod admin;
 pub mod callback;
 pub mod clear_text;
 pub mod console;
+pub mod guesses;
 pub mod images;
 pub mod ops;
 pub mod pages;

@@ -5,7 +5,7 @@ const FILES_MAX = 10; // of one message
 const FILE_BYTES_MAX = 8 * 1024 * 1024;
 const UPLOAD_TIMEOUT_MS = 120_000;
 const RETRY_PAUSES_MS = [1_000, 3_000];
-const PASSING = [429, 502, 503, 504]; // worth another try
+const PASSING = [502, 503, 504]; // worth another try
 
 const list = document.getElementById("attached");
 const chooser = document.getElementById("chooser");
@@ -123,7 +123,7 @@ async function post(item, file) {
       return null;
     }
     if (response.status === 401) return "You are signed out.";
-    if ([413, 415].includes(response.status)) return (await response.text()).trim();
+    if ([413, 415, 429].includes(response.status)) return (await response.text()).trim();
     if (item.abort.signal.aborted || !PASSING.includes(response.status) || pause_ms === null) break;
     await new Promise((resolve) => { setTimeout(resolve, pause_ms); });
   }

@@ -314,7 +314,8 @@ pub enum Ending {
 
 const PAST_MAX: usize = 20;
 const BLOBS_MAX: usize = 100;
-const REVIEWS_MAX: usize = 20;
+/// Reviews whose time is not over; a diff beyond has no page.
+const REVIEWS_MAX: usize = 100;
 /// Names of a person that are remembered.
 const NAMES_MAX: usize = 8;
 
@@ -429,13 +430,15 @@ impl Conversation {
         }
     }
 
-    /// Remember a review that the store is to keep, likewise; those that are gone by `now` are forgotten.
-    pub(super) fn keeps_review(&mut self, kept: review::Kept, now: Timestamp) {
+    /// Remember a review that the store is to keep, likewise; those that are gone by `now` are forgotten. False when there are too many
+    /// already: one that was not remembered would outlive its person.
+    pub(super) fn keeps_review(&mut self, kept: review::Kept, now: Timestamp) -> bool {
         self.reviews.retain(|before| before.expires_at > now && (&before.run, &before.tree) != (&kept.run, &kept.tree));
-        self.reviews.push_back(kept);
-        while self.reviews.len() > REVIEWS_MAX {
-            self.reviews.pop_front();
+        let has_room = self.reviews.len() < REVIEWS_MAX;
+        if has_room {
+            self.reviews.push_back(kept);
         }
+        has_room
     }
 
     /// Remember what the person is called; whether that is new.

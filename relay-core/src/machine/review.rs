@@ -58,15 +58,17 @@ pub struct Revision {
 }
 
 impl Step<'_> {
-    /// Have a review copied into the store, if there can be one of that size.
+    /// Have a review copied into the store, if there can be one of that size, and one more.
     pub(super) fn copy_review(&mut self, run: &RunId, tree: &TreeHash, review: Review) -> Option<Copying> {
         let (run, tree, parts) = (run.clone(), tree.clone(), review.parts);
         if !(1..=REVIEW_PARTS_MAX).contains(&parts) {
             return None;
         }
         let expires_at = self.now + kept_for(self.rules);
-        self.conversation.keeps_review(Kept { run: run.clone(), tree: tree.clone(), parts, expires_at }, self.now);
-        Some(Copying { effect: self.emit(Effect::KeepReview { run, tree, parts }), kept: None })
+        let kept = Kept { run: run.clone(), tree: tree.clone(), parts, expires_at };
+        self.conversation
+            .keeps_review(kept, self.now)
+            .then(|| Copying { effect: self.emit(Effect::KeepReview { run, tree, parts }), kept: None })
     }
 
     /// A review is in the store, or can't be had.

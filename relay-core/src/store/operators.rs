@@ -29,7 +29,8 @@ pub trait Operators: Send + Sync {
     /// Dead letters with a larger number than `after`, in order.
     async fn letters(&self, after: u64, limit: usize) -> Result<Vec<DeadLetter>, StoreError>;
 
-    /// Tell that a relay is there, or that it no longer is; whether an operator wants it drained.
+    /// Tell that a relay is there, or that it no longer is; whether an operator wants it drained. Of one that nobody has heard of, or
+    /// not for so long that it was swept, that is what it says itself: nobody but an operator ends a drain.
     async fn beat(&self, beat: &Beat) -> Result<bool, StoreError>;
 
     /// Have every relay beat: each is sent [`Hint::Roll`](super::Hint::Roll). A store that one process has for itself has nobody
@@ -42,10 +43,13 @@ pub trait Operators: Send + Sync {
     /// Want a relay drained, or no longer; false when there is no such relay. It learns of it with its next beat.
     async fn drain(&self, node: &NodeId, drain: bool) -> Result<bool, StoreError>;
 
-    /// Remember what an operator has done. Keeps [`DEEDS_MAX`].
+    /// Remember what an operator wants done, or has done. Keeps [`DEEDS_MAX`].
     async fn remember(&self, deed: &Deed) -> Result<(), StoreError>;
 
-    /// What operators have done, the latest first, but for the first `skip`.
+    /// Have a remembered deed say what came of it. One that is not remembered any more is left.
+    async fn conclude(&self, deed: &Deed, outcome: &DeedOutcome) -> Result<(), StoreError>;
+
+    /// What operators wanted done, the latest first, but for the first `skip`.
     async fn deeds(&self, skip: usize, limit: usize) -> Result<Vec<Deed>, StoreError>;
 }
 
@@ -89,7 +93,7 @@ pub struct Node {
     pub drain: bool,
 }
 
-/// Something that an operator has done.
+/// Something that an operator wanted done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deed {
     /// When.
@@ -99,6 +103,19 @@ pub struct Deed {
     /// What.
     #[serde(flatten)]
     pub what: DeedKind,
+    /// What came of it, as far as that is known: nothing while it is carried out, and nothing ever when its relay died meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<DeedOutcome>,
+}
+
+/// What came of a deed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeedOutcome {
+    /// It was carried out.
+    Done,
+    /// It was not, or not all of it; a sentence says why.
+    Failed(String),
 }
 
 /// What operators can do.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fred::clients::Client;
-use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, SortedSetsInterface};
+use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, ListInterface, SortedSetsInterface};
 use tokio::sync::watch::Receiver;
 use tokio::sync::{OnceCell, mpsc};
 
@@ -351,6 +351,12 @@ impl Store for RedisStore {
 
     async fn watch(&self, hints: mpsc::Sender<Hint>, drained: Receiver<bool>) -> Result<(), StoreError> {
         watch::run(self, hints, drained).await
+    }
+
+    async fn hand_on(&self, conversations: &[ConversationId]) -> Result<(), StoreError> {
+        let ids: Vec<&str> = conversations.iter().map(ConversationId::as_str).collect();
+        let _: i64 = self.mailbox().await?.rpush(self.keys.wake(), ids).await?;
+        Ok(())
     }
 
     /// The server's own clock.

@@ -11,6 +11,7 @@ use crate::store::{
     Blob, Claim, Claimed, Commit, Committed, DEDUPE_KEEP, FEED_MAX, Held, INBOX_MAX, Ingest, Ingested, LEASE, Reserve,
     Reserved, Store,
 };
+use crate::testing::giving_back;
 use crate::time::Timestamp;
 
 mod log;
@@ -444,22 +445,9 @@ fn claim(name: &str, nonce: &str, now: Timestamp) -> Claim {
 }
 
 /// A commit right after the lease was taken; `c2` comes after `c1`.
-fn commit(held: &Held, nonce: &str, consumed: usize) -> Commit {
-    Commit {
-        fence: held.fence,
-        nonce: Nonce::parse(nonce).unwrap(),
-        previous: if nonce == "c2" { Nonce::parse("c1").unwrap() } else { held.nonce.clone() },
-        now: T0,
-        consumed,
-        acked: Vec::new(),
-        effects: Vec::new(),
-        dead: Vec::new(),
-        log: Vec::new(),
-        conversation: held.conversation.clone(),
-        activity: None,
-        deadline: None,
-        release: false,
-    }
+fn commit(held: &Held, name: &str, consumed: usize) -> Commit {
+    let previous = if name == "c2" { nonce("c1") } else { held.nonce.clone() };
+    Commit { previous, consumed, release: false, ..giving_back(held, nonce(name), T0) }
 }
 
 async fn take(store: &dyn Store, name: &str, number: usize) -> Held {

@@ -216,7 +216,7 @@ async fn what_a_vm_publishes_wakes_one_relay_which_finds_it_in_the_inbox() {
         hint = hints_a.recv() => hint,
         hint = hints_b.recv() => hint,
     };
-    assert_eq!(woken, Some(Hint::Due(id.clone())));
+    assert_eq!(woken, Some(Hint::Woken(id.clone())));
     assert!(!vm.taken(&id).await.unwrap());
     let Claimed::Held(held) = a.claim(claim(&id, "woken")).await.unwrap() else { panic!("reports make it due") };
     let reported: Vec<bool> = held.inbox.iter().map(|event| matches!(event, Event::Report { seq: 1, .. })).collect();
@@ -328,7 +328,13 @@ async fn a_drained_relay_hears_the_roll_and_leaves_wake_ups_to_others() {
     let vm = Publisher::open(&server.url(), "test-0").unwrap();
     for number in 1..=20 {
         vm.publish(&report(&released_as(&a, &format!("c{number}"), None).await, 1)).await.unwrap();
-        assert!(matches!(hints_b.recv().await, Some(Hint::Due(_))), "each goes to the other");
+        assert!(matches!(hints_b.recv().await, Some(Hint::Woken(_))), "each goes to the other");
+    }
+    let handed_on: Vec<ConversationId> = ["c1", "c2"].map(|id| ConversationId::parse(id).unwrap()).into();
+    a.hand_on(&handed_on).await.unwrap();
+    for id in handed_on {
+        let told = tokio::time::timeout(BOUND, hints_b.recv()).await.expect("what it hands on goes there too");
+        assert_eq!(told, Some(Hint::Woken(id)));
     }
     b.operators().call_roll().await.unwrap();
     assert_eq!((hints_a.recv().await, hints_b.recv().await), (Some(Hint::Roll), Some(Hint::Roll)));
@@ -336,5 +342,8 @@ async fn a_drained_relay_hears_the_roll_and_leaves_wake_ups_to_others() {
     // The other one's last call of the server may still pop one, which goes back.
     drain.send_replace(false);
     vm.publish(&report(&released_as(&a, "c21", None).await, 1)).await.unwrap();
-    assert!(matches!(tokio::time::timeout(BOUND, hints_a.recv()).await, Ok(Some(Hint::Due(_)))), "it takes part again");
+    assert!(
+        matches!(tokio::time::timeout(BOUND, hints_a.recv()).await, Ok(Some(Hint::Woken(_)))),
+        "it takes part again"
+    );
 }

@@ -130,7 +130,7 @@ async fn conversations_and_letters_are_shown_without_what_is_said_unless_asked()
 
     for line in [format!("show {NUMBER}"), "dead-letters".into(), "dead-letters --json".into()] {
         let said_nothing = answer(&line, &config).await;
-        assert!(!said_nothing.contains(BODY) && !said_nothing.contains("555"), "{said_nothing}");
+        assert!(!said_nothing.contains(BODY) && !said_nothing.contains(&NUMBER[1..]), "{said_nothing}");
         let said_all = answer(&format!("{line} --bodies"), &config).await;
         assert!(said_all.contains(BODY), "{said_all}");
     }

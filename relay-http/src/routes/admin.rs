@@ -21,7 +21,6 @@ use crate::routes::ops::{Concerns, concerns};
 use crate::web::admin as web;
 use crate::{admin, clock, presence};
 
-mod guesses;
 mod orders;
 mod session;
 

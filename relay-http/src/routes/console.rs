@@ -28,7 +28,7 @@ use crate::app::App;
 use crate::channels::console::ConsoleChannel;
 use crate::channels::{Channel, Inbound, Incoming};
 use crate::error::RequestError;
-use crate::routes::{self, access};
+use crate::routes::{self, access, guesses};
 
 pub mod files;
 pub mod worktree;
@@ -39,8 +39,8 @@ const JS: &str = include_str!("../../static/console.js");
 const FILES_JS: &str = include_str!("../../static/console-files.js");
 const SIGN_IN: &str = include_str!("../../static/sign-in.html");
 
-/// Where the form says that it was not the token.
-const FAULT: (&str, &str) = ("<!-- fault -->", "<p class=\"fault\" role=\"alert\">That is not the token.</p>");
+/// Where the form says what is wrong.
+const FAULT: &str = "<!-- fault -->";
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -120,15 +120,18 @@ pub struct SignIn {
 }
 
 /// `POST /console/session`: a right token gets the cookie, a wrong one the form again.
-pub async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<SignIn>) -> Result<Response, RequestError> {
+pub async fn sign_in(
+    State(app): State<Arc<App>>,
+    parts: Parts,
+    Form(form): Form<SignIn>,
+) -> Result<Response, RequestError> {
     let (Some(token), Some(session)) = (&app.config.console_token, session(&app)) else {
         return Err(RequestError::NotFound);
     };
-    let right: bool = token.expose_secret().as_bytes().ct_eq(form.token.as_bytes()).into();
-    if !right {
-        // A guess costs a second; the token itself is what makes guessing hopeless.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        return Ok((StatusCode::UNAUTHORIZED, HEADERS, Html(SIGN_IN.replace(FAULT.0, FAULT.1))).into_response());
+    if let Err(refused) = guesses::weigh(&app, access::caller(&app, &parts), token, &form.token).await? {
+        let fault = format!("<p class=\"fault\" role=\"alert\">{refused}</p>");
+        let (status, told) = refused.answer();
+        return Ok((status, HEADERS, told, Html(SIGN_IN.replace(FAULT, &fault))).into_response());
     }
     let secure = if app.config.public_url.url.scheme() == "https" { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}");

@@ -244,6 +244,10 @@ impl Store for LoggedStore {
         self.inner.watch(hints, drained).await
     }
 
+    async fn hand_on(&self, conversations: &[ConversationId]) -> Result<(), StoreError> {
+        self.written("hand_on", self.inner.hand_on(conversations)).await
+    }
+
     async fn time(&self, local: Timestamp) -> Result<Timestamp, StoreError> {
         self.read("time", self.inner.time(local)).await
     }

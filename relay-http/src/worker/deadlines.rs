@@ -24,6 +24,9 @@ use crate::metrics::LeasedBy;
 
 /// What other relays left behind, and no hint told of, is found at least this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(34);
+/// What was due for so long and was taken by nobody, a drained relay takes after all: the others may be drained too, or gone. Another
+/// relay would have found it in half the time.
+const LEFT_LYING: Duration = Duration::from_secs(2 * SWEEP_INTERVAL.as_secs());
 /// What has expired is deleted this often.
 const TIDY_INTERVAL: Duration = Duration::from_secs(3600);
 /// This machine's clock is held against the store's this often.
@@ -111,7 +114,7 @@ impl Finder {
             self.clock_at = Instant::now() + spread(interval);
         }
         let due = self.timers.take_due(clock::now(), BATCH);
-        self.claim_all(due).await;
+        self.see_to(due).await;
         if self.look_at <= Instant::now() {
             self.look().await;
         }
@@ -124,13 +127,16 @@ impl Finder {
 
     /// Take hints in: each conversation once.
     async fn take(&mut self, hints: impl Iterator<Item = Hint>) {
-        let mut due = BTreeSet::new();
+        let (mut due, mut woken) = (BTreeSet::new(), BTreeSet::new());
         let mut is_fed = false;
         let mut grown = BTreeSet::new();
         for hint in hints {
             match hint {
                 Hint::Due(conversation) => {
                     due.insert(conversation);
+                }
+                Hint::Woken(conversation) => {
+                    woken.insert(conversation);
                 }
                 Hint::Fed => is_fed = true,
                 Hint::Logged(conversation) => {
@@ -155,17 +161,30 @@ impl Finder {
             self.app.console.look();
         }
         grown.iter().for_each(|conversation| self.app.viewers.look(conversation));
-        self.claim_all(due.into_iter().collect()).await;
+        // Every relay hears an alarm; those that are not drained follow it.
+        if !self.app.presence.is_drained() {
+            woken.append(&mut due);
+        }
+        self.see_to(woken.into_iter().collect()).await;
     }
 
-    /// Ask the store what is due, and take it.
-    async fn look(&mut self) {
-        if self.app.presence.is_drained() {
-            self.look_at = Instant::now() + spread(SWEEP_INTERVAL);
-            return;
+    /// See to conversations that no other relay is told of: take them or, while drained, hand them on.
+    async fn see_to(&mut self, conversations: Vec<ConversationId>) {
+        if !self.app.presence.is_drained() {
+            self.claim_all(conversations).await;
+        } else if !conversations.is_empty()
+            && let Err(error) = self.app.store.hand_on(&conversations).await
+        {
+            self.rest(&error);
+            self.put_off(conversations);
         }
-        let now = clock::now();
-        let due = match self.app.store.due(now, BATCH).await {
+    }
+
+    /// Ask the store what is due, and take it; while drained, what all others have left lying.
+    async fn look(&mut self) {
+        let (now, is_drained) = (clock::now(), self.app.presence.is_drained());
+        let patience = if is_drained { LEFT_LYING } else { Duration::ZERO };
+        let due = match self.app.store.due(now - patience, BATCH).await {
             Ok(due) => due,
             Err(error) => return self.rest(&error),
         };
@@ -176,7 +195,7 @@ impl Finder {
         self.well_at = Some(now);
         self.look_at = Instant::now() + spread(SWEEP_INTERVAL);
         if let Some(next) = due.next {
-            self.look_at = self.look_at.min(Instant::now() + (next + OTHERS_DELAY).since(clock::now()));
+            self.look_at = self.look_at.min(Instant::now() + (next + patience + OTHERS_DELAY).since(clock::now()));
         }
         let is_full = due.conversations.len() >= BATCH;
         let held = self.claim_all(due.conversations).await;
@@ -190,13 +209,9 @@ impl Finder {
         }
     }
 
-    /// Take these conversations, as far as there is room for them, and none while drained: others find them in the store. How many
-    /// were to be had. What is left is tried again a
-    /// little later, from here: a wake-up that was popped stands nowhere else.
+    /// Take these conversations, as far as there is room for them. How many were to be had. What is left is tried again a little
+    /// later, from here: a wake-up that was popped stands nowhere else.
     async fn claim_all(&mut self, conversations: Vec<ConversationId>) -> usize {
-        if self.app.presence.is_drained() {
-            return 0;
-        }
         let (mut held, mut left) = (0, Vec::new());
         for some in conversations.chunks(CLAIMS_MAX) {
             if !left.is_empty() {
@@ -219,9 +234,13 @@ impl Finder {
                 }
             }
         }
-        let at = Some(clock::now() + ROOM_PAUSE);
-        left.into_iter().for_each(|conversation| self.timers.set(Deadline { conversation, at }));
+        self.put_off(left);
         held
+    }
+
+    fn put_off(&mut self, conversations: Vec<ConversationId>) {
+        let at = Some(clock::now() + ROOM_PAUSE);
+        conversations.into_iter().for_each(|conversation| self.timers.set(Deadline { conversation, at }));
     }
 
     /// Leave the store alone for a while, and then look at everything.

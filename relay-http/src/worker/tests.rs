@@ -1,227 +1,29 @@
 //! The worker over a store that counts what is asked of it, and fails, waits and hints as told.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, MessageId, NodeId};
-use relay_core::machine::{Content, Conversation, Event, Message};
-use relay_core::store::sqlite::SqliteStore;
-use relay_core::store::{
-    Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Logged,
-    Operators, Overview, Reserve, Reserved, Stats, Store, Survey,
-};
+use relay_core::id::{Address, ChannelKind, ConversationId, MessageId};
+use relay_core::machine::{Content, Event, Message};
+use relay_core::store::{Hint, Store};
 use relay_core::telemetry::Identity;
 use relay_core::telemetry::metrics::Metrics;
-use relay_core::time::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::*;
 use crate::clock;
 use crate::config::Config;
+use spy::Spy;
 use timers::Deadline;
+
+mod drained;
+mod spy;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// For anything that happens at once; long, for a machine that is busy with a build.
 const BOUND: Duration = Duration::from_secs(20);
-
-struct Spy {
-    inner: SqliteStore,
-    is_away: AtomicBool,
-    looks: Mutex<Vec<Instant>>,
-    claims: Mutex<Vec<(ConversationId, Instant)>>,
-    /// A claim waits for a permit before it answers.
-    answers: Semaphore,
-    asked_the_time: AtomicUsize,
-    /// Present until the relay watches.
-    hints: Mutex<Option<mpsc::Receiver<Hint>>>,
-}
-
-impl Spy {
-    fn new(hints: mpsc::Receiver<Hint>) -> Arc<Self> {
-        Arc::new(Self {
-            inner: SqliteStore::in_memory().unwrap(),
-            is_away: AtomicBool::new(false),
-            looks: Mutex::default(),
-            claims: Mutex::default(),
-            answers: Semaphore::new(Semaphore::MAX_PERMITS),
-            asked_the_time: AtomicUsize::new(0),
-            hints: Mutex::new(Some(hints)),
-        })
-    }
-
-    fn try_out(&self) -> Result<(), StoreError> {
-        match self.is_away.load(Ordering::Relaxed) {
-            true => Err(StoreError::Unavailable("connection refused".into())),
-            false => Ok(()),
-        }
-    }
-
-    fn looks(&self) -> Vec<Instant> {
-        self.looks.lock().unwrap().clone()
-    }
-
-    fn claims(&self) -> Vec<(ConversationId, Instant)> {
-        self.claims.lock().unwrap().clone()
-    }
-
-    /// A conversation that another relay has released, due at `deadline`.
-    async fn released(&self, name: &str, deadline: Timestamp) -> ConversationId {
-        let conversation = ConversationId::parse(name).unwrap();
-        let from = Address { channel: ChannelKind::Console, name: name.to_owned() };
-        let content = Content::Text { text: "hello".into() };
-        let event = Event::Message(Message::new(MessageId::parse(name).unwrap(), from, content));
-        let ingest = Ingest {
-            conversation: conversation.clone(),
-            id: event.id().unwrap(),
-            event,
-            node: NodeId::parse("another").unwrap(),
-            nonce: clock::nonce(),
-            now: clock::now(),
-        };
-        let Ingested::Held(held) = self.inner.ingest(ingest).await.unwrap() else { panic!("{name} is new") };
-        let commit = Commit {
-            fence: held.fence,
-            nonce: clock::nonce(),
-            previous: held.nonce,
-            now: clock::now(),
-            consumed: 1,
-            acked: Vec::new(),
-            effects: Vec::new(),
-            dead: Vec::new(),
-            log: Vec::new(),
-            activity: None,
-            conversation: held.conversation,
-            deadline: Some(deadline),
-            release: true,
-        };
-        assert!(matches!(self.inner.commit(commit).await.unwrap(), Committed::Released));
-        conversation
-    }
-}
-
-#[async_trait]
-impl Store for Spy {
-    async fn ingest(&self, ingest: Ingest) -> Result<Ingested, StoreError> {
-        self.inner.ingest(ingest).await
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        self.inner.commit(commit).await
-    }
-
-    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
-        self.claims.lock().unwrap().push((claim.conversation.clone(), Instant::now()));
-        self.try_out()?;
-        let answer = self.inner.claim(claim).await;
-        let _permit = self.answers.acquire().await;
-        answer
-    }
-
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Due, StoreError> {
-        self.looks.lock().unwrap().push(Instant::now());
-        self.try_out()?;
-        self.inner.due(now, limit).await
-    }
-
-    async fn time(&self, local: Timestamp) -> Result<Timestamp, StoreError> {
-        self.asked_the_time.fetch_add(1, Ordering::Relaxed);
-        self.inner.time(local).await
-    }
-
-    async fn watch(&self, hints: mpsc::Sender<Hint>, _: watch::Receiver<bool>) -> Result<(), StoreError> {
-        let given = self.hints.lock().unwrap().take();
-        let mut given = given.expect("watched once");
-        while let Some(hint) = given.recv().await {
-            let _ = hints.send(hint).await;
-        }
-        Err(StoreError::Unavailable("the client has ended".into()))
-    }
-
-    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
-        self.inner.reserve(reserve).await
-    }
-
-    async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
-        self.inner.set_note(name, text).await
-    }
-
-    async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
-        self.inner.note(name).await
-    }
-
-    async fn forget(
-        &self,
-        conversation: &ConversationId,
-        blobs: &[BlobId],
-        notes: &[String],
-    ) -> Result<bool, StoreError> {
-        self.inner.forget(conversation, blobs, notes).await
-    }
-
-    async fn conversation(&self, conversation: &ConversationId) -> Result<Option<Conversation>, StoreError> {
-        self.inner.conversation(conversation).await
-    }
-
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        self.inner.dead_letters(limit).await
-    }
-
-    async fn redrive(&self, letter: u64, now: Timestamp) -> Result<bool, StoreError> {
-        self.inner.redrive(letter, now).await
-    }
-
-    async fn survey(&self, now: Timestamp) -> Result<Survey, StoreError> {
-        self.inner.survey(now).await
-    }
-
-    async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
-        self.inner.stats(now).await
-    }
-
-    async fn put_blob(&self, id: &BlobId, blob: Blob, expires_at: Timestamp) -> Result<(), StoreError> {
-        self.inner.put_blob(id, blob, expires_at).await
-    }
-
-    async fn blob(&self, id: &BlobId, now: Timestamp) -> Result<Option<Blob>, StoreError> {
-        self.inner.blob(id, now).await
-    }
-
-    async fn append_feed(&self, conversation: &ConversationId, key: &str, entry: &str) -> Result<(), StoreError> {
-        self.inner.append_feed(conversation, key, entry).await
-    }
-
-    async fn feed(&self, id: &ConversationId, cursor: u64, limit: usize) -> Result<Vec<FeedEntry>, StoreError> {
-        self.inner.feed(id, cursor, limit).await
-    }
-
-    fn operators(&self) -> &dyn Operators {
-        self.inner.operators()
-    }
-
-    async fn log(&self, id: &ConversationId, cursor: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        self.inner.log(id, cursor, limit).await
-    }
-
-    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.inner.sweep(now).await
-    }
-
-    async fn conversations(&self, limit: usize) -> Result<Vec<ConversationId>, StoreError> {
-        self.inner.conversations(limit).await
-    }
-
-    async fn overview(&self, conversation: &ConversationId) -> Result<Option<Overview>, StoreError> {
-        self.inner.overview(conversation).await
-    }
-
-    async fn health(&self) -> Result<Health, StoreError> {
-        self.inner.health().await
-    }
-}
 
 /// The loop that finds what is due, with its ends in the test's hands.
 struct Loop {
@@ -446,28 +248,4 @@ async fn a_message_that_finds_no_place_to_be_sent_waits_without_a_doubt() {
     let state = store.inner.conversation(&conversation).await.unwrap().unwrap();
     assert!(state.delivery.doubts.is_empty() && state.retries.is_empty(), "not tried, and not in doubt");
     drop(all);
-}
-
-#[tokio::test]
-async fn a_drained_relay_takes_nothing_until_it_is_let_again() {
-    let mut found = start_idle(8).await;
-    let operators = found.store.inner.clone();
-    let turn_to = async |drain| {
-        crate::presence::beat(&found.app).await.unwrap();
-        assert!(operators.drain(&found.app.node, drain).await.unwrap());
-        crate::presence::beat(&found.app).await.unwrap();
-    };
-    turn_to(true).await;
-    let hinted = found.store.released("hinted", clock::now()).await;
-    let at = clock::now() + Duration::from_millis(50);
-    let set_here = found.store.released("sethere", at).await;
-    found.hint(Hint::Due(hinted)).await;
-    found.deadlines.send(Deadline { conversation: set_here, at: Some(at) }).await.unwrap();
-    found.hint(Hint::Fed).await;
-    until(|| clock::now() > at + Duration::from_millis(100)).await;
-    assert_eq!((found.store.claims().len(), found.store.looks().len()), (0, 1));
-    turn_to(false).await;
-    let mut names = [found.next_held().await.to_string(), found.next_held().await.to_string()];
-    names.sort();
-    assert_eq!(names, ["hinted", "sethere"], "whatever is due by then");
 }

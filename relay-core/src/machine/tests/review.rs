@@ -264,21 +264,31 @@ fn a_page_is_answered_once_whatever_is_pressed() {
 }
 
 #[test]
-fn reviews_that_are_gone_are_forgotten() {
+fn no_review_is_forgotten_before_it_is_gone() {
     let mut talk = Talk::awaiting();
-    for number in 1..=50u64 {
-        let kept = review::Kept {
-            run: run(number),
-            tree: tree("aa11"),
-            parts: 2,
-            expires_at: T0 + Duration::from_secs(number),
-        };
-        talk.conversation.keeps_review(kept, T0);
-    }
-    assert!(talk.conversation.reviews.len() < 50, "bounded");
-    let kept = review::Kept { run: run(51), tree: tree("aa11"), parts: 2, expires_at: T0 + Duration::from_secs(90) };
-    talk.conversation.keeps_review(kept, T0 + Duration::from_secs(60));
-    assert_eq!(talk.conversation.reviews.len(), 1);
+    let kept = |number: u64| {
+        let expires_at = T0 + Duration::from_secs(number);
+        review::Kept { run: run(number), tree: tree("aa11"), parts: 2, expires_at }
+    };
+    let taken = (1..=500).take_while(|number| talk.conversation.keeps_review(kept(*number), T0)).count();
+    assert_eq!(talk.conversation.reviews.len(), taken);
+    assert!(taken < 500, "bounded");
+    assert_eq!(talk.conversation.reviews.front(), Some(&kept(1)), "also the oldest is to be erased with the person");
+    assert!(talk.conversation.keeps_review(kept(900), T0 + Duration::from_secs(1)), "one of them is gone");
+    assert!(talk.conversation.keeps_review(kept(901), T0 + Duration::from_secs(600)));
+    assert_eq!(talk.conversation.reviews.len(), 2, "so are all the others");
+}
+
+#[test]
+fn a_diff_beyond_the_reviews_that_can_be_remembered_is_shown_without_a_page() {
+    let mut talk = Talk::working();
+    let expires_at = talk.now + Duration::from_secs(3600);
+    let mut kept =
+        (100..1_000).map(|number| review::Kept { run: run(number), tree: tree("aa11"), parts: 2, expires_at });
+    assert!(kept.any(|kept| !talk.conversation.keeps_review(kept, talk.now)), "bounded");
+    talk.report(with_review());
+    let says = talk.says();
+    assert!(talk.calls().is_empty() && says[0].choice.is_some() && says[0].review.is_none(), "{says:?}");
 }
 
 #[test]

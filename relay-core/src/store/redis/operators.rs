@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use fred::clients::{Client, Pipeline};
 use fred::interfaces::{HashesInterface, ListInterface, PubsubInterface, SortedSetsInterface};
+use fred::types::lists::ListLocation;
 
 use super::keys::Keys;
 use super::shelf::{self, last, score, whole};
 use super::{RedisStore, pack};
 use crate::id::{ConversationId, NodeId};
-use crate::store::operators::{Active, Beat, DEEDS_MAX, Deed, Node, Operators, latest};
+use crate::store::operators::{Active, Beat, DEEDS_MAX, Deed, DeedOutcome, Node, Operators, latest};
 use crate::store::{Activity, DeadLetter, StoreError};
 use crate::time::Timestamp;
 
@@ -46,6 +47,10 @@ impl Operators for RedisStore {
         if beat.is_last {
             forget(client, &self.keys, vec![beat.node.to_string()]).await?;
             return Ok(false);
+        }
+        // Before it is known again: what fails in between is done with the next beat.
+        if beat.drained && !client.hexists::<bool, _, _>(self.keys.nodes(), beat.node.as_str()).await? {
+            let _: i64 = client.hset(self.keys.drains(), (beat.node.as_str(), "")).await?;
         }
         let pipeline: Pipeline<Client> = client.pipeline();
         let _: () = pipeline.hset(self.keys.nodes(), (beat.node.as_str(), pack::encode(beat))).await?;
@@ -85,6 +90,17 @@ impl Operators for RedisStore {
         let pipeline: Pipeline<Client> = self.shelf().await?.pipeline();
         let _: () = pipeline.lpush(self.keys.deeds(), pack::encode(deed)).await?;
         let _: () = pipeline.ltrim(self.keys.deeds(), 0, last(DEEDS_MAX)).await?;
+        let _: () = pipeline.last().await?;
+        Ok(())
+    }
+
+    async fn conclude(&self, deed: &Deed, outcome: &DeedOutcome) -> Result<(), StoreError> {
+        let concluded = pack::encode(&Deed { outcome: Some(outcome.clone()), ..deed.clone() });
+        let (deeds, deed) = (self.keys.deeds(), pack::encode(deed));
+        let pipeline: Pipeline<Client> = self.shelf().await?.pipeline();
+        // Of two that are the same, the later one.
+        let _: () = pipeline.linsert(&deeds, ListLocation::Before, deed.as_str(), concluded).await?;
+        let _: () = pipeline.lrem(&deeds, 1, deed).await?;
         let _: () = pipeline.last().await?;
         Ok(())
     }

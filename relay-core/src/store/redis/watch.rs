@@ -141,7 +141,7 @@ async fn wake_ups(store: RedisStore, hints: mpsc::Sender<Hint>, mut drained: wat
                     continue;
                 };
                 let is_drained = *drained.borrow();
-                if is_drained || hints.send(Hint::Due(conversation.clone())).await.is_err() {
+                if is_drained || hints.send(Hint::Woken(conversation.clone())).await.is_err() {
                     give_back(&store, &conversation).await;
                 }
             }

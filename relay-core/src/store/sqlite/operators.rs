@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{SqliteStore, decode, encode, shelf, signed};
 use crate::id::{ConversationId, NodeId};
-use crate::store::operators::{Active, Beat, DEEDS_MAX, Deed, Node, Operators, latest};
+use crate::store::operators::{Active, Beat, DEEDS_MAX, Deed, DeedOutcome, Node, Operators, latest};
 use crate::store::{Activity, DeadLetter, StoreError};
 use crate::time::Timestamp;
 
@@ -44,10 +44,13 @@ impl Operators for SqliteStore {
             }
             let drain = db
                 .prepare_cached(
-                    "INSERT INTO nodes (node, beat, at) VALUES (?1, ?2, ?3) \
+                    "INSERT INTO nodes (node, beat, at, drain) VALUES (?1, ?2, ?3, ?4) \
                      ON CONFLICT (node) DO UPDATE SET beat = excluded.beat, at = excluded.at RETURNING drain",
                 )?
-                .query_row(params![beat.node.as_str(), encode(&beat), signed(beat.at.as_millis())], |row| row.get(0))?;
+                .query_row(
+                    params![beat.node.as_str(), encode(&beat), signed(beat.at.as_millis()), beat.drained],
+                    |row| row.get(0),
+                )?;
             Ok(drain)
         })
         .await
@@ -88,6 +91,20 @@ impl Operators for SqliteStore {
             if let Some(last) = last {
                 db.prepare_cached("DELETE FROM deeds WHERE place <= ?1")?.execute([last])?;
             }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn conclude(&self, deed: &Deed, outcome: &DeedOutcome) -> Result<(), StoreError> {
+        let concluded = encode(&Deed { outcome: Some(outcome.clone()), ..deed.clone() });
+        let deed = encode(deed);
+        self.transact(move |db| {
+            // Of two that are the same, the later one.
+            db.prepare_cached(
+                "UPDATE deeds SET deed = ?2 WHERE place = (SELECT max(place) FROM deeds WHERE deed = ?1)",
+            )?
+            .execute([deed, concluded])?;
             Ok(())
         })
         .await

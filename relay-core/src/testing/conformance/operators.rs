@@ -3,36 +3,21 @@
 use std::time::Duration;
 
 use super::{T0, commit, conversation, say, still_held, take};
-use crate::id::NodeId;
 use crate::machine::Dead;
-use crate::store::operators::{Active, Beat, DEEDS_MAX, Deed, DeedKind, NODE_KEEP, NODES_MAX};
+use crate::store::operators::Active;
 use crate::store::survey::Busy;
 use crate::store::{Activity, Commit, Committed, LEASE, Store, Survey};
+
+mod deeds;
+mod relays;
 
 pub(super) async fn all<S: Store, F: Future<Output = S>>(fresh: impl Fn() -> F) {
     a_survey_tells_what_goes_on_and_since_when(&fresh().await).await;
     what_goes_on_is_listed_in_pages(&fresh().await).await;
     dead_letters_are_listed_in_pages(&fresh().await).await;
-    relays_are_known_and_told_to_drain(&fresh().await).await;
-    deeds_are_remembered_up_to_a_number(&fresh().await).await;
     no_turn_of_a_line_can_be_asked_for(&fresh().await).await;
-}
-
-fn node(number: usize) -> NodeId {
-    NodeId::parse(format!("node-{number}")).unwrap()
-}
-
-fn beat(number: usize) -> Beat {
-    Beat {
-        node: node(number),
-        instance: "d8 'quoted' ü".into(),
-        version: "0.1.0".into(),
-        started_at: T0,
-        at: T0 + Duration::from_secs(number as u64),
-        turns: 3,
-        drained: false,
-        is_last: false,
-    }
+    relays::all(&fresh).await;
+    deeds::all(&fresh).await;
 }
 
 async fn a_survey_tells_what_goes_on_and_since_when(store: &dyn Store) {
@@ -92,56 +77,6 @@ async fn dead_letters_are_listed_in_pages(store: &dyn Store) {
     assert_eq!(all.len(), 3);
     assert_eq!(store.operators().letters(all[0].letter, 1).await.unwrap(), all[1..2]);
     assert!(store.operators().letters(all[2].letter, 10).await.unwrap().is_empty());
-}
-
-async fn relays_are_known_and_told_to_drain(store: &dyn Store) {
-    let operators = store.operators();
-    assert!(operators.nodes().await.unwrap().is_empty());
-    operators.call_roll().await.unwrap();
-    assert!(!operators.drain(&node(1), true).await.unwrap(), "nobody has heard of it");
-    for number in [1, 2] {
-        assert!(!operators.beat(&beat(number)).await.unwrap(), "nobody wants it drained");
-    }
-    assert!(operators.drain(&node(1), true).await.unwrap());
-    let told = |nodes: Vec<crate::store::operators::Node>| -> Vec<_> {
-        nodes.into_iter().map(|node| (node.beat, node.drain)).collect()
-    };
-    assert_eq!(told(operators.nodes().await.unwrap()), [(beat(2), false), (beat(1), true)]);
-    let again = Beat { at: T0 + Duration::from_secs(9), turns: 0, drained: true, ..beat(1) };
-    assert!(operators.beat(&again).await.unwrap(), "it is still wanted");
-    assert!(!operators.beat(&beat(2)).await.unwrap());
-    assert_eq!(told(operators.nodes().await.unwrap()), [(again, true), (beat(2), false)]);
-    assert!(operators.drain(&node(1), false).await.unwrap());
-    assert!(!operators.beat(&beat(1)).await.unwrap(), "no longer");
-
-    operators.beat(&Beat { is_last: true, ..beat(2) }).await.unwrap();
-    assert_eq!(told(operators.nodes().await.unwrap()), [(beat(1), false)]);
-    operators.drain(&node(1), true).await.unwrap();
-    store.sweep(beat(1).at + NODE_KEEP).await.unwrap();
-    assert!(operators.nodes().await.unwrap().is_empty(), "swept");
-    assert!(!operators.beat(&beat(1)).await.unwrap(), "with all that was wanted of it");
-
-    for number in 0..NODES_MAX + 5 {
-        operators.beat(&beat(number)).await.unwrap();
-    }
-    let nodes = operators.nodes().await.unwrap();
-    assert_eq!((nodes.len(), &nodes[0].beat.node), (NODES_MAX, &node(NODES_MAX + 4)));
-}
-
-async fn deeds_are_remembered_up_to_a_number(store: &dyn Store) {
-    let operators = store.operators();
-    let deed = |number: u64| Deed { at: T0, who: "5e55 <b>".into(), what: DeedKind::Redrive { letter: number } };
-    for number in 0..DEEDS_MAX as u64 + 3 {
-        operators.remember(&deed(number)).await.unwrap();
-    }
-    let last = DEEDS_MAX as u64 + 2;
-    assert_eq!(operators.deeds(0, 2).await.unwrap(), [deed(last), deed(last - 1)], "the latest first");
-    assert_eq!(operators.deeds(2, 1).await.unwrap(), [deed(last - 2)]);
-    assert_eq!(operators.deeds(0, DEEDS_MAX * 2).await.unwrap().len(), DEEDS_MAX);
-    let forget = Deed { what: DeedKind::Forget { conversation: conversation("a") }, ..deed(0) };
-    operators.remember(&forget).await.unwrap();
-    store.forget(&conversation("a"), &[], &[]).await.unwrap();
-    assert_eq!(operators.deeds(0, 1).await.unwrap(), [forget], "that somebody was forgotten is not");
 }
 
 /// As whoever looks whether a line is free does.

@@ -19,10 +19,10 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::guesses;
 use crate::app::App;
 use crate::error::RequestError;
 use crate::routes::access;
+use crate::routes::guesses::{self, Refused};
 use crate::{clock, web};
 
 pub(super) const COOKIE: &str = "textslash_admin";
@@ -44,10 +44,8 @@ pub struct Operator {
 pub enum Denied {
     /// They have to give the token.
     SignInFirst,
-    /// What they gave is not the token.
-    Wrong,
-    /// Too many wrong ones came, and it takes so long until another is looked at.
-    TooMany(Duration),
+    /// What they gave is not the token, or was not looked at.
+    Refused(Refused),
     /// Another site's page may have made this request, or a page that is too old.
     Elsewhere,
     /// There is nothing here.
@@ -75,7 +73,7 @@ impl FromRequestParts<Arc<App>> for Operator {
             };
         };
         if let Some(given) = bearer(&parts.headers) {
-            guesses::weigh(app, access::caller(app, parts), given).await?;
+            guesses::weigh(app, access::caller(app, parts), token, given).await??;
             return Ok(Self { who: "a tool".to_owned(), form_key: None });
         }
         let held = access::cookie(&parts.headers, COOKIE).unwrap_or_default();
@@ -119,6 +117,12 @@ impl FromRequest<Arc<App>> for Order {
     }
 }
 
+impl From<Refused> for Denied {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
 impl From<StoreError> for Denied {
     fn from(error: StoreError) -> Self {
         Self::Failed(error.into())
@@ -133,18 +137,14 @@ impl From<RequestError> for Denied {
 
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
-        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
         match self {
-            Self::SignInFirst => (StatusCode::UNAUTHORIZED, challenge, web::admin::sign_in(None)).into_response(),
-            Self::Wrong => {
-                let page = web::admin::sign_in(Some("That is not the token."));
-                (StatusCode::UNAUTHORIZED, challenge, page).into_response()
+            Self::SignInFirst => {
+                let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+                (StatusCode::UNAUTHORIZED, challenge, web::admin::sign_in(None)).into_response()
             }
-            Self::TooMany(wait) => {
-                let seconds = wait.as_secs() + 1;
-                let told = format!("Too many wrong tokens. Try again in {seconds} s.");
-                let retry = [(header::RETRY_AFTER, seconds.to_string())];
-                (StatusCode::TOO_MANY_REQUESTS, retry, web::admin::sign_in(Some(&told))).into_response()
+            Self::Refused(refused) => {
+                let (status, told) = refused.answer();
+                (status, told, web::admin::sign_in(Some(&refused.to_string()))).into_response()
             }
             Self::Elsewhere => {
                 tracing::warn!("a form for the control UI did not come from one of its pages");

@@ -15,6 +15,7 @@ use relay_core::store::sqlite::SqliteStore;
 use relay_core::store::{Blob, Commit, Committed, Ingest, Ingested, Store};
 use relay_core::telemetry::Identity;
 use relay_core::telemetry::metrics::Metrics;
+use relay_core::testing::giving_back;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
@@ -82,23 +83,9 @@ impl Reviewed {
             now: clock::now(),
         };
         let Ingested::Held(held) = app.store.ingest(ingest).await.unwrap() else { panic!("it is new") };
-        let mut conversation = held.conversation;
+        let mut conversation = held.conversation.clone();
         change(&mut conversation);
-        let commit = Commit {
-            fence: held.fence,
-            nonce: clock::nonce(),
-            previous: held.nonce,
-            now: clock::now(),
-            consumed: 1,
-            acked: Vec::new(),
-            effects: Vec::new(),
-            log: Vec::new(),
-            dead: Vec::new(),
-            activity: None,
-            conversation: conversation.clone(),
-            deadline: None,
-            release: true,
-        };
+        let commit = Commit { conversation: conversation.clone(), ..giving_back(&held, clock::nonce(), clock::now()) };
         assert!(matches!(app.store.commit(commit).await.unwrap(), Committed::Released));
         let reviewed = Self { router: router(Arc::clone(&app)), app, conversation, turns };
         reviewed.keep_review().await;

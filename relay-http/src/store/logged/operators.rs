@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use relay_core::id::{ConversationId, NodeId};
-use relay_core::store::operators::{Active, Beat, Deed, Node, Operators};
+use relay_core::store::operators::{Active, Beat, Deed, DeedOutcome, Node, Operators};
 use relay_core::store::{Activity, DeadLetter, StoreError};
 
 use super::LoggedStore;
@@ -39,6 +39,10 @@ impl Operators for LoggedStore {
 
     async fn remember(&self, deed: &Deed) -> Result<(), StoreError> {
         self.written("remember", self.inner.operators().remember(deed)).await
+    }
+
+    async fn conclude(&self, deed: &Deed, outcome: &DeedOutcome) -> Result<(), StoreError> {
+        self.written("conclude", self.inner.operators().conclude(deed, outcome)).await
     }
 
     async fn deeds(&self, skip: usize, limit: usize) -> Result<Vec<Deed>, StoreError> {

@@ -7,9 +7,7 @@ use relay_core::store::operators::Node;
 
 use super::{Page, Part, View, form, link_to, live, page, pager, since, when};
 use crate::directory::fly::wire::Machine;
-
-/// A relay that has not answered for so long when it is asked is not taken for well.
-const SILENT: std::time::Duration = std::time::Duration::from_secs(5);
+use crate::presence;
 
 /// Where the VMs are.
 pub enum Vms {
@@ -56,7 +54,7 @@ pub(super) fn node_rows(view: &View, nodes: &[Node]) -> Markup {
 
 fn node_row(view: &View, node: &Node) -> Markup {
     let beat = &node.beat;
-    let is_silent = view.now.since(beat.at) > SILENT;
+    let is_silent = presence::is_silent(beat, view.now);
     let (word, action) = if node.drain { ("Undrain", "undrain") } else { ("Drain", "drain") };
     html! {
         tr {

@@ -39,8 +39,8 @@ async fn a_thousand_guesses_at_two_relays_are_slowed_and_whoever_knows_the_token
     let looked_at = answers.iter().filter(|answer| answer.status() == 401).count();
     let refused: Vec<_> = answers.iter().filter(|answer| answer.status() == 429).collect();
     assert_eq!(looked_at + refused.len(), GUESSES, "nothing else");
-    // Those that were on their way when the line was full, and one each few seconds.
-    assert!(looked_at < 2 * AT_ONCE, "{looked_at} were looked at");
+    // Those that filled the line, and one each few seconds: it makes no difference how many come at once.
+    assert!(looked_at < AT_ONCE, "{looked_at} were looked at");
     let waits: Vec<u64> = refused.iter().map(|answer| number(answer)).collect();
     assert!(waits.iter().all(|wait| *wait >= 1), "each is told when to come again: {waits:?}");
 
@@ -53,7 +53,7 @@ async fn a_thousand_guesses_at_two_relays_are_slowed_and_whoever_knows_the_token
     assert_eq!(page.status(), 200, "a session of one relay is one of all");
 
     let logs = fleet.logs();
-    assert!(logs.contains("a wrong token for the control UI") && logs.contains("is not looked at"), "{logs}");
+    assert!(logs.contains("a wrong token") && logs.contains("is not looked at"), "{logs}");
     assert!(!logs.contains("guess-number") && !logs.contains(TOKEN), "what was typed is not logged");
 }
 

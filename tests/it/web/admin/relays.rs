@@ -99,7 +99,7 @@ async fn a_relay_is_drained_from_another_and_its_work_goes_elsewhere() {
     wait_until("it to be ready again", BOUND, async || b.ready().await.0 == 200).await;
     fleet.stop(1).await;
     assert_eq!(a.nodes().await.len(), 1, "one that was stopped says so");
-    assert!(a.page("/admin/deeds").await.contains("drained relay"));
+    assert!(a.page("/admin/deeds").await.contains("drain relay"));
     fleet.start_relay(1).await;
     wait_until("it to say that it is there", BOUND, async || a.nodes().await.len() == 2).await;
     fleet.kill(1).await;
