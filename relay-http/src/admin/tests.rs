@@ -33,7 +33,14 @@ fn parse(line: &str) -> Result<Admin, clap::Error> {
 
 fn config(state_store: StateStore) -> AdminConfig {
     let store = StoreConfig { state_store, namespace: "textslash".into() };
-    AdminConfig { store, relay_secret: Some(SECRET.into()), twilio: None, fly: None }
+    AdminConfig {
+        store,
+        relay_secret: Some(SECRET.into()),
+        public_url: None,
+        link_keys: Vec::new(),
+        twilio: None,
+        fly: None,
+    }
 }
 
 fn person() -> Address {

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::app::{App, in_time};
-use crate::channels::console::ConsoleChannel;
 use crate::clock;
 use crate::error::RequestError;
 use crate::links::Purpose;
@@ -69,7 +68,7 @@ pub async fn follow(
     let Query(asked) = asked.map_err(|_| RequestError::Malformed("the query is not understood"))?;
     let run = RunId::parse(run).map_err(|_| RequestError::NotFound)?;
     let conversation = run.conversation().ok_or(RequestError::NotFound)?;
-    let is_own = signed_in.is_ok() && conversation == app.conversation(&ConsoleChannel::address());
+    let is_own = signed_in.is_ok_and(|signed_in| signed_in.has(&app, &conversation));
     // That somebody is on this machine is not enough here: they have to have given the token.
     let is_operator = operator.is_ok() && headers.contains_key(header::AUTHORIZATION);
     if !is_own && !is_operator && !has_key(&app, &run, asked.key.as_deref()) {

@@ -10,9 +10,8 @@ use relay_core::id::EffectSeq;
 use relay_core::protocol::RefusalReason;
 use serde::Deserialize;
 
-use super::SignedIn;
+use super::Chosen;
 use crate::app::App;
-use crate::channels::console::ConsoleChannel;
 use crate::directory::Asking;
 use crate::error::RequestError;
 use crate::vm::{CallError, Found};
@@ -29,19 +28,19 @@ pub struct Wanted {
 }
 
 /// `GET /console/files`: what is at the top.
-pub async fn top(app: State<Arc<App>>, signed_in: SignedIn, wanted: Query<Wanted>) -> Result<Response, RequestError> {
-    look(app, signed_in, Path(String::new()), wanted).await
+pub async fn top(app: State<Arc<App>>, chosen: Chosen, wanted: Query<Wanted>) -> Result<Response, RequestError> {
+    look(app, chosen, Path(String::new()), wanted).await
 }
 
 /// `GET /console/files/{path}`: a directory, or a file as text; with `?download`, its bytes.
 pub async fn look(
     State(app): State<Arc<App>>,
-    _: SignedIn,
+    chosen: Chosen,
     Path(path): Path<String>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, RequestError> {
     let path = path.trim_matches('/');
-    let conversation = app.conversation(&ConsoleChannel::address());
+    let conversation = chosen.conversation;
     let vm = app.vm(Asking { conversation, effect: EffectSeq::default(), is_told: false });
     let found = tokio::time::timeout(VM_TIMEOUT, vm.worktree(path)).await.unwrap_or(Err(CallError::NoAnswer));
     let (status, shown) = match &found {
@@ -50,7 +49,7 @@ pub async fn look(
         Ok(Found::Directory(directory)) => (StatusCode::OK, Shown::Directory(directory)),
         Err(error) => refusal(error),
     };
-    Ok((status, worktree::page(path, &shown)).into_response())
+    Ok((status, worktree::page(chosen.number, path, &shown)).into_response())
 }
 
 /// Never opened by the browser, whatever it holds.
