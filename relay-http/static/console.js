@@ -2,7 +2,7 @@
 // Whatever arrives becomes DOM nodes through textContent and properties, never through HTML: what an agent prints, a
 // repository holds or a person types must not become markup.
 
-import * as attached from "/console/files.js";
+import * as attached from "./console-files.js";
 
 const LINES_SHOWN = 40; // of a file, before "Show all"
 const STEPS_SHOWN = 3; // of a stack of progress lines, before it is opened
@@ -240,7 +240,10 @@ function showRelay({ text, code, picture, document: isDocument, choice, options 
   if (text && !(picture && isDocument)) message.append(textView(text));
   if (code) message.append(code.startsWith("diff --git") ? diffView(code) : fileView(code));
   if (choice) {
-    message.append(choiceView([["approve", "Approve", choice.approve], ["reject", "Reject", choice.reject]]));
+    message.append(choiceView([
+      ["approve primary", "Approve", choice.approve],
+      ["reject danger", "Reject", choice.reject],
+    ]));
   }
   if (options) {
     message.append(choiceView(options.map(({ label, payload }) => ["option", label, payload])));

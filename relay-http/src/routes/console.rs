@@ -13,7 +13,7 @@ use axum::extract::{Form, FromRequestParts, OriginalUri, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use hmac::{Hmac, KeyInit, Mac};
@@ -29,27 +29,11 @@ use crate::channels::console::ConsoleChannel;
 use crate::channels::{Channel, Inbound, Incoming};
 use crate::error::RequestError;
 use crate::routes::{self, access};
+use crate::web::console;
 
 pub mod files;
 pub mod worktree;
 
-const PAGE: &str = include_str!("../../static/console.html");
-const CSS: &str = include_str!("../../static/console.css");
-const JS: &str = include_str!("../../static/console.js");
-const FILES_JS: &str = include_str!("../../static/console-files.js");
-const SIGN_IN: &str = include_str!("../../static/sign-in.html");
-
-/// Where the form says that it was not the token.
-const FAULT: (&str, &str) = ("<!-- fault -->", "<p class=\"fault\" role=\"alert\">That is not the token.</p>");
-
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
-const HEADERS: [(header::HeaderName, &str); 4] = [
-    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-    (header::CACHE_CONTROL, "no-store"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-];
 /// Another name than when it was for the console alone: of two of one name the browser sends the older path first.
 const COOKIE: &str = "textslash_person";
 /// What this relay appended is seen at once, and so is what another one did: the store tells. This often it is looked for in
@@ -90,27 +74,12 @@ fn session(app: &App) -> Option<String> {
 /// `GET /console`: the page, or the form that asks for the token.
 pub async fn page(State(app): State<Arc<App>>, signed_in: Result<SignedIn, RequestError>) -> Response {
     match signed_in {
-        Ok(SignedIn) => (HEADERS, Html(PAGE)).into_response(),
+        Ok(SignedIn) => console::page(),
         Err(RequestError::SignInFirst) if app.config.console_token.is_some() => {
-            (StatusCode::UNAUTHORIZED, HEADERS, Html(SIGN_IN)).into_response()
+            (StatusCode::UNAUTHORIZED, console::sign_in(None)).into_response()
         }
         Err(error) => error.into_response(),
     }
-}
-
-/// `GET /console/app.css`
-pub async fn css() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], CSS)
-}
-
-/// `GET /console/app.js`
-pub async fn js() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], JS)
-}
-
-/// `GET /console/files.js`
-pub async fn files_js() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], FILES_JS)
 }
 
 /// What the sign-in form sends.
@@ -128,7 +97,8 @@ pub async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<SignIn>) -> R
     if !right {
         // A guess costs a second; the token itself is what makes guessing hopeless.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        return Ok((StatusCode::UNAUTHORIZED, HEADERS, Html(SIGN_IN.replace(FAULT.0, FAULT.1))).into_response());
+        let again = console::sign_in(Some("That is not the token."));
+        return Ok((StatusCode::UNAUTHORIZED, again).into_response());
     }
     let secure = if app.config.public_url.url.scheme() == "https" { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}");
