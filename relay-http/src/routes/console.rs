@@ -12,7 +12,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Form, OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use relay_core::machine::{Content, Event};
@@ -24,9 +24,10 @@ use subtle::ConstantTimeEq;
 use crate::app::{App, in_time};
 use crate::channels::console::conversations as titles;
 use crate::channels::{Channel, Inbound, Incoming};
+use crate::config::VmsConfig;
 use crate::error::RequestError;
 use crate::routes;
-use crate::web::invited as invitation;
+use crate::web::{console, invited as invitation};
 
 pub mod conversations;
 pub mod files;
@@ -36,23 +37,6 @@ pub mod worktree;
 
 pub use person::{Chosen, SignedIn};
 
-const PAGE: &str = include_str!("../../static/console.html");
-const CSS: &str = include_str!("../../static/console.css");
-const JS: &str = include_str!("../../static/console.js");
-const FILES_JS: &str = include_str!("../../static/console-files.js");
-const SIGN_IN: &str = include_str!("../../static/sign-in.html");
-
-/// Where the form says that it was not the token.
-const FAULT: (&str, &str) = ("<!-- fault -->", "<p class=\"fault\" role=\"alert\">That is not the token.</p>");
-
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
-const HEADERS: [(header::HeaderName, &str); 4] = [
-    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-    (header::CACHE_CONTROL, "no-store"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-];
 /// What this relay appended is seen at once, and so is what another one did: the store tells. This often it is looked for in
 /// case that was lost; seldom, because each look of each viewer is a call to the store, and hosted Redis bills calls.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
@@ -60,32 +44,31 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 const BATCH: usize = 200;
 
 /// `GET /console`: the page, or the form that asks for the token.
-pub async fn page(State(app): State<Arc<App>>, chosen: Result<Chosen, RequestError>, headers: HeaderMap) -> Response {
+pub async fn page(
+    State(app): State<Arc<App>>,
+    chosen: Result<Chosen, RequestError>,
+    headers: HeaderMap,
+) -> Result<Response, RequestError> {
     match chosen {
-        Ok(_) => (HEADERS, Html(PAGE)).into_response(),
+        Ok(chosen) => {
+            let person = chosen.signed_in.person();
+            let list = titles::of(&*app.store, &app.config.relay_secret, &person);
+            let view = console::View {
+                shown: chosen.number,
+                conversations: in_time(list).await?,
+                is_guest: matches!(chosen.signed_in, SignedIn::Guest(_)),
+                shares_vm: !matches!(app.config.vms, VmsConfig::Fly(_)),
+            };
+            Ok(console::page(&view))
+        }
         Err(RequestError::SignInFirst) if person::was_guest(&headers) => {
-            (StatusCode::UNAUTHORIZED, invitation::page(&invitation::Shown::Left)).into_response()
+            Ok((StatusCode::UNAUTHORIZED, invitation::page(&invitation::Shown::Left)).into_response())
         }
         Err(RequestError::SignInFirst) if app.config.console_token.is_some() => {
-            (StatusCode::UNAUTHORIZED, HEADERS, Html(SIGN_IN)).into_response()
+            Ok((StatusCode::UNAUTHORIZED, console::sign_in(None)).into_response())
         }
-        Err(error) => error.into_response(),
+        Err(error) => Err(error),
     }
-}
-
-/// `GET /console/app.css`
-pub async fn css() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], CSS)
-}
-
-/// `GET /console/app.js`
-pub async fn js() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], JS)
-}
-
-/// `GET /console/files.js`
-pub async fn files_js() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], FILES_JS)
 }
 
 /// What the sign-in form sends.
@@ -103,7 +86,8 @@ pub async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<SignIn>) -> R
     if !right {
         // A guess costs a second; the token itself is what makes guessing hopeless.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        return Ok((StatusCode::UNAUTHORIZED, HEADERS, Html(SIGN_IN.replace(FAULT.0, FAULT.1))).into_response());
+        let again = console::sign_in(Some("That is not the token."));
+        return Ok((StatusCode::UNAUTHORIZED, again).into_response());
     }
     Ok(([(header::SET_COOKIE, person::cookie(&app, &session))], Redirect::to("/console")).into_response())
 }
@@ -195,3 +179,6 @@ impl Follow {
 fn to_sse(entry: FeedEntry) -> SseEvent {
     SseEvent::default().id(entry.cursor.to_string()).data(entry.entry)
 }
+
+#[cfg(test)]
+mod tests;

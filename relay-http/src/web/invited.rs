@@ -47,11 +47,12 @@ pub fn page(shown: &Shown) -> Response {
     };
     let body = html! {
         (layout::bar("Textslash", &html! {}))
-        main.column.invited {
-            span.mark aria-hidden="true" { "/" }
-            h1 { (heading) }
-            p { (text) }
-            (button(*shown))
+        main.column.narrow {
+            div.card.stack {
+                h1 { (heading) }
+                p { (text) }
+                (button(*shown))
+            }
         }
     };
     layout::page(heading, None, &body)
@@ -62,11 +63,11 @@ fn button(shown: Shown) -> Markup {
     html! {
         @match shown {
             Shown::Open => {
-                form method="post" { button.primary { "Open the console" } }
-                p.muted.small { "It then works in this browser alone, for 30 days." }
+                p.muted.small { "The invitation then works in this browser alone, for 30 days." }
+                form.stack method="post" { button.primary { "Open the console" } }
             }
-            Shown::Accepted => { form method="post" { button.primary { "Go on" } } }
-            Shown::Left => { form method="post" action="/console/leave" { button { "Sign out of this browser" } } }
+            Shown::Accepted => { form.stack method="post" { button.primary { "Go on" } } }
+            Shown::Left => { form.stack method="post" action="/console/leave" { button { "Sign out of this browser" } } }
             _ => {}
         }
     }

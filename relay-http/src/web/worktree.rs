@@ -50,6 +50,11 @@ pub fn page(conversation: u8, path: &str, what: &Shown<'_>) -> Response {
     layout::page(&format!("{} · Files", path.rsplit('/').next().unwrap_or_default()), None, &body)
 }
 
+/// Where the worktree of a conversation is shown.
+pub fn top(conversation: u8) -> String {
+    Place { conversation, path: "" }.address("")
+}
+
 /// A place in the worktree of a conversation.
 #[derive(Clone, Copy)]
 struct Place<'a> {
