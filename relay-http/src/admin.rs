@@ -12,6 +12,7 @@ use relay_core::id::{Address, ChannelKind, ConversationId};
 use relay_core::store::{Store, StoreError};
 use secrecy::SecretString;
 
+use crate::channels::console::person::GuestName;
 use crate::clock;
 use crate::config::{AdminConfig, StateStore};
 use crate::identity;
@@ -21,6 +22,7 @@ mod access;
 mod check;
 mod conversations;
 pub(crate) mod forget;
+mod guests;
 mod letters;
 mod table;
 mod twilio;
@@ -40,8 +42,8 @@ pub enum Admin {
     },
     /// The state of one conversation.
     Show {
-        /// The conversation's id, or a person's address: whatsapp:+15551230000, +15551230000, console:main. Addresses need
-        /// RELAY_SECRET.
+        /// The conversation's id, or a person's address: whatsapp:+15551230000, +15551230000, console:main, console:guest/NAME; a
+        /// further conversation in the console is console:main/2. Addresses need RELAY_SECRET.
         user: String,
         /// Show what people wrote, too, and their address.
         #[arg(long)]
@@ -70,8 +72,9 @@ pub enum Admin {
     },
     /// Make the templates with the buttons at Twilio, but for those that are set, and print the settings that name them.
     TwilioTemplate,
-    /// Erase a person: their conversation, its files, pictures and dead letters. With VM_DIRECTORY=fly also their machine and its
-    /// volume; what a VM has that everybody shares is left alone.
+    /// Erase a person: their conversation, its files, pictures and dead letters; of the console, all of their conversations, and
+    /// that they were a guest. With VM_DIRECTORY=fly also their machine and its volume; what a VM has that everybody shares is left
+    /// alone.
     Forget {
         /// As for `show`.
         user: String,
@@ -79,6 +82,21 @@ pub enum Admin {
         #[arg(long)]
         twilio: bool,
     },
+    /// Print a link by which one browser can become a guest's of the console. Needs PUBLIC_URL, RELAY_SECRET and LINK_KEYS as the
+    /// relays have them.
+    Invite {
+        /// What to call the guest: lower-case letters, digits, dashes. The same name again leads to the same conversations.
+        #[arg(value_parser = GuestName::parse)]
+        name: GuestName,
+    },
+    /// Take a guest's invitations back, also those that were accepted. Needs RELAY_SECRET.
+    Uninvite {
+        /// What the guest was called.
+        #[arg(value_parser = GuestName::parse)]
+        name: GuestName,
+    },
+    /// Who was invited, when, and whether they came. Needs RELAY_SECRET.
+    Guests,
     /// The machines and volumes of VM_APP at Fly.io. Needs VM_DIRECTORY, VM_APP and FLY_API_TOKEN as the relays have them.
     Vms {
         /// Only those that belong to nobody whom the store knows.
@@ -156,6 +174,9 @@ pub async fn run(command: Admin, config: &AdminConfig) -> anyhow::Result<Report>
         Admin::Reconcile { since } => twilio::reconcile(config, since).await,
         Admin::TwilioTemplate => twilio::templates(config).await,
         Admin::Forget { user, twilio } => forget::forget(config, &user, twilio).await,
+        Admin::Invite { name } => guests::invite(config, &name).await,
+        Admin::Uninvite { name } => guests::uninvite(config, &name).await,
+        Admin::Guests => guests::list(config).await,
         Admin::Vms { orphans, json } => vms::list(config, orphans, json).await,
         Admin::Check => Ok(check::report(&check::findings(config).await)),
         Admin::VmAcl { name, users } => {

@@ -29,7 +29,7 @@ use crate::directory::{self, Asking, VmDirectory};
 use crate::error::RequestError;
 use crate::http::under;
 use crate::identity;
-use crate::links::{LinkKey, Links, Purpose};
+use crate::links::{Links, Purpose};
 use crate::metrics::{LeasedBy, RelayMetrics};
 use crate::presence::Presence;
 use crate::transcription::Transcription;
@@ -211,11 +211,7 @@ impl App {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
         let public_url = config.public_url.given.clone();
         let twilio = config.twilio.clone().map(|twilio| TwilioChannel::new(http.clone(), twilio, public_url));
-        let mut link_keys = config.link_keys.clone();
-        if link_keys.is_empty() {
-            link_keys.push(LinkKey::derived(&config.relay_secret));
-        }
-        let links = Links::new(link_keys);
+        let links = Links::configured(&config.link_keys, &config.relay_secret);
         let console = ConsoleChannel::new(Arc::clone(&store), links.clone());
         let rules = Rules {
             console: console.capabilities(),

@@ -25,6 +25,8 @@ pub struct Incoming<'a> {
     pub headers: &'a HeaderMap,
     /// The whole body.
     pub body: &'a Bytes,
+    /// Where the caller is reached, if the route knows it: a channel that does finds it in the request.
+    pub caller: Option<&'a Address>,
 }
 
 /// What a genuine request tells.

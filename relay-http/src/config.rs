@@ -126,6 +126,10 @@ pub struct AdminConfig {
     pub store: StoreConfig,
     /// `RELAY_SECRET`: needed to find a person's conversation by address.
     pub relay_secret: Option<SecretString>,
+    /// `PUBLIC_URL`: needed for links.
+    pub public_url: Option<PublicUrl>,
+    /// `LINK_KEYS`: as the relays have them.
+    pub link_keys: Vec<LinkKey>,
     /// Present when `TWILIO_ACCOUNT_SID` is set: needed for what asks Twilio.
     pub twilio: Option<TwilioConfig>,
     /// Present when `VM_DIRECTORY` is `fly`: needed for what asks Fly.io.
@@ -151,10 +155,22 @@ impl AdminConfig {
         Reader::read(environment, |reader| {
             let store = store(reader);
             let relay_secret = optional_secret(reader, "RELAY_SECRET");
+            let public_url = match reader.value("PUBLIC_URL") {
+                Some(_) => public_url(reader, None).map(Some),
+                None => Some(None),
+            };
+            let link_keys = links::read(reader);
             let with_twilio = reader.value("TWILIO_ACCOUNT_SID").is_some();
             let twilio = if with_twilio { twilio::read(reader).map(Some) } else { Some(None) };
             let fly = fly::of_operators(reader);
-            Some(Self { store: store?, relay_secret: relay_secret?, twilio: twilio?, fly: fly? })
+            Some(Self {
+                store: store?,
+                relay_secret: relay_secret?,
+                public_url: public_url?,
+                link_keys: link_keys?,
+                twilio: twilio?,
+                fly: fly?,
+            })
         })
     }
 }
@@ -164,16 +180,10 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let bind = reader.parsed("RELAY_BIND", BIND);
     let with_twilio = reader.value("TWILIO_ACCOUNT_SID").is_some();
     // Twilio signs the address that it was given; nobody can guess that.
-    let given = reader.value("PUBLIC_URL").unwrap_or_else(|| LOCAL_URL.to_owned()).trim_end_matches('/').to_owned();
-    let public_url = reader.url("PUBLIC_URL", if with_twilio { None } else { Some(LOCAL_URL) });
-    // Addresses of pages end chat messages, which leave room for so much.
-    let public_url = match public_url {
-        Some(url) if url.as_str().len() > PUBLIC_URL_CHARS_MAX => reader.fault("PUBLIC_URL", "is too long"),
-        url => url,
-    };
+    let public_url = public_url(reader, if with_twilio { None } else { Some(LOCAL_URL) });
     let store = store(reader);
     let relay_secret = reader.secret("RELAY_SECRET");
-    let vms = fly::vms(reader, public_url.as_ref());
+    let vms = fly::vms(reader, public_url.as_ref().map(|public_url| &public_url.url));
     let vm_secret = reader.secret("VM_SECRET");
     let twilio = if with_twilio { twilio::read(reader).map(Some) } else { Some(None) };
     let transcription = twilio::read_transcription(reader);
@@ -187,7 +197,7 @@ fn config(reader: &mut Reader) -> Option<Config> {
     let sampling = Sampling::read(reader);
     Some(Config {
         bind: bind?,
-        public_url: PublicUrl { given, url: public_url? },
+        public_url: public_url?,
         store: store?,
         relay_secret: relay_secret?,
         vms: vms?,
@@ -205,6 +215,16 @@ fn config(reader: &mut Reader) -> Option<Config> {
         metrics_bind,
         sampling,
     })
+}
+
+fn public_url(reader: &mut Reader, default: Option<&str>) -> Option<PublicUrl> {
+    let given = reader.value("PUBLIC_URL").or(default.map(str::to_owned)).unwrap_or_default();
+    let url = reader.url("PUBLIC_URL", default)?;
+    // Addresses of pages end chat messages, which leave room for so much.
+    if url.as_str().len() > PUBLIC_URL_CHARS_MAX {
+        return reader.fault("PUBLIC_URL", "is too long");
+    }
+    Some(PublicUrl { given: given.trim_end_matches('/').to_owned(), url })
 }
 
 fn rules(reader: &mut Reader) -> Option<Rules> {

@@ -28,6 +28,10 @@ pub enum Purpose {
     Form,
     /// To send a file that was given to the console; the subject is `{conversation's address}/{kind}/{blob}`.
     Upload,
+    /// To become a guest of the console; the subject is `{guest}/{invitation}`.
+    Invitation,
+    /// To be that guest: what the browser holds that has accepted the invitation. The subject is the same.
+    Guest,
 }
 
 impl Purpose {
@@ -37,6 +41,8 @@ impl Purpose {
             Self::Run => "run",
             Self::Form => "form",
             Self::Upload => "upload",
+            Self::Invitation => "invitation",
+            Self::Guest => "guest",
         }
     }
 }
@@ -86,6 +92,11 @@ impl Links {
     pub fn new(keys: Vec<LinkKey>) -> Self {
         assert!(!keys.is_empty(), "something has to sign");
         Self { keys }
+    }
+
+    /// With the keys of a deployment, or the one that is made from its secret.
+    pub fn configured(keys: &[LinkKey], relay_secret: &SecretString) -> Self {
+        if keys.is_empty() { Self::new(vec![LinkKey::derived(relay_secret)]) } else { Self::new(keys.to_vec()) }
     }
 
     /// A link for `purpose` about `subject`, good until `expires_at`.

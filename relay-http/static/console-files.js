@@ -112,7 +112,7 @@ async function upload(item, file) {
 /** Sets the item's id, or returns why there is none. */
 async function post(item, file) {
   for (const pause_ms of [...RETRY_PAUSES_MS, null]) {
-    const response = await fetch("/console/files", {
+    const response = await fetch(`/console/files${location.search}`, {
       method: "POST",
       headers: { "content-type": "application/octet-stream" },
       body: file,

@@ -2,7 +2,7 @@
 // Whatever arrives becomes DOM nodes through textContent and properties, never through HTML: what an agent prints, a
 // repository holds or a person types must not become markup.
 
-import * as attached from "/console/files.js";
+import * as attached from "./console-files.js";
 
 const LINES_SHOWN = 40; // of a file, before "Show all"
 const STEPS_SHOWN = 3; // of a stack of progress lines, before it is opened
@@ -13,6 +13,8 @@ const RETRY_MOST_MS = 10_000;
 const RECONNECT_MS = 2_000;
 const REPLAYED_MS = 250; // this long without an entry: the history is over
 
+const chosen = location.search; // names the conversation
+const DRAFT = `draft${chosen}`; // what is not sent yet is kept while another conversation is looked at
 const part = (id) => document.getElementById(id);
 const [log, composer, connection, newest, notice] = ["log", "composer", "connection", "newest", "notice"].map(part);
 const scroller = log.parentElement;
@@ -219,11 +221,21 @@ function showPerson({ id, text, files }) {
   mark(bubble, null);
   bubble.classList.remove("pending");
   place(bubble);
+  entitle(text);
   remember(text);
   const said = text.trim().toLowerCase();
   const word = SHORT_WORDS[said] ?? said;
   const chosen = buttons().find(({ value, textContent }) => value === word || textContent.toLowerCase() === said);
   if (chosen || word === "cancel") closeChoice(chosen);
+}
+
+/** Until it is loaded again, the page calls a new conversation what the relay calls it. */
+function entitle(text) {
+  const title = text.trim().replace(/\s+/g, " ").slice(0, 60);
+  const label = document.querySelector("#conversations [aria-current] .untitled");
+  if (!label || !title) return;
+  Object.assign(label, { textContent: reveal(title), className: "" });
+  document.title = `${title} · Textslash`;
 }
 
 const SHORT_WORDS = { a: "approve", r: "reject", c: "cancel" };
@@ -240,7 +252,10 @@ function showRelay({ text, code, picture, document: isDocument, choice, options 
   if (text && !(picture && isDocument)) message.append(textView(text));
   if (code) message.append(code.startsWith("diff --git") ? diffView(code) : fileView(code));
   if (choice) {
-    message.append(choiceView([["approve", "Approve", choice.approve], ["reject", "Reject", choice.reject]]));
+    message.append(choiceView([
+      ["approve primary", "Approve", choice.approve],
+      ["reject danger", "Reject", choice.reject],
+    ]));
   }
   if (options) {
     message.append(choiceView(options.map(({ label, payload }) => ["option", label, payload])));
@@ -335,7 +350,7 @@ async function deliver(message) {
 
 /** True when the relay has answered for good; false when the same message, with the same id, is worth another try. */
 async function post(message) {
-  const response = await fetch("/console/send", {
+  const response = await fetch(`/console/send${chosen}`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify(message.body),
@@ -362,7 +377,8 @@ function mark(bubble, state, ...words) {
 /** The session has ended: what is not sent yet is kept over the reload, which leads to the sign-in form. */
 function signInAgain() {
   const unsent = [...own.values()].filter(({ bubble }) => bubble.querySelector(".sent")).map(({ body }) => body.text);
-  sessionStorage.setItem("draft", [...unsent, composer.value].filter(Boolean).join("\n"));
+  removeEventListener("pagehide", keepDraft);
+  sessionStorage.setItem(DRAFT, [...unsent, composer.value].filter(Boolean).join("\n"));
   notice.textContent = "You are signed out. Please sign in again.";
   notice.hidden = false;
   setTimeout(() => location.reload(), 1_500);
@@ -371,7 +387,7 @@ function signInAgain() {
 // ---- The stream -----------------------------------------------------------------------------------------------------
 
 function connect() {
-  const source = new EventSource("/console/events");
+  const source = new EventSource(`/console/events${chosen}`);
   const show = (state, label) => { connection.dataset.state = state; connection.textContent = label; };
   source.onmessage = receive;
   source.onopen = () => { show("open", "Connected"); awaitEndOfReplay(); wake(); };
@@ -380,7 +396,7 @@ function connect() {
 
 /** The browser reopens a broken stream itself, but gives up on a refusal, and does not say which it was. */
 async function reconnect() {
-  const page = await fetch("/console", { cache: "no-store" }).catch(() => null);
+  const page = await fetch(`/console${chosen}`, { cache: "no-store" }).catch(() => null);
   if (page?.status === 401) signInAgain();
   else setTimeout(connect, RECONNECT_MS);
 }
@@ -420,7 +436,7 @@ function recallByKey(event) {
 
 /** Esc leaves what was recalled; else the composer for the conversation, and whatever else for the composer. */
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape" || event.isComposing) return;
+  if (event.key !== "Escape" || event.isComposing || part("conversations").matches(":popover-open")) return;
   event.preventDefault();
   if (document.activeElement !== composer) composer.focus();
   else if (recalled === null) scroller.focus({ preventScroll: true });
@@ -429,6 +445,7 @@ document.addEventListener("keydown", (event) => {
 
 // ---- The page -------------------------------------------------------------------------------------------------------
 
+const keepDraft = () => sessionStorage.setItem(DRAFT, composer.value);
 function fitComposer() {
   composer.style.height = "auto";
   composer.style.height = `${composer.scrollHeight + composer.offsetHeight - composer.clientHeight}px`;
@@ -474,8 +491,8 @@ log.addEventListener("click", (event) => {
   requestAnimationFrame(() => { following = atEnd(); });
 });
 
-composer.value = sessionStorage.getItem("draft") ?? "";
-sessionStorage.removeItem("draft");
+composer.value = sessionStorage.getItem(DRAFT) ?? "";
+addEventListener("pagehide", keepDraft);
 fitComposer();
 // With a touch keyboard, focus would cover half of the chat.
 if (matchMedia("(hover: hover)").matches) composer.focus();

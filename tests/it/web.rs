@@ -2,6 +2,7 @@
 
 mod admin;
 mod console;
+mod guests;
 mod keyboard;
 mod review;
 mod run_page;

@@ -313,6 +313,11 @@ impl Store for RedisStore {
         Ok(())
     }
 
+    async fn swap_note(&self, name: &str, known: Option<&str>, text: &str) -> Result<bool, StoreError> {
+        self.mailbox.count(scripts::SWAP_NOTE_COMMANDS);
+        self.scripts.swap_note(self.mailbox().await?, &self.keys, name, known, text).await
+    }
+
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
         Ok(self.mailbox().await?.hget(self.keys.notes(), name).await?)
     }

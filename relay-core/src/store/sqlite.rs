@@ -184,6 +184,11 @@ impl Store for SqliteStore {
         self.transact(move |db| shelf::set_note(db, &name, &text)).await
     }
 
+    async fn swap_note(&self, name: &str, known: Option<&str>, text: &str) -> Result<bool, StoreError> {
+        let (name, known, text) = (name.to_owned(), known.map(str::to_owned), text.to_owned());
+        self.transact(move |db| shelf::swap_note(db, &name, known.as_deref(), &text)).await
+    }
+
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
         let name = name.to_owned();
         self.transact(move |db| shelf::note(db, &name)).await

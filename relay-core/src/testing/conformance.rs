@@ -15,6 +15,7 @@ use crate::testing::giving_back;
 use crate::time::Timestamp;
 
 mod log;
+mod notes;
 mod operators;
 
 const T0: Timestamp = Timestamp(1_800_000_000_000);
@@ -44,9 +45,9 @@ pub async fn all<S: Store, F: Future<Output = S>>(fresh: impl Fn() -> F) {
     a_conversation_that_was_not_given_back_is_known_as_abandoned(&fresh().await).await;
     what_is_asked_for_again_has_its_old_place(&fresh().await).await;
     turns_of_a_line_come_one_after_the_other(&fresh().await).await;
-    notes_are_kept_until_another_is(&fresh().await).await;
     a_forgotten_conversation_is_gone_with_all_that_belongs_to_it(&fresh().await).await;
     log::all(&fresh).await;
+    notes::all(&fresh).await;
     operators::all(fresh).await;
 }
 
@@ -361,13 +362,6 @@ async fn turns_of_a_line_come_one_after_the_other(store: &dyn Store) {
     assert_eq!(reserve("a", 1, T0).await.unwrap(), later, "nothing was reserved");
     let now = T0 + Duration::from_secs(60);
     assert_eq!(reserve("a", 1, now).await.unwrap(), Reserved::In(Duration::ZERO), "turns of the past are gone");
-}
-
-async fn notes_are_kept_until_another_is(store: &dyn Store) {
-    for text in ["one", "größer 'zwei'", ""] {
-        store.set_note("x", text).await.unwrap();
-        assert_eq!(store.note("x").await.unwrap().as_deref(), Some(text).filter(|text| !text.is_empty()));
-    }
 }
 
 async fn a_forgotten_conversation_is_gone_with_all_that_belongs_to_it(store: &dyn Store) {

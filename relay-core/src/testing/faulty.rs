@@ -164,6 +164,10 @@ impl<S: Store> Store for FaultyStore<S> {
         self.inner.set_note(name, text).await
     }
 
+    async fn swap_note(&self, name: &str, known: Option<&str>, text: &str) -> Result<bool, StoreError> {
+        self.inner.swap_note(name, known, text).await
+    }
+
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.inner.note(name).await
     }

@@ -6,21 +6,31 @@ use relay_core::machine::Conversation;
 use relay_core::machine::conversation::Coming;
 use relay_core::machine::review;
 use relay_core::protocol::Task;
+use relay_core::store::{Store, StoreError};
 use secrecy::SecretString;
 
 use super::{Report, address, explain, find, open, twilio, vms};
 use crate::app::Kept;
+use crate::channels::console::conversations;
+use crate::channels::console::person::{FIRST, Person};
 use crate::channels::twilio::history;
 use crate::config::AdminConfig;
 use crate::directory::fly::{record, removal};
-use crate::identity;
+use crate::{guests, identity};
 
 /// Messages, from the latest on, whose pages may still be there.
 const PAGES_MAX: u64 = 1_000;
 
-/// Erase the conversation of `user`, and with `at_twilio` their messages there.
+/// Erase the conversation of `user`, and with `at_twilio` their messages there; of a person at the console, all of theirs.
 pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) -> anyhow::Result<Report> {
     let store = open(config).await?;
+    if let (Some((person, FIRST)), Some(secret)) = (address(user)?.as_ref().and_then(Person::of), &config.relay_secret)
+    {
+        if at_twilio {
+            bail!("Twilio knows nobody of the console: leave --twilio out");
+        }
+        return forget_all(config, &*store, secret, &person).await;
+    }
     let id = find(&*store, user, config.relay_secret.as_ref()).await?;
     let state = store.conversation(&id).await.map_err(explain)?;
     let reached_at = state.as_ref().and_then(|state| state.address.clone());
@@ -43,19 +53,85 @@ pub(super) async fn forget(config: &AdminConfig, user: &str, at_twilio: bool) ->
         }
         lines.push(format!("{count} messages at Twilio have no words and files any more"));
     }
-    let (blobs, notes) = belongings(&id, state.as_ref(), config.relay_secret.as_ref());
-    match store.forget(&id, &blobs, &notes).await.map_err(explain)? {
-        true => lines.push(format!("conversation {id} is erased")),
-        // What is elsewhere may have been left when this was done before.
-        false if at_twilio || config.fly.is_some() => lines.push(format!("there is no conversation {id}")),
-        false => bail!("there is no conversation {id}"),
+    let was_there = erase(config, &*store, &id, &mut lines).await?;
+    // What is elsewhere may have been left when this was done before.
+    if !was_there && !at_twilio && config.fly.is_none() {
+        bail!("there is no conversation {id}");
+    }
+    Ok(Report::of(lines.join("\n") + "\n"))
+}
+
+/// Erase whoever uses the console: that they are a guest first, so that they begin nothing anew.
+async fn forget_all(
+    config: &AdminConfig,
+    store: &dyn Store,
+    secret: &SecretString,
+    person: &Person,
+) -> anyhow::Result<Report> {
+    let mut lines = Vec::new();
+    let mut is_known = false;
+    if let Person::Guest(name) = person {
+        is_known |= guests::uninvite(store, secret, name).await.map_err(explain)?;
+    }
+    let list = conversations::of(store, secret, person).await.map_err(explain)?;
+    for (number, address) in (FIRST..).zip(person.addresses()) {
+        let id = identity::named(secret, &address);
+        let is_there = store.overview(&id).await.map_err(explain)?.is_some();
+        if is_there || (config.fly.is_some() && list.has(number)) {
+            is_known |= erase(config, store, &id, &mut lines).await?;
+        }
+    }
+    let mut notes = vec![conversations::note(secret, person)];
+    if let Person::Guest(name) = person {
+        notes.push(guests::note(secret, name));
+        if guests::strike(store, name).await.map_err(explain)? {
+            lines.push("nobody is a guest of that name any more".to_owned());
+        }
+    }
+    let first = identity::named(secret, &person.address(FIRST));
+    store.forget(&first, &[], &notes).await.map_err(explain)?;
+    if !is_known && config.fly.is_none() {
+        bail!("there is no conversation {first}");
+    }
+    Ok(Report::of(lines.join("\n") + "\n"))
+}
+
+/// Erase one conversation, and its machine. Whether it was there.
+async fn erase(
+    config: &AdminConfig,
+    store: &dyn Store,
+    id: &ConversationId,
+    lines: &mut Vec<String>,
+) -> anyhow::Result<bool> {
+    let (secret, state) = (config.relay_secret.as_ref(), store.conversation(id).await.map_err(explain)?);
+    let (blobs, notes) = belongings(id, state.as_ref(), secret);
+    let was_there = store.forget(id, &blobs, &notes).await.map_err(explain)?;
+    lines.push(if was_there {
+        format!("conversation {id} is erased")
+    } else {
+        format!("there is no conversation {id}")
+    });
+    if let (Some(secret), Some(state)) = (secret, &state) {
+        forget_title(store, secret, state).await.map_err(explain)?;
     }
     // From here on no relay makes it anew for what was asked before.
     if let Some(app) = &config.fly {
-        let (machines, volumes) = removal::remove(&vms::api(app)?, &id).await?;
+        let (machines, volumes) = removal::remove(&vms::api(app)?, id).await?;
         lines.push(format!("{machines} machines and {volumes} volumes are destroyed"));
     }
-    Ok(Report::of(lines.join("\n") + "\n"))
+    Ok(was_there)
+}
+
+/// Forget what an erased conversation is called in the list of its person.
+pub(crate) async fn forget_title(
+    store: &dyn Store,
+    secret: &SecretString,
+    state: &Conversation,
+) -> Result<(), StoreError> {
+    match state.address.as_ref().and_then(Person::of) {
+        Some((person, number)) => conversations::forget(store, secret, &person, number).await,
+        None => Ok(()),
+    }
 }
 
 /// What the store keeps for a conversation in other places: blobs, and the names of notes.

@@ -33,7 +33,14 @@ fn parse(line: &str) -> Result<Admin, clap::Error> {
 
 fn config(state_store: StateStore) -> AdminConfig {
     let store = StoreConfig { state_store, namespace: "textslash".into() };
-    AdminConfig { store, relay_secret: Some(SECRET.into()), twilio: None, fly: None }
+    AdminConfig {
+        store,
+        relay_secret: Some(SECRET.into()),
+        public_url: None,
+        link_keys: Vec::new(),
+        twilio: None,
+        fly: None,
+    }
 }
 
 fn person() -> Address {
@@ -218,5 +225,35 @@ async fn who_is_forgotten_leaves_no_review() {
     assert!(answer(&format!("forget {NUMBER}"), &config).await.contains("is erased"));
     for number in 0..2 {
         assert!(store.blob(&part(number), clock::now()).await.unwrap().is_none(), "part {number}");
+    }
+}
+
+#[tokio::test]
+async fn a_guest_is_invited_listed_uninvited_and_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = with_a_dead_letter(folder.path()).await;
+    assert_eq!(answer("guests", &config).await, "nobody is invited\n");
+    let error = run(parse("invite anna").unwrap(), &config).await.unwrap_err();
+    assert!(error.to_string().starts_with("PUBLIC_URL is needed"), "{error}");
+    let settings = std::collections::HashMap::from([("PUBLIC_URL", "https://relay.example/")]);
+    config.public_url = AdminConfig::read(&settings).unwrap().public_url;
+    let report = run(parse("invite anna").unwrap(), &config).await.unwrap();
+    assert!(report.aside.contains("the same files as everybody else"), "{}", report.aside);
+    let signed = report.text.trim().strip_prefix("https://relay.example/console/invited/").expect("a link alone");
+    let links = crate::links::Links::configured(&[], &SECRET.into());
+    assert!(crate::guests::Invited::of_link(&links, signed).is_ok());
+    let row = |listed: String| listed.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(row(answer("guests", &config).await), "anna 0 s ago no yes 1");
+    for _ in 0..2 {
+        answer("uninvite anna", &config).await;
+    }
+    assert_eq!(row(answer("guests", &config).await), "anna 0 s ago no no 1");
+    assert!(answer("forget console:guest/anna", &config).await.contains("nobody is a guest of that name any more"));
+    assert_eq!(answer("guests", &config).await, "nobody is invited\n");
+    for gone in ["uninvite anna", "forget console:guest/anna", "forget console:main"] {
+        assert!(run(parse(gone).unwrap(), &config).await.is_err(), "{gone}");
+    }
+    for wrong in ["invite", "invite Anna", "invite a/b", "uninvite a.b"] {
+        assert!(parse(wrong).is_err(), "{wrong}");
     }
 }

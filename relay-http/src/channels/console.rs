@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use relay_core::id::{Address, BlobId, ChannelKind, ConversationId, MessageId};
+use relay_core::id::{Address, BlobId, ConversationId, MessageId};
 use relay_core::machine::delivery::Delivery;
 use relay_core::machine::{Asked, Attachment, Capabilities, Choice, Content, Message, Outcome};
 use relay_core::protocol::FILES_MAX;
@@ -18,7 +18,9 @@ use crate::clock;
 use crate::error::RequestError;
 use crate::links::Links;
 
+pub mod conversations;
 mod files;
+pub mod person;
 
 /// The console, outgoing, and the feed that its page follows.
 pub struct ConsoleChannel {
@@ -84,14 +86,9 @@ impl ConsoleChannel {
         Self { store, links, appended: watch::Sender::new(0) }
     }
 
-    /// The address of the console's one conversation.
-    pub fn address() -> Address {
-        Address { channel: ChannelKind::Console, name: "console:main".to_owned() }
-    }
-
-    /// What a message can name the file in `blob` by, for as long as that is kept.
-    pub fn ticket(&self, blob: &BlobId, voice: bool, expires_at: Timestamp) -> String {
-        files::ticket(&self.links, &Self::address(), blob, voice, expires_at)
+    /// What a message from `address` can name the file in `blob` by, for as long as that is kept.
+    pub fn ticket(&self, address: &Address, blob: &BlobId, voice: bool, expires_at: Timestamp) -> String {
+        files::ticket(&self.links, address, blob, voice, expires_at)
     }
 
     /// Show what the person sent. The same id again changes nothing.
@@ -151,14 +148,14 @@ impl Channel for ConsoleChannel {
         Capabilities::FREE
     }
 
-    /// Whoever may call the route may write.
+    /// Whoever the route has recognised may write.
     fn receive(&self, request: &Incoming<'_>) -> Result<Inbound, RequestError> {
         let typed: Typed =
             serde_json::from_slice(request.body).map_err(|_| RequestError::Malformed("the body is not a message"))?;
         if typed.files.len() > FILES_MAX {
             return Err(RequestError::Malformed("too many files"));
         }
-        let from = Self::address();
+        let from = request.caller.cloned().ok_or(RequestError::SignInFirst)?;
         let files = typed.files.iter().map(|file| files::attachment(&self.links, &from, file));
         let content = match (typed.text, typed.button, files.collect::<Result<Vec<_>, _>>()?) {
             (Some(text), None, files) if files.is_empty() => Content::Text { text },

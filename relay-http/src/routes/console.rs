@@ -3,114 +3,71 @@
 //! Without `CONSOLE_TOKEN` it is there only on a relay that is for this machine alone (a local `PUBLIC_URL`, no Twilio), and
 //! answers only callers on this machine who call it by a local name, so that neither another machine nor a web page that
 //! has rebound its own name can use it. With a token, a signed-in browser holds a cookie that
-//! proves the token without containing it.
+//! proves the token without containing it. Guests come by invitation, with or without a token.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Form, FromRequestParts, OriginalUri, State};
+use axum::extract::{Form, OriginalUri, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
-use hmac::{Hmac, KeyInit, Mac};
-use relay_core::machine::Event;
+use relay_core::machine::{Content, Event};
 use relay_core::store::FeedEntry;
-use secrecy::ExposeSecret;
 use serde::Deserialize;
-use sha2::Sha256;
-use subtle::ConstantTimeEq;
 
-use crate::app::App;
-use crate::channels::console::ConsoleChannel;
+use crate::app::{App, in_time};
+use crate::channels::console::conversations as titles;
 use crate::channels::{Channel, Inbound, Incoming};
+use crate::config::VmsConfig;
 use crate::error::RequestError;
 use crate::routes::{self, access, guesses};
+use crate::web::{console, invited as invitation};
 
+pub mod conversations;
 pub mod files;
+pub mod invited;
+pub mod person;
 pub mod worktree;
 
-const PAGE: &str = include_str!("../../static/console.html");
-const CSS: &str = include_str!("../../static/console.css");
-const JS: &str = include_str!("../../static/console.js");
-const FILES_JS: &str = include_str!("../../static/console-files.js");
-const SIGN_IN: &str = include_str!("../../static/sign-in.html");
+pub use person::{Chosen, SignedIn};
 
-/// Where the form says what is wrong.
-const FAULT: &str = "<!-- fault -->";
-
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
-const HEADERS: [(header::HeaderName, &str); 4] = [
-    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-    (header::CACHE_CONTROL, "no-store"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-];
-/// Another name than when it was for the console alone: of two of one name the browser sends the older path first.
-const COOKIE: &str = "textslash_person";
 /// What this relay appended is seen at once, and so is what another one did: the store tells. This often it is looked for in
 /// case that was lost; seldom, because each look of each viewer is a call to the store, and hosted Redis bills calls.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 /// Entries sent in one go.
 const BATCH: usize = 200;
 
-/// Proof that the caller may use the console.
-pub struct SignedIn;
-
-impl FromRequestParts<Arc<App>> for SignedIn {
-    type Rejection = RequestError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, RequestError> {
-        match session(app) {
-            Some(session) => {
-                let held = access::cookie(&parts.headers, COOKIE).unwrap_or_default();
-                let same: bool = session.as_bytes().ct_eq(held.as_bytes()).into();
-                if same { Ok(Self) } else { Err(RequestError::SignInFirst) }
-            }
-            None if access::is_for_this_machine(app) && access::is_local(parts) => Ok(Self),
-            None => Err(RequestError::NotFound),
-        }
-    }
-}
-
-/// What a signed-in browser's cookie holds; `None` when no token is configured.
-fn session(app: &App) -> Option<String> {
-    let token = app.config.console_token.as_ref()?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(app.config.relay_secret.expose_secret().as_bytes())
-        .expect("HMAC takes a key of any length");
-    mac.update(b"console\0");
-    mac.update(token.expose_secret().as_bytes());
-    Some(hex::encode(mac.finalize().into_bytes()))
-}
-
 /// `GET /console`: the page, or the form that asks for the token.
-pub async fn page(State(app): State<Arc<App>>, signed_in: Result<SignedIn, RequestError>) -> Response {
-    match signed_in {
-        Ok(SignedIn) => (HEADERS, Html(PAGE)).into_response(),
-        Err(RequestError::SignInFirst) if app.config.console_token.is_some() => {
-            (StatusCode::UNAUTHORIZED, HEADERS, Html(SIGN_IN)).into_response()
+pub async fn page(
+    State(app): State<Arc<App>>,
+    chosen: Result<Chosen, RequestError>,
+    headers: HeaderMap,
+) -> Result<Response, RequestError> {
+    match chosen {
+        Ok(chosen) => {
+            let person = chosen.signed_in.person();
+            let list = titles::of(&*app.store, &app.config.relay_secret, &person);
+            let view = console::View {
+                shown: chosen.number,
+                conversations: in_time(list).await?,
+                is_guest: matches!(chosen.signed_in, SignedIn::Guest(_)),
+                shares_vm: !matches!(app.config.vms, VmsConfig::Fly(_)),
+            };
+            Ok(console::page(&view))
         }
-        Err(error) => error.into_response(),
+        Err(RequestError::SignInFirst) if person::was_guest(&headers) => {
+            Ok((StatusCode::UNAUTHORIZED, invitation::page(&invitation::Shown::Left)).into_response())
+        }
+        Err(RequestError::SignInFirst) if app.config.console_token.is_some() => {
+            Ok((StatusCode::UNAUTHORIZED, console::sign_in(None)).into_response())
+        }
+        Err(error) => Err(error),
     }
-}
-
-/// `GET /console/app.css`
-pub async fn css() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], CSS)
-}
-
-/// `GET /console/app.js`
-pub async fn js() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], JS)
-}
-
-/// `GET /console/files.js`
-pub async fn files_js() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], FILES_JS)
 }
 
 /// What the sign-in form sends.
@@ -125,24 +82,21 @@ pub async fn sign_in(
     parts: Parts,
     Form(form): Form<SignIn>,
 ) -> Result<Response, RequestError> {
-    let (Some(token), Some(session)) = (&app.config.console_token, session(&app)) else {
+    let (Some(token), Some(session)) = (&app.config.console_token, person::session(&app)) else {
         return Err(RequestError::NotFound);
     };
     if let Err(refused) = guesses::weigh(&app, access::caller(&app, &parts), token, &form.token).await? {
-        let fault = format!("<p class=\"fault\" role=\"alert\">{refused}</p>");
         let (status, told) = refused.answer();
-        return Ok((status, HEADERS, told, Html(SIGN_IN.replace(FAULT, &fault))).into_response());
+        return Ok((status, told, console::sign_in(Some(&refused.to_string()))).into_response());
     }
-    let secure = if app.config.public_url.url.scheme() == "https" { "; Secure" } else { "" };
-    let cookie = format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}");
-    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/console")).into_response())
+    Ok(([(header::SET_COOKIE, person::cookie(&app, &session))], Redirect::to("/console")).into_response())
 }
 
 /// `POST /console/send`: 202 once the message is durable. The same id again changes nothing. JSON, which another site's page
 /// can't send without being allowed to.
 pub async fn send(
     State(app): State<Arc<App>>,
-    _: SignedIn,
+    chosen: Chosen,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -152,30 +106,34 @@ pub async fn send(
         return Err(RequestError::Malformed("the body is not JSON"));
     }
     let body = routes::body(body)?;
-    let Inbound::Message(message) =
-        app.console.receive(&Incoming { path: uri.path(), headers: &headers, body: &body })?
-    else {
+    let incoming = Incoming { path: uri.path(), headers: &headers, body: &body, caller: Some(&chosen.address) };
+    let Inbound::Message(message) = app.console.receive(&incoming)? else {
         return Err(RequestError::Malformed("the body is not a message"));
     };
-    let conversation = app.conversation(&message.from);
+    let conversation = &chosen.conversation;
     // Recorded before it is shown, shown before it is answered: the page may take what it sees for accepted.
     let held = app.record(conversation.clone(), Event::Message((*message).clone())).await?;
-    let echoed = app.console.echo(&conversation, &message).await;
+    let echoed = app.console.echo(conversation, &message).await;
     if let Some(held) = held {
         app.take_turn(held);
     }
     echoed?;
+    if let Content::Text { text } | Content::Files { text, .. } = &message.content {
+        let (secret, whose) = (&app.config.relay_secret, (&chosen.signed_in.person(), chosen.number));
+        // The message is accepted all the same; the next one gives the name.
+        let _ = in_time(titles::name(&*app.store, secret, whose, text)).await;
+    }
     Ok(StatusCode::ACCEPTED)
 }
 
 /// `GET /console/events`: the conversation's feed, from the start or from after `Last-Event-ID`, and then as it grows.
 pub async fn events(
     State(app): State<Arc<App>>,
-    _: SignedIn,
+    chosen: Chosen,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<SseEvent, RequestError>>> {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
-    let follow = Follow::new(app, last);
+    let follow = Follow::new(app, chosen, last);
     let batches = futures::stream::try_unfold(follow, |mut follow| async move {
         let batch = follow.next().await?;
         Ok::<_, RequestError>(batch.map(|batch| (futures::stream::iter(batch).map(Ok), follow)))
@@ -186,22 +144,26 @@ pub async fn events(
 /// A viewer's place in the feed.
 struct Follow {
     app: Arc<App>,
+    chosen: Chosen,
     cursor: u64,
     appended: tokio::sync::watch::Receiver<u64>,
 }
 
 impl Follow {
-    fn new(app: Arc<App>, cursor: u64) -> Self {
+    fn new(app: Arc<App>, chosen: Chosen, cursor: u64) -> Self {
         let appended = app.console.appended();
-        Self { app, cursor, appended }
+        Self { app, chosen, cursor, appended }
     }
 
-    /// The next entries; waits until there are some. `None` when this relay is stopping: the page goes on with another.
+    /// The next entries; waits until there are some. `None` when this relay is stopping, and the page goes on with another, or
+    /// when the guest who looks was uninvited.
     async fn next(&mut self) -> Result<Option<Vec<SseEvent>>, RequestError> {
-        let conversation = self.app.conversation(&ConsoleChannel::address());
         loop {
             self.appended.mark_unchanged();
-            let entries = self.app.store.feed(&conversation, self.cursor, BATCH).await?;
+            if !self.chosen.signed_in.is_welcome(&self.app).await? {
+                return Ok(None);
+            }
+            let entries = self.app.store.feed(&self.chosen.conversation, self.cursor, BATCH).await?;
             if let Some(last) = entries.last() {
                 self.cursor = last.cursor;
                 return Ok(Some(entries.into_iter().map(to_sse).collect()));
@@ -217,3 +179,6 @@ impl Follow {
 fn to_sse(entry: FeedEntry) -> SseEvent {
     SseEvent::default().id(entry.cursor.to_string()).data(entry.entry)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::app::{App, in_time};
-use crate::channels::console::ConsoleChannel;
 use crate::clock;
 use crate::error::RequestError;
 use crate::links::{LinkError, Purpose};
@@ -116,7 +115,7 @@ impl FromRequestParts<Arc<App>> for Onlooker {
         };
         let signed_in = SignedIn::from_request_parts(parts, app).await;
         let operator = Operator::from_request_parts(parts, app).await;
-        let is_own = signed_in.is_ok() && conversation == app.conversation(&ConsoleChannel::address());
+        let is_own = signed_in.is_ok_and(|signed_in| signed_in.has(app, &conversation));
         // That somebody is on this machine is not enough here: they have to have given the token.
         let is_operator = operator.is_ok() && parts.headers.contains_key(header::AUTHORIZATION);
         if !is_own && !is_operator {

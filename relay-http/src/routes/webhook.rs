@@ -100,7 +100,7 @@ fn read(
     let twilio = app.twilio.as_ref().ok_or(RequestError::NotFound)?;
     let body = routes::body(body)?;
     let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
-    twilio.receive(&Incoming { path, headers, body: &body })
+    twilio.receive(&Incoming { path, headers, body: &body, caller: None })
 }
 
 fn no_reply() -> Response {

@@ -210,6 +210,10 @@ impl Store for LoggedStore {
         self.written("set_note", self.inner.set_note(name, text)).await
     }
 
+    async fn swap_note(&self, name: &str, known: Option<&str>, text: &str) -> Result<bool, StoreError> {
+        self.written("swap_note", self.inner.swap_note(name, known, text)).await
+    }
+
     async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.read("note", self.inner.note(name)).await
     }

@@ -13,7 +13,7 @@ use relay_core::time::{Timestamp, humane};
 
 use super::assets::ADMIN;
 use super::instant::exact;
-use super::layout;
+use super::{layout, sign_in};
 
 mod conversation;
 mod conversations;
@@ -102,22 +102,7 @@ fn page(view: &View, part: Part, title: &str, body: &Markup) -> Response {
 
 /// The form that asks for the token, and what is wrong with what was given.
 pub fn sign_in(wrong: Option<&str>) -> Response {
-    let body = html! {
-        (layout::bar("Textslash", &html! {}))
-        main.column.narrow {
-            form.card.stack method="post" action="/admin/session" {
-                h1 { "Control" }
-                @if let Some(wrong) = wrong { p.notice.bad role="alert" { (wrong) } }
-                label {
-                    "Token"
-                    input type="password" name="token" autocomplete="current-password" required autofocus;
-                    span.hint { "What the relay was started with as " code { "ADMIN_TOKEN" } "." }
-                }
-                button.primary { "Sign in" }
-            }
-        }
-    };
-    layout::page("Sign in · Textslash", None, &body)
+    sign_in::page("Control", "/admin/session", "ADMIN_TOKEN", wrong)
 }
 
 /// Why something could not be done or shown.

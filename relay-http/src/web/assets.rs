@@ -1,8 +1,8 @@
 //! What pages load: embedded in the program and named after its content, so that a browser may keep it for ever and is never
 //! shown an old one by a new relay.
 //!
-//! While two versions of the relay run side by side, a page of one may ask the other for what that does not have. It can be read
-//! without, and is right again when it is loaded again.
+//! While two versions of the relay run side by side, a page of one may ask the other for what that does not have. It is given
+//! what that has instead, to be used once: not every page can be used without.
 
 use std::sync::OnceLock;
 
@@ -26,6 +26,7 @@ pub static CSS: Asset = Asset::new(
         include_str!("../../static/admin.css"),
         include_str!("../../static/worktree.css"),
         include_str!("../../static/run.css"),
+        include_str!("../../static/console.css"),
     ),
 );
 /// What the review page does with a script.
@@ -34,24 +35,41 @@ pub static REVIEW: Asset = Asset::new("review", "js", include_str!("../../static
 pub static ADMIN: Asset = Asset::new("admin", "js", include_str!("../../static/admin.js"));
 /// Adds what happens to the page of a run.
 pub static RUN: Asset = Asset::new("run", "js", include_str!("../../static/run.js"));
+/// The conversation itself: the console is of no use without.
+pub static CONSOLE: Asset =
+    Asset::importing("console", "js", include_str!("../../static/console.js"), &[&CONSOLE_FILES]);
+/// Files that are attached to a message of the console.
+static CONSOLE_FILES: Asset = Asset::new("console-files", "js", include_str!("../../static/console-files.js"));
 /// What a browser shows beside a page's title.
 pub static ICON: Asset = Asset::new("icon", "svg", include_str!("../../static/icon.svg"));
 
 /// Everything that is served.
-static ALL: [&Asset; 5] = [&CSS, &REVIEW, &ADMIN, &RUN, &ICON];
+static ALL: [&Asset; 7] = [&CSS, &REVIEW, &ADMIN, &RUN, &CONSOLE, &CONSOLE_FILES, &ICON];
 
 /// A text that pages load.
 #[derive(Debug)]
 pub struct Asset {
     name: &'static str,
     extension: &'static str,
-    text: &'static str,
+    written: &'static str,
+    imports: &'static [&'static Self],
+    text: OnceLock<String>,
     file: OnceLock<String>,
 }
 
 impl Asset {
-    const fn new(name: &'static str, extension: &'static str, text: &'static str) -> Self {
-        Self { name, extension, text, file: OnceLock::new() }
+    const fn new(name: &'static str, extension: &'static str, written: &'static str) -> Self {
+        Self::importing(name, extension, written, &[])
+    }
+
+    /// A script that imports others of the same folder.
+    const fn importing(
+        name: &'static str,
+        extension: &'static str,
+        written: &'static str,
+        imports: &'static [&'static Self],
+    ) -> Self {
+        Self { name, extension, written, imports, text: OnceLock::new(), file: OnceLock::new() }
     }
 
     /// Where it is, for as long as it is what it is.
@@ -61,9 +79,28 @@ impl Asset {
 
     fn file(&self) -> &str {
         self.file.get_or_init(|| {
-            let hash = hex::encode(Sha256::digest(self.text));
+            let hash = hex::encode(Sha256::digest(self.text()));
             format!("{}.{}.{}", self.name, &hash[..HASH_CHARS], self.extension)
         })
+    }
+
+    /// As it is served: what it imports has the name of its content, too.
+    fn text(&self) -> &str {
+        self.text.get_or_init(|| {
+            self.imports.iter().fold(self.written.to_owned(), |text, import| {
+                let plain = format!("\"./{}.{}\"", import.name, import.extension);
+                text.replace(&plain, &format!("\"./{}\"", import.file()))
+            })
+        })
+    }
+
+    /// Whether `file` is this one, of this version or of another.
+    fn is_called(&self, file: &str) -> bool {
+        let hash = file
+            .strip_prefix(self.name)
+            .and_then(|rest| rest.strip_suffix(self.extension))
+            .and_then(|rest| rest.strip_prefix('.')?.strip_suffix('.'));
+        hash.is_some_and(|hash| hash.len() == HASH_CHARS && hash.bytes().all(|digit| digit.is_ascii_hexdigit()))
     }
 
     fn content_type(&self) -> &'static str {
@@ -75,15 +112,16 @@ impl Asset {
     }
 }
 
-/// `GET /assets/{file}`: a name with another hash is of another version, and not here.
+/// `GET /assets/{file}`: to be kept for ever under the name of its content, and once only under that of another.
 pub async fn serve(Path(file): Path<String>) -> Result<impl IntoResponse, RequestError> {
-    let asset = ALL.into_iter().find(|asset| asset.file() == file).ok_or(RequestError::NotFound)?;
+    let asset = ALL.into_iter().find(|asset| asset.is_called(&file)).ok_or(RequestError::NotFound)?;
+    let kept = if asset.file() == file { "public, max-age=31536000, immutable" } else { "no-store" };
     let headers = [
         (header::CONTENT_TYPE, asset.content_type()),
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+        (header::CACHE_CONTROL, kept),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    Ok((headers, asset.text))
+    Ok((headers, asset.text()))
 }
 
 #[cfg(test)]
@@ -111,21 +149,42 @@ mod tests {
         assert_eq!(status, StatusCode::OK);
         assert_eq!(headers[header::CONTENT_TYPE], "text/css; charset=utf-8");
         assert_eq!(headers[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
-        assert_eq!(body, CSS.text.as_bytes());
+        assert_eq!(body, CSS.text().as_bytes());
     }
 
     #[tokio::test]
     async fn it_is_compressed_for_whoever_takes_that() {
         let (_, headers, body) = ask(&CSS.path(), "gzip, br").await;
         assert_eq!(headers[header::CONTENT_ENCODING], "gzip");
-        assert!(body.len() < CSS.text.len() / 2, "{} bytes", body.len());
+        assert!(body.len() < CSS.text().len() / 2, "{} bytes", body.len());
     }
 
     #[tokio::test]
-    async fn another_hash_is_not_found() {
-        for path in ["/assets/web.0000000000000000.css", "/assets/web.css", "/assets/..%2Fweb.css"] {
-            assert_eq!(ask(path, "").await.0, StatusCode::NOT_FOUND, "{path}");
+    async fn under_the_hash_of_another_version_it_is_served_and_not_kept() {
+        let (status, headers, body) = ask("/assets/console.0123456789abcdef.js", "identity").await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+        assert_eq!(body, CONSOLE.text().as_bytes());
+    }
+
+    #[tokio::test]
+    async fn any_other_name_is_not_found() {
+        for file in ["web.css", "web.0000.css", "web.0123456789abcdex.css", "web.0123456789abcdef.js", "..%2Fweb.css"] {
+            assert_eq!(ask(&format!("/assets/{file}"), "").await.0, StatusCode::NOT_FOUND, "{file}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_script_imports_is_there_for_ever_too() {
+        for asset in ALL {
+            for rest in asset.text().split(" from \"./").skip(1) {
+                let file = rest.split('"').next().unwrap();
+                let (status, headers, _) = ask(&format!("/assets/{file}"), "").await;
+                assert_eq!(status, StatusCode::OK, "{file}");
+                assert!(headers[header::CACHE_CONTROL].to_str().unwrap().ends_with("immutable"), "{file}");
+            }
+        }
+        assert!(CONSOLE.text().contains(CONSOLE_FILES.file()));
     }
 
     #[test]

@@ -6,18 +6,27 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{Asset, CSS, ICON};
 
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-    connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
-
 /// A page with `title`, of `body`. What `script` adds, the page can be read without.
 pub fn page(title: &str, script: Option<&Asset>, body: &Markup) -> Response {
+    framed(title, script, body, "", "")
+}
+
+/// A page that fills the window, of which a keyboard on the screen takes its part, and that is of no use without `script`, which
+/// may show pictures that it has itself.
+pub fn app(title: &str, script: &Asset, body: &Markup) -> Response {
+    framed(title, Some(script), body, ", interactive-widget=resizes-content", " blob:")
+}
+
+fn framed(title: &str, script: Option<&Asset>, body: &Markup, viewport: &str, pictures: &str) -> Response {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="viewport" content={ "width=device-width, initial-scale=1" (viewport) };
                 meta name="color-scheme" content="light dark";
+                meta name="theme-color" content="#f5f6f4" media="(prefers-color-scheme: light)";
+                meta name="theme-color" content="#0f1312" media="(prefers-color-scheme: dark)";
                 meta name="robots" content="noindex";
                 title { (title) }
                 link rel="icon" href=(ICON.path());
@@ -29,8 +38,12 @@ pub fn page(title: &str, script: Option<&Asset>, body: &Markup) -> Response {
             body { (body) }
         }
     };
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'{pictures}; connect-src 'self'; \
+         base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    );
     let headers = [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy.as_str()),
         (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -6,10 +6,14 @@ use relay_core::protocol::worktree::{Directory, Entry, EntryKind};
 use url::Url;
 
 use super::layout;
+use crate::channels::console::person::FIRST;
 use crate::review::signs::{push, shown};
+use crate::routes::console::conversations;
 
 /// Of a text, so much is shown; all of it can be downloaded.
 const TEXT_BYTES_MAX: usize = 256 * 1024;
+/// Stands for the relay where an address is put together.
+const ORIGIN: &str = "http://relay";
 
 /// What there is to be shown.
 #[derive(Debug)]
@@ -24,19 +28,20 @@ pub enum Shown<'a> {
     No(&'a str),
 }
 
-/// The page of what is at `path`.
-pub fn page(path: &str, what: &Shown<'_>) -> Response {
-    let aside = html! { a href="/console" { "Conversation" } };
+/// The page of what is at `path`, for whoever came from one of their conversations.
+pub fn page(conversation: u8, path: &str, what: &Shown<'_>) -> Response {
+    let aside = html! { a href=(conversations::path(conversation)) { "Conversation" } };
+    let at = Place { conversation, path };
     let body = html! {
         (layout::bar("Textslash", &aside))
         main.column {
-            (trail(path))
+            (trail(at))
             @match what {
-                Shown::Directory(directory) => { (list(path, directory)) }
-                Shown::File(bytes) => { (file(path, bytes)) }
+                Shown::Directory(directory) => { (list(at, directory)) }
+                Shown::File(bytes) => { (file(at, bytes)) }
                 Shown::Wait(why) => {
                     p.notice.warn role="status" { (why) }
-                    p { a href=(address(path)) { "Try again" } }
+                    p { a href=(at.address(path)) { "Try again" } }
                 }
                 Shown::No(why) => { p.notice.warn role="status" { (shown(why)) } }
             }
@@ -45,16 +50,44 @@ pub fn page(path: &str, what: &Shown<'_>) -> Response {
     layout::page(&format!("{} · Files", path.rsplit('/').next().unwrap_or_default()), None, &body)
 }
 
-/// Where `path` is shown.
-fn address(path: &str) -> String {
-    let mut url = Url::parse("http://relay/console/files").expect("it is an address");
-    url.path_segments_mut().expect("it has a path").extend(path.split('/').filter(|name| !name.is_empty()));
-    url.path().to_owned()
+/// Where the worktree of a conversation is shown.
+pub fn top(conversation: u8) -> String {
+    Place { conversation, path: "" }.address("")
 }
 
-/// The way to `path`, and back.
-fn trail(path: &str) -> Markup {
-    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+/// A place in the worktree of a conversation.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    conversation: u8,
+    path: &'a str,
+}
+
+impl Place<'_> {
+    /// Where `path` of the same worktree is shown.
+    fn address(&self, path: &str) -> String {
+        self.url(path).as_str()[ORIGIN.len()..].to_owned()
+    }
+
+    /// Where what is here can be downloaded.
+    fn download(&self) -> String {
+        let mut url = self.url(self.path);
+        url.query_pairs_mut().append_pair("download", "1");
+        url.as_str()[ORIGIN.len()..].to_owned()
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = Url::parse(ORIGIN).and_then(|url| url.join("/console/files")).expect("it is an address");
+        url.path_segments_mut().expect("it has a path").extend(path.split('/').filter(|name| !name.is_empty()));
+        if self.conversation != FIRST {
+            url.query_pairs_mut().append_pair("conversation", &self.conversation.to_string());
+        }
+        url
+    }
+}
+
+/// The way to a place, and back.
+fn trail(at: Place<'_>) -> Markup {
+    let names: Vec<&str> = at.path.split('/').filter(|name| !name.is_empty()).collect();
     html! {
         nav.trail aria-label="Where you are" {
             ol {
@@ -62,7 +95,7 @@ fn trail(path: &str) -> Markup {
                     @let name = if depth == 0 { "Files" } else { names[depth - 1] };
                     li {
                         @if depth == names.len() { h1 aria-current="page" { (shown(name)) } }
-                        @else { a href=(address(&names[..depth].join("/"))) { (shown(name)) } }
+                        @else { a href=(at.address(&names[..depth].join("/"))) { (shown(name)) } }
                     }
                 }
             }
@@ -70,17 +103,17 @@ fn trail(path: &str) -> Markup {
     }
 }
 
-fn list(path: &str, directory: &Directory) -> Markup {
+fn list(at: Place<'_>, directory: &Directory) -> Markup {
     html! {
         @if directory.entries.is_empty() { p.muted { "There is nothing in it." } } @else {
-            ul.entries { @for entry in &directory.entries { (row(path, entry)) } }
+            ul.entries { @for entry in &directory.entries { (row(at, entry)) } }
         }
         @if directory.more { p.muted { "There is more in it than is listed here." } }
     }
 }
 
-fn row(path: &str, entry: &Entry) -> Markup {
-    let at = address(&format!("{path}/{}", entry.name));
+fn row(at: Place<'_>, entry: &Entry) -> Markup {
+    let at = at.address(&format!("{}/{}", at.path, entry.name));
     html! {
         li {
             @match entry.kind {
@@ -96,11 +129,11 @@ fn row(path: &str, entry: &Entry) -> Markup {
     }
 }
 
-fn file(path: &str, bytes: &[u8]) -> Markup {
+fn file(at: Place<'_>, bytes: &[u8]) -> Markup {
     let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
     html! {
         p.row {
-            a.button href={ (address(path)) "?download=1" } { "Download" }
+            a.button href=(at.download()) { "Download" }
             span.muted.small { (size(bytes.len() as u64)) }
         }
         @match text {
@@ -142,14 +175,19 @@ mod tests {
     use super::*;
 
     async fn text(path: &str, what: Shown<'_>) -> String {
-        let body = to_bytes(page(path, &what).into_body(), 1 << 22).await.unwrap();
+        let body = to_bytes(page(FIRST, path, &what).into_body(), 1 << 22).await.unwrap();
         String::from_utf8(body.to_vec()).unwrap()
     }
 
     #[test]
     fn an_address_is_of_exactly_one_path() {
-        assert_eq!(address(""), "/console/files");
-        assert_eq!(address("src/a b?#%.rs"), "/console/files/src/a%20b%3F%23%25.rs");
+        let at = Place { conversation: FIRST, path: "a&b" };
+        assert_eq!(at.address(""), "/console/files");
+        assert_eq!(at.address("src/a b?#%.rs"), "/console/files/src/a%20b%3F%23%25.rs");
+        assert_eq!(at.download(), "/console/files/a&b?download=1");
+        let at = Place { conversation: 2, ..at };
+        assert_eq!(at.address("src"), "/console/files/src?conversation=2");
+        assert_eq!(at.download(), "/console/files/a&b?conversation=2&download=1");
     }
 
     #[tokio::test]

@@ -116,8 +116,8 @@ async fn nothing_hinders_anybody_on_the_console_and_before_it() {
         find(&browser, "input[name=token]").await;
         check("sign-in").await;
         find(&browser, "input[name=token]").await.send_keys("a guess").await.expect("one can type");
-        find(&browser, ".sign-in button").await.click().await.expect("one can press");
-        let fault = find(&browser, ".sign-in [role=alert]").await;
+        find(&browser, "main button").await.click().await.expect("one can press");
+        let fault = find(&browser, "main [role=alert]").await;
         assert_eq!(fault.text().await.expect("a text"), "That is not the token.");
         check("sign-in-again").await;
         find(&browser, "input[name=token]").await.send_keys(TOKEN).await.expect("one can type");

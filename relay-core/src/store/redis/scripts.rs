@@ -37,6 +37,7 @@ pub(super) struct Scripts {
     redrive: Script,
     append_feed: Script,
     reserve: Script,
+    swap_note: Script,
     forget: Script,
     log: Script,
     sweep_logs: Script,
@@ -76,8 +77,9 @@ pub(super) enum ClaimReply {
     Held(Taken),
 }
 
-/// Inside of `reserve.lua`, of `append_feed.lua` and of `log.lua`.
+/// Inside of `reserve.lua`, of `swap_note.lua`, of `append_feed.lua` and of `log.lua`.
 pub(super) const RESERVE_COMMANDS: u64 = 2;
+pub(super) const SWAP_NOTE_COMMANDS: u64 = 2;
 pub(super) const APPEND_FEED_COMMANDS: u64 = 6;
 pub(super) const LOG_COMMANDS: u64 = 2;
 
@@ -125,6 +127,7 @@ impl Scripts {
             redrive: script(include_str!("redrive.lua")),
             append_feed: script(include_str!("append_feed.lua")),
             reserve: script(include_str!("reserve.lua")),
+            swap_note: script(include_str!("swap_note.lua")),
             forget: script(include_str!("forget.lua")),
             log: script(include_str!("log.lua")),
             sweep_logs: script(include_str!("sweep_logs.lua")),
@@ -286,6 +289,20 @@ impl Scripts {
             "later" => Ok(Reserved::Later(wait)),
             other => Err(unexpected(other)),
         }
+    }
+
+    /// Whether the text was what it was known to be, and is replaced.
+    pub(super) async fn swap_note(
+        &self,
+        client: &Client,
+        keys: &Keys,
+        name: &str,
+        known: Option<&str>,
+        new: &str,
+    ) -> Result<bool, StoreError> {
+        let mut args = vec![text(name), text(new)];
+        args.extend(known.map(text));
+        yes(run(client, &self.swap_note, vec![keys.notes()], args).await?)
     }
 
     /// Entries of a log. With `follow`, the next commit that appends to it tells.

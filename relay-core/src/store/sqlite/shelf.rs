@@ -165,6 +165,14 @@ pub(super) fn set_note(db: &Transaction, name: &str, text: &str) -> Result<(), S
     Ok(())
 }
 
+pub(super) fn swap_note(db: &Transaction, name: &str, known: Option<&str>, text: &str) -> Result<bool, StoreError> {
+    let is_known = note(db, name)?.as_deref() == known;
+    if is_known {
+        set_note(db, name, text)?;
+    }
+    Ok(is_known)
+}
+
 pub(super) fn note(db: &Transaction, name: &str) -> Result<Option<String>, StoreError> {
     let note = db.prepare_cached("SELECT text FROM notes WHERE name = ?1")?.query_row([name], |row| row.get(0));
     Ok(note.optional()?)

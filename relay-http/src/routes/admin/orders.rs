@@ -131,6 +131,9 @@ async fn erase(
 ) -> Result<(Redirect, DeedOutcome), Denied> {
     let (blobs, notes) = admin::forget::belongings(&conversation, state.as_ref(), Some(&app.config.relay_secret));
     app.store.forget(&conversation, &blobs, &notes).await?;
+    if let Some(state) = &state {
+        admin::forget::forget_title(&*app.store, &app.config.relay_secret, state).await?;
+    }
     if let VmsConfig::Fly(fly) = &app.config.vms {
         let api = admin::vms::api(&fly.app).map_err(|_| RequestError::Malformed("no client for the Machines API"))?;
         match removal::remove(&api, &conversation).await {

@@ -12,9 +12,8 @@ use relay_core::id::ConversationId;
 use relay_core::store::{Blob, Reserve, Reserved};
 use serde::Serialize;
 
-use super::SignedIn;
+use super::Chosen;
 use crate::app::{App, Kept, in_time};
-use crate::channels::console::ConsoleChannel;
 use crate::channels::media::{Media, MediaError};
 use crate::clock;
 use crate::error::RequestError;
@@ -41,7 +40,7 @@ pub struct Taken {
 /// `POST /console/files`: 201 once the file is kept. No route shows it: it is for the agent alone.
 pub async fn receive(
     State(app): State<Arc<App>>,
-    _: SignedIn,
+    chosen: Chosen,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Taken>), RequestError> {
@@ -53,14 +52,13 @@ pub async fn receive(
         other => other,
     })?;
     let media = Media::of(bytes)?;
-    let conversation = app.conversation(&ConsoleChannel::address());
-    find_room(&app, &conversation, media.bytes.len()).await?;
-    let blob_id = app.blob_id(Kept::Upload { conversation: &conversation, upload: &clock::nonce() });
+    find_room(&app, &chosen.conversation, media.bytes.len()).await?;
+    let blob_id = app.blob_id(Kept::Upload { conversation: &chosen.conversation, upload: &clock::nonce() });
     let expires_at = clock::now() + UNSENT_KEEP;
     let voice = media.is_voice();
     let blob = Blob { content_type: CONTENT_TYPE.to_owned(), bytes: media.bytes.into() };
     app.store.put_blob(&blob_id, blob, expires_at).await?;
-    Ok((StatusCode::CREATED, Json(Taken { id: app.console.ticket(&blob_id, voice, expires_at) })))
+    Ok((StatusCode::CREATED, Json(Taken { id: app.console.ticket(&chosen.address, &blob_id, voice, expires_at) })))
 }
 
 /// Have a file take its shares in the line of its conversation, where each passes on in its part of [`UNSENT_KEEP`].

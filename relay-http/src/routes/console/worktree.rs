@@ -9,9 +9,8 @@ use axum::response::{IntoResponse, Response};
 use relay_core::protocol::RefusalReason;
 use serde::Deserialize;
 
-use super::SignedIn;
+use super::Chosen;
 use crate::app::App;
-use crate::channels::console::ConsoleChannel;
 use crate::directory::Asking;
 use crate::error::RequestError;
 use crate::vm::{CallError, Found};
@@ -28,20 +27,19 @@ pub struct Wanted {
 }
 
 /// `GET /console/files`: what is at the top.
-pub async fn top(app: State<Arc<App>>, signed_in: SignedIn, wanted: Query<Wanted>) -> Result<Response, RequestError> {
-    look(app, signed_in, Path(String::new()), wanted).await
+pub async fn top(app: State<Arc<App>>, chosen: Chosen, wanted: Query<Wanted>) -> Result<Response, RequestError> {
+    look(app, chosen, Path(String::new()), wanted).await
 }
 
 /// `GET /console/files/{path}`: a directory, or a file as text; with `?download`, its bytes.
 pub async fn look(
     State(app): State<Arc<App>>,
-    _: SignedIn,
+    chosen: Chosen,
     Path(path): Path<String>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, RequestError> {
     let path = path.trim_matches('/');
-    let conversation = app.conversation(&ConsoleChannel::address());
-    let vm = app.vm(Asking::to_look(conversation));
+    let vm = app.vm(Asking::to_look(chosen.conversation));
     let found = tokio::time::timeout(VM_TIMEOUT, vm.worktree(path)).await.unwrap_or(Err(CallError::NoAnswer));
     let (status, shown) = match &found {
         Ok(Found::File(bytes)) if wanted.download.is_some() => return Ok(download(path, bytes.to_vec())),
@@ -49,7 +47,7 @@ pub async fn look(
         Ok(Found::Directory(directory)) => (StatusCode::OK, Shown::Directory(directory)),
         Err(error) => refusal(error),
     };
-    Ok((status, worktree::page(path, &shown)).into_response())
+    Ok((status, worktree::page(chosen.number, path, &shown)).into_response())
 }
 
 /// Never opened by the browser, whatever it holds.

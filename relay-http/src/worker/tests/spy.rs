@@ -134,6 +134,10 @@ impl Store for Spy {
         self.inner.reserve(reserve).await
     }
 
+    async fn swap_note(&self, name: &str, known: Option<&str>, text: &str) -> Result<bool, StoreError> {
+        self.inner.swap_note(name, known, text).await
+    }
+
     async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
         self.inner.set_note(name, text).await
     }
