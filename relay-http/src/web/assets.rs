@@ -49,7 +49,7 @@ pub struct Asset {
     name: &'static str,
     extension: &'static str,
     written: &'static str,
-    imports: &'static [&'static Asset],
+    imports: &'static [&'static Self],
     text: OnceLock<String>,
     file: OnceLock<String>,
 }
