@@ -3,6 +3,7 @@
 mod admin;
 mod console;
 mod keyboard;
+pub(crate) mod page;
 mod review;
 mod stream;
 mod worktree;
