@@ -127,7 +127,7 @@ pub trait Store: Send + Sync {
     /// Keep a short text under a name, for ever or until another is; an empty one erases it.
     async fn set_note(&self, name: &str, text: &str) -> Result<(), StoreError>;
 
-    /// Keep a text under a name if what is kept there now is `known` (`None`: nothing). Whether it is kept; if not, nothing is
+    /// Keep a text under a name if what is kept there now is `known` (`None`: nothing); an empty one erases it. Whether that was so; if not, nothing is
     /// changed. Whoever changes a note that others change too reads it, and tries again when it was another by then.
     async fn swap_note(&self, name: &str, known: Option<&str>, text: &str) -> Result<bool, StoreError>;
 

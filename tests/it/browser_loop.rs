@@ -1,6 +1,5 @@
 //! The whole loop in a real browser, with the demo agent: approve, reject, cancel.
 
-use fantoccini::{Locator, elements::Element};
 use system_tests::browser::Browser;
 use system_tests::fake_anthropic::FakeAnthropic;
 use system_tests::stack::{BOUND, Plan, Stack};
@@ -8,18 +7,13 @@ use system_tests::wait::{wait_for, wait_until};
 
 use crate::claude::with_claude;
 use crate::common::{contents, no_process_left, processes_of_runs, pushed, shown_tree};
+use crate::web::page::find;
 
 pub(crate) async fn open(stack: &Stack) -> Browser {
     let browser = Browser::start().await;
     browser.client().goto(&format!("{}/console", stack.relay_url())).await.expect("the page opens");
     find(&browser, "#connection[data-state=open]").await;
     browser
-}
-
-pub(crate) async fn find(browser: &Browser, selector: &str) -> Element {
-    let wait = browser.client().wait().at_most(BOUND);
-    let found = wait.for_element(Locator::Css(selector)).await;
-    found.unwrap_or_else(|error| panic!("{selector} is not on the page: {error}"))
 }
 
 pub(crate) async fn write(browser: &Browser, text: &str) {

@@ -3,42 +3,21 @@
 mod guesses;
 mod relays;
 
-use fantoccini::{Locator, elements::Element};
 use relay_core::machine::{Effect, Say};
 use serde_json::Value;
 use system_tests::browser::{Browser, Screen};
 use system_tests::stack::{BOUND, Plan, Stack};
-use system_tests::wait::{wait_for, wait_until};
+use system_tests::wait::wait_until;
+
+use super::page::{find, press, reads, script};
 
 const TOKEN: &str = "open-sesame-open-sesame-open-sesame";
 const SCREENS: [Screen; 4] =
     [Screen::PHONE, Screen { dark: true, ..Screen::PHONE }, Screen::DESK, Screen { dark: true, ..Screen::DESK }];
 
-async fn find(browser: &Browser, selector: &str) -> Element {
-    let wait = browser.client().wait().at_most(BOUND);
-    let found = wait.for_element(Locator::Css(selector)).await;
-    found.unwrap_or_else(|error| panic!("{selector} is not on the page: {error}"))
-}
-
 async fn open(browser: &Browser, stack: &Stack, path: &str) {
     browser.client().goto(&format!("{}{path}", stack.relay_url())).await.expect("the page opens");
     find(browser, "h1").await;
-}
-
-async fn press(browser: &Browser, selector: &str) {
-    find(browser, selector).await.click().await.expect("it can be pressed");
-}
-
-async fn reads(browser: &Browser, text: &str) {
-    wait_for(&format!("the page to show {text:?}"), BOUND, async || {
-        let page = find(browser, "main").await.text().await.map_err(|error| error.to_string())?;
-        if page.contains(text) { Ok(()) } else { Err(page) }
-    })
-    .await;
-}
-
-async fn script(browser: &Browser, script: &str) -> Value {
-    browser.client().execute(script, Vec::new()).await.unwrap_or_else(|error| panic!("{script}: {error}"))
 }
 
 /// The page fits the screen, and hinders nobody.

@@ -10,15 +10,12 @@ use system_tests::browser::{Browser, Screen};
 use system_tests::stack::{BOUND, Plan, SECRET, Stack, git};
 use system_tests::wait::{wait_for, wait_until};
 
-use crate::browser_loop::{find, open, reads, write};
+use super::page::{find, script};
+use crate::browser_loop::{open, reads, write};
 use crate::common::pushed;
 
 /// The smallest picture that a browser shows: one red pixel.
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg==";
-
-pub(super) async fn script(browser: &Browser, script: &str) -> Value {
-    browser.client().execute(script, Vec::new()).await.unwrap_or_else(|error| panic!("{script}: {error}"))
-}
 
 /// Lets the page see `event` with these files, as expressions of JavaScript.
 async fn give(browser: &Browser, event: &str, files: &str) {

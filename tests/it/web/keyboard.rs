@@ -5,8 +5,8 @@ use system_tests::browser::{Browser, Screen};
 use system_tests::stack::{BOUND, Plan, Stack};
 use system_tests::wait::wait_until;
 
-use super::console::script;
-use crate::browser_loop::{find, open, reads, write};
+use super::page::{find, script};
+use crate::browser_loop::{open, reads, write};
 use crate::common::pushed;
 
 const UP: &str = "\u{e013}";

@@ -4,10 +4,9 @@ mod fleet;
 mod made;
 mod samples;
 
-use fantoccini::{Locator, elements::Element};
+use fantoccini::Locator;
 use futures::future::join_all;
 use relay_core::id::{RunId, TreeHash};
-use serde_json::Value;
 use system_tests::browser::{Browser, Screen};
 use system_tests::console::Console;
 use system_tests::otlp::OtlpSink;
@@ -16,6 +15,7 @@ use system_tests::stack::{BOUND, Plan, Stack};
 use system_tests::wait::{wait_for, wait_until};
 
 use self::made::Made;
+use super::page::{find, press, reads, script};
 use crate::common::{contents, pushed};
 
 /// Until a diff of 20,000 lines can be read.
@@ -57,28 +57,6 @@ impl Waiting {
         browser.client().goto(&self.url()).await.expect("the page opens");
         browser
     }
-}
-
-async fn find(browser: &Browser, selector: &str) -> Element {
-    let wait = browser.client().wait().at_most(BOUND);
-    let found = wait.for_element(Locator::Css(selector)).await;
-    found.unwrap_or_else(|error| panic!("{selector} is not on the page: {error}"))
-}
-
-async fn press(browser: &Browser, selector: &str) {
-    find(browser, selector).await.click().await.expect("it can be pressed");
-}
-
-async fn reads(browser: &Browser, text: &str) {
-    wait_for(&format!("the page to show {text:?}"), BOUND, async || {
-        let page = find(browser, "main").await.text().await.map_err(|error| error.to_string())?;
-        if page.contains(text) { Ok(()) } else { Err(page) }
-    })
-    .await;
-}
-
-async fn script(browser: &Browser, script: &str) -> Value {
-    browser.client().execute(script, Vec::new()).await.unwrap_or_else(|error| panic!("{script}: {error}"))
 }
 
 /// A picture with one colour.

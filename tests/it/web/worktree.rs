@@ -2,24 +2,12 @@
 
 use std::os::unix::fs::symlink;
 
-use fantoccini::Locator;
 use reqwest::{Client, StatusCode};
 use system_tests::browser::{Browser, Screen};
-use system_tests::stack::{BOUND, Plan, Stack};
+use system_tests::stack::{Plan, Stack};
 
-use super::console::script;
-use crate::browser_loop::find;
+use super::page::{find, follow, script, text};
 use crate::common::contents;
-
-async fn text(browser: &Browser) -> String {
-    find(browser, "main").await.text().await.expect("a text")
-}
-
-async fn follow(browser: &Browser, link: &str) {
-    let wait = browser.client().wait().at_most(BOUND);
-    let found = wait.for_element(Locator::LinkText(link)).await.unwrap_or_else(|error| panic!("{link}: {error}"));
-    found.click().await.expect("it can be followed");
-}
 
 #[tokio::test]
 async fn the_files_of_the_worktree_are_listed_read_and_downloaded_and_stay_as_they_are() {

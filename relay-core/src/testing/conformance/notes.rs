@@ -11,9 +11,10 @@ pub(super) async fn all<S: Store, F: Future<Output = S>>(fresh: impl Fn() -> F) 
 
 async fn notes_are_kept_until_another_is(store: &dyn Store) {
     assert_eq!(store.note("x").await.unwrap(), None);
-    store.set_note("x", "one").await.unwrap();
-    store.set_note("x", "größer 'zwei'").await.unwrap();
-    assert_eq!(store.note("x").await.unwrap().as_deref(), Some("größer 'zwei'"));
+    for text in ["one", "größer 'zwei'", ""] {
+        store.set_note("x", text).await.unwrap();
+        assert_eq!(store.note("x").await.unwrap().as_deref(), Some(text).filter(|text| !text.is_empty()));
+    }
 }
 
 async fn a_note_is_swapped_by_whoever_knows_it(store: &dyn Store) {
@@ -25,8 +26,9 @@ async fn a_note_is_swapped_by_whoever_knows_it(store: &dyn Store) {
     assert!(!store.swap_note("x", Some("one"), "two").await.unwrap());
     assert_eq!(store.note("x").await.unwrap().as_deref(), Some("größer 'eins'"));
     assert!(store.swap_note("x", Some("größer 'eins'"), "").await.unwrap());
-    assert!(!store.swap_note("x", None, "two").await.unwrap(), "an empty text is there");
-    assert!(store.swap_note("x", Some(""), "two").await.unwrap());
+    assert_eq!(store.note("x").await.unwrap(), None, "an empty text erases it");
+    assert!(!store.swap_note("x", Some(""), "two").await.unwrap());
+    assert!(store.swap_note("x", None, "two").await.unwrap());
     assert_eq!(store.note("x").await.unwrap().as_deref(), Some("two"));
     assert_eq!(store.note("y").await.unwrap(), None);
     store.forget(&conversation("a"), &[], &["x".to_owned()]).await.unwrap();

@@ -4,8 +4,8 @@ use fantoccini::Locator;
 use system_tests::browser::{Browser, Screen};
 use system_tests::fleet::{Fleet, FleetPlan, VmKind, person};
 
-use super::{find, press, reads};
 use crate::common::pushed;
+use crate::web::page::{find, press, reads};
 
 /// The path of the page in a message.
 fn page_of(message: &str) -> String {
