@@ -7,8 +7,8 @@ use system_tests::stack::{BOUND, SECRET};
 use system_tests::wait::{wait_for, wait_until};
 use tokio::process::Command;
 
-use super::console::script;
-use crate::browser_loop::{find, reads, write};
+use super::page::{find, reads, script};
+use crate::browser_loop::write;
 use crate::common::pushed;
 
 /// What an operator calls the guest; it must not be found in any log.
