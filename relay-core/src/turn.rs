@@ -222,6 +222,10 @@ impl Turn {
 
     fn commit(&mut self, unsaved: Unsaved, release: bool, now: Timestamp, nonce: Nonce) -> Commit {
         let activity = Activity::of(&self.conversation.phase);
+        // What is left and begun again under one lease goes on since then, and not since before.
+        if self.marked != Some(activity) {
+            self.marked = None;
+        }
         Commit {
             fence: self.fence,
             previous: std::mem::replace(&mut self.nonce, nonce.clone()),

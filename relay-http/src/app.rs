@@ -32,6 +32,7 @@ use crate::identity;
 use crate::links::{Links, Purpose};
 use crate::metrics::{LeasedBy, RelayMetrics};
 use crate::presence::Presence;
+use crate::streams::Streams;
 use crate::transcription::Transcription;
 use crate::viewers::Viewers;
 use crate::vm::VmClient;
@@ -173,6 +174,8 @@ pub struct App {
     pub console: ConsoleChannel,
     /// WhatsApp, if configured.
     pub twilio: Option<TwilioChannel>,
+    /// Open pages of the console.
+    pub streams: Streams,
     /// Whoever looks on.
     pub viewers: Arc<Viewers>,
     /// Cancelled when this process begins to stop: streams to viewers end.
@@ -230,6 +233,7 @@ impl App {
             links,
             console,
             twilio,
+            streams: Streams::default(),
             viewers: Viewers::new(Arc::clone(&store), asides.clone(), stopping.clone()),
             stopping,
             metrics: RelayMetrics::new(metrics, &store),

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use relay_core::id::Address;
 use relay_core::store::{Store, StoreError};
 use relay_core::time::Timestamp;
 use secrecy::SecretString;
@@ -43,7 +44,8 @@ pub struct Guest {
 struct Invitation {
     id: String,
     ends_at: Timestamp,
-    is_accepted: bool,
+    /// The page whose button has accepted it: pressed again, where the answer was lost, it gets the same answer.
+    accepted_by: Option<String>,
 }
 
 impl Guest {
@@ -106,6 +108,18 @@ impl Invited {
         Self::read(links, Purpose::Guest, signed)
     }
 
+    /// What the button of a page for this invitation sends: that it was made for it, and which page it is.
+    pub fn form(&self, links: &Links) -> String {
+        links.sign(Purpose::Form, &format!("{}/{}", self.id, clock::nonce()), clock::now() + OPEN_FOR)
+    }
+
+    /// Which page a button was pressed on; `None` when that is no page for this invitation.
+    pub fn page(&self, links: &Links, form: &str) -> Option<String> {
+        let subject = links.verify(Purpose::Form, form, clock::now()).ok()?;
+        let (id, page) = subject.split_once('/')?;
+        (id == self.id).then(|| page.to_owned())
+    }
+
     /// What a browser that has accepted it holds.
     pub fn cookie(&self, links: &Links) -> String {
         links.sign(Purpose::Guest, &self.subject(), clock::now() + STAY)
@@ -139,7 +153,7 @@ pub async fn invite(
             return Err(Full::Invitations);
         }
         guest.invited_at = now;
-        guest.invitations.push(Invitation { id: invited.id.clone(), ends_at, is_accepted: false });
+        guest.invitations.push(Invitation { id: invited.id.clone(), ends_at, accepted_by: None });
         Ok(())
     };
     let added = notes::change(store, &note(secret, name), add).await?;
@@ -150,25 +164,48 @@ pub async fn invite(
 pub async fn standing(store: &dyn Store, secret: &SecretString, invited: &Invited) -> Result<Standing, StoreError> {
     let mut guest: Guest = notes::read(store, &note(secret, &invited.name)).await?;
     Ok(match guest.find(&invited.id, clock::now()) {
-        Some(Invitation { is_accepted: true, .. }) => Standing::Accepted,
+        Some(Invitation { accepted_by: Some(_), .. }) => Standing::Accepted,
         Some(_) => Standing::Open,
         None => Standing::Ended,
     })
 }
 
-/// Accept an invitation: how it stood before. From `Open` on it is the caller's, and nobody else's.
-pub async fn accept(store: &dyn Store, secret: &SecretString, invited: &Invited) -> Result<Standing, StoreError> {
+/// Accept an invitation by the button of one page: how it stood before, for whoever has that page. From `Open` on it is the caller's,
+/// and nobody else's.
+pub async fn accept(
+    store: &dyn Store,
+    secret: &SecretString,
+    invited: &Invited,
+    page: &str,
+) -> Result<Standing, StoreError> {
     let now = clock::now();
     let accept = |guest: &mut Guest| {
         let Some(invitation) = guest.find(&invited.id, now) else { return Standing::Ended };
-        if std::mem::replace(&mut invitation.is_accepted, true) {
-            return Standing::Accepted;
+        match &invitation.accepted_by {
+            Some(by) if by == page => return Standing::Open,
+            Some(_) => return Standing::Accepted,
+            None => {}
         }
+        invitation.accepted_by = Some(page.to_owned());
         invitation.ends_at = now + STAY;
         guest.accepted_at = Some(now);
         Standing::Open
     };
     notes::change(store, &note(secret, &invited.name), accept).await
+}
+
+/// Have one browser be let in no more.
+pub async fn leave(store: &dyn Store, secret: &SecretString, invited: &Invited) -> Result<(), StoreError> {
+    let leave = |guest: &mut Guest| guest.invitations.retain(|invitation| invitation.id != invited.id);
+    notes::change(store, &note(secret, &invited.name), leave).await
+}
+
+/// Whether whoever writes from there may still look at what is theirs, and decide on it: a guest can be uninvited.
+pub async fn may_look(store: &dyn Store, secret: &SecretString, address: Option<&Address>) -> Result<bool, StoreError> {
+    match address.and_then(Person::of) {
+        Some((Person::Guest(name), _)) => Ok(guest(store, secret, &name).await?.is_welcome(clock::now())),
+        _ => Ok(true),
+    }
 }
 
 /// Take back every invitation of a guest, and what browsers were given for them. False when there is no such guest.

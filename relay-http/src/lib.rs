@@ -21,6 +21,7 @@ pub mod router;
 pub mod routes;
 pub mod server;
 pub mod store;
+pub mod streams;
 pub mod transcription;
 pub mod viewers;
 pub mod vm;

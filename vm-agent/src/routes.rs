@@ -167,7 +167,7 @@ async fn command(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, R
             let accepted = app.runs.start(&conversation, run, task)?;
             Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
         }
-        Command::Ask { question } => Ok(Json(app.runs.ask(question).await?).into_response()),
+        Command::Ask { question } => Ok(Json(app.runs.ask(conversation, question).await?).into_response()),
     }
 }
 

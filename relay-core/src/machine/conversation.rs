@@ -321,7 +321,7 @@ const NAMES_MAX: usize = 8;
 
 impl Conversation {
     /// The layout that this program writes.
-    pub const FORMAT: u32 = 5;
+    pub const FORMAT: u32 = 6;
 
     /// A conversation in which nothing has happened yet.
     pub fn new(id: ConversationId) -> Self {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Address, BlobId, EffectSeq, EventId, MessageId, Nonce, RunId, TreeHash};
+use crate::id::{Address, BlobId, ChannelKind, EffectSeq, EventId, MessageId, Nonce, RunId, TreeHash};
 use crate::machine::effect::{Cause, Effect, Queued};
 use crate::protocol::{Answer, File, RefusalReason, RunStatus, VmEvent};
 use crate::time::Timestamp;
@@ -304,6 +304,10 @@ impl Event {
     /// What a repeat of this event is known by; `None` for events that never enter an inbox from outside.
     pub fn id(&self) -> Option<EventId> {
         let id = match self {
+            // The pages of the console make up ids by themselves: one person's must not stand for another's.
+            Self::Message(Message { id, from, .. }) if from.channel == ChannelKind::Console => {
+                format!("message:{}:{id}", from.name)
+            }
             Self::Message(message) => format!("message:{}:{}", message.from.channel.name(), message.id),
             Self::Report { run, seq, .. } => format!("report:{run}:{seq}"),
             Self::Receipt { message, receipt, .. } => format!("receipt:{message}:{}", receipt.name()),

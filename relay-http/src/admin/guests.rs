@@ -16,7 +16,7 @@ use crate::links::Links;
 
 /// Everybody works on the one VM there is.
 const SHARED_VM: &str =
-    "VM_DIRECTORY is not fly: guests work in the same files as everybody else, and can read them.\n";
+    "VM_DIRECTORY is not fly: guests work in the same files as everybody else, and their agent has the same home.\n";
 
 /// A link for `name`, and nothing else on standard output.
 pub(super) async fn invite(config: &AdminConfig, name: &GuestName) -> anyhow::Result<Report> {

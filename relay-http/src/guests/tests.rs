@@ -22,7 +22,7 @@ impl House {
     }
 
     async fn accept(&self, invited: &Invited) -> Standing {
-        accept(&self.store, &self.secret, invited).await.unwrap()
+        accept(&self.store, &self.secret, invited, clock::nonce().as_str()).await.unwrap()
     }
 
     async fn standing(&self, invited: &Invited) -> Standing {
@@ -45,6 +45,24 @@ async fn an_invitation_is_accepted_once_whoever_asks_at_the_same_moment() {
     let guest = guest(&house.store, &house.secret, &named("anna")).await.unwrap();
     assert!(guest.accepted_at.is_some() && guest.is_welcome(clock::now()));
     assert!(!guest.is_welcome(clock::now() + STAY + Duration::from_secs(1)), "nobody stays for ever");
+}
+
+#[tokio::test]
+async fn who_presses_again_because_the_answer_was_lost_is_let_in_and_nobody_else() {
+    let house = House::new();
+    let invited = house.invite("anna").await.unwrap();
+    let page = |form: &str| invited.page(&house.links, form).unwrap();
+    let (one, other) = (page(&invited.form(&house.links)), page(&invited.form(&house.links)));
+    let accept = async |page: &str| accept(&house.store, &house.secret, &invited, page).await.unwrap();
+    assert_eq!((accept(&one).await, accept(&one).await), (Standing::Open, Standing::Open));
+    assert_eq!(accept(&other).await, Standing::Accepted);
+    let foreign = house.invite("bo").await.unwrap().form(&house.links);
+    assert_eq!(invited.page(&house.links, &foreign), None, "of another invitation");
+    assert!(may_look(&house.store, &house.secret, Some(&Person::Guest(named("anna")).address(2))).await.unwrap());
+    leave(&house.store, &house.secret, &invited).await.unwrap();
+    assert_eq!(house.standing(&invited).await, Standing::Ended);
+    assert!(!may_look(&house.store, &house.secret, Some(&Person::Guest(named("anna")).address(2))).await.unwrap());
+    assert!(may_look(&house.store, &house.secret, Some(&Person::Owner.address(1))).await.unwrap());
 }
 
 #[tokio::test]

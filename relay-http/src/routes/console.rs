@@ -22,10 +22,12 @@ use serde::Deserialize;
 
 use crate::app::{App, in_time};
 use crate::channels::console::conversations as titles;
+use crate::channels::console::person::FIRST;
 use crate::channels::{Channel, Inbound, Incoming};
 use crate::config::VmsConfig;
 use crate::error::RequestError;
 use crate::routes::{self, access, guesses};
+use crate::streams::Place;
 use crate::web::{console, invited as invitation};
 
 pub mod conversations;
@@ -85,6 +87,10 @@ pub async fn sign_in(
     let (Some(token), Some(session)) = (&app.config.console_token, person::session(&app)) else {
         return Err(RequestError::NotFound);
     };
+    // Otherwise any page could have its reader's guesses used up.
+    if access::is_from_elsewhere(&app, &parts.headers) {
+        return Ok((StatusCode::FORBIDDEN, console::sign_in(Some("That did not come from this page."))).into_response());
+    }
     if let Err(refused) = guesses::weigh(&app, access::caller(&app, &parts), token, &form.token).await? {
         let (status, told) = refused.answer();
         return Ok((status, told, console::sign_in(Some(&refused.to_string()))).into_response());
@@ -131,14 +137,16 @@ pub async fn events(
     State(app): State<Arc<App>>,
     chosen: Chosen,
     headers: HeaderMap,
-) -> Sse<impl Stream<Item = Result<SseEvent, RequestError>>> {
+) -> Result<Sse<impl Stream<Item = Result<SseEvent, RequestError>>>, RequestError> {
+    let person = app.conversation(&chosen.signed_in.person().address(FIRST));
+    let place = app.streams.open(person).ok_or(RequestError::TooManyViewers)?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
-    let follow = Follow::new(app, chosen, last);
+    let follow = Follow::new(app, chosen, last, place);
     let batches = futures::stream::try_unfold(follow, |mut follow| async move {
         let batch = follow.next().await?;
         Ok::<_, RequestError>(batch.map(|batch| (futures::stream::iter(batch).map(Ok), follow)))
     });
-    Sse::new(batches.try_flatten()).keep_alive(KeepAlive::default())
+    Ok(Sse::new(batches.try_flatten()).keep_alive(KeepAlive::default()))
 }
 
 /// A viewer's place in the feed.
@@ -147,12 +155,13 @@ struct Follow {
     chosen: Chosen,
     cursor: u64,
     appended: tokio::sync::watch::Receiver<u64>,
+    _place: Place,
 }
 
 impl Follow {
-    fn new(app: Arc<App>, chosen: Chosen, cursor: u64) -> Self {
+    fn new(app: Arc<App>, chosen: Chosen, cursor: u64, place: Place) -> Self {
         let appended = app.console.appended();
-        Self { app, chosen, cursor, appended }
+        Self { app, chosen, cursor, appended, _place: place }
     }
 
     /// The next entries; waits until there are some. `None` when this relay is stopping, and the page goes on with another, or

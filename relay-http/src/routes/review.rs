@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::app::{App, in_time};
 use crate::clock;
 use crate::error::RequestError;
+use crate::guests;
 use crate::links::{LinkError, Purpose};
 use crate::review::{self, Notice, Shown, Standing, Stretch, Subject};
 use crate::routes::access;
@@ -274,6 +275,10 @@ fn subject(app: &App, signed: &str) -> Result<Subject, Refused> {
 async fn standing(app: &App, subject: &Subject, answered: bool) -> Result<Standing, Refused> {
     // Of who is forgotten nothing is shown, whatever of it is left for the rest of its day.
     let conversation = in_time(app.store.conversation(&subject.conversation)).await?.ok_or(Refused::Gone)?;
+    let (store, secret) = (&*app.store, &app.config.relay_secret);
+    if !in_time(guests::may_look(store, secret, conversation.address.as_ref())).await? {
+        return Err(Refused::Gone);
+    }
     let standing = Standing::of(&conversation, subject, clock::now());
     Ok(if answered && standing.is_open() { Standing::Answered } else { standing })
 }

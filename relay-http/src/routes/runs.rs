@@ -13,7 +13,8 @@ use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, TryStreamExt};
-use relay_core::id::{ConversationId, RunId};
+use relay_core::id::{Address, ConversationId, RunId};
+use relay_core::machine::Conversation;
 use relay_core::store::{Logged, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -21,6 +22,7 @@ use serde_json::json;
 use crate::app::{App, in_time};
 use crate::clock;
 use crate::error::RequestError;
+use crate::guests;
 use crate::links::{LinkError, Purpose};
 use crate::routes::admin::Operator;
 use crate::routes::console::SignedIn;
@@ -77,6 +79,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 pub struct Onlooker {
     run: RunId,
     conversation: ConversationId,
+    address: Option<Address>,
     is_over: bool,
     asked: Asked,
     form: Form,
@@ -121,11 +124,16 @@ impl FromRequestParts<Arc<App>> for Onlooker {
         if !is_own && !is_operator {
             verify(app, &run, asked.key.as_deref()).map_err(|error| refused(Why::Link(error)))?;
         }
-        let is_over = in_time(is_over(app, &conversation, &run)).await;
-        let is_over =
-            is_over.map_err(|error| refused(Why::Request(error.into())))?.ok_or_else(|| refused(Why::Gone))?;
+        let stored = in_time(app.store.conversation(&conversation)).await;
+        let stored = stored.map_err(|error| refused(Why::Request(error.into())))?.ok_or_else(|| refused(Why::Gone))?;
+        let is_over = is_over(&stored, &run).ok_or_else(|| refused(Why::Gone))?;
+        let address = stored.address;
+        let may_look = in_time(may_look(app, address.as_ref())).await;
+        if !may_look.map_err(|error| refused(Why::Request(error.into())))? {
+            return Err(refused(Why::Gone));
+        }
         let last = text(&parts.headers, "last-event-id").and_then(|id| id.parse().ok());
-        Ok(Self { run, conversation, is_over, asked, form, last })
+        Ok(Self { run, conversation, address, is_over, asked, form, last })
     }
 }
 
@@ -158,7 +166,7 @@ struct Answer {
 pub async fn follow(State(app): State<Arc<App>>, onlooker: Onlooker) -> Result<Response, Refused> {
     match onlooker.form {
         Form::Page => page::page(&app, &onlooker).await.map_err(|error| onlooker.refused(error)),
-        Form::Stream => Ok(stream(onlooker.viewer(&app)?, as_json)),
+        Form::Stream => stream(app, onlooker, as_json),
         Form::Json => {
             let wait = Duration::from_millis(onlooker.asked.wait_ms.unwrap_or(0)).min(WAIT_MAX);
             let answer = answer(onlooker.viewer(&app)?, onlooker.run.clone(), wait).await;
@@ -169,11 +177,13 @@ pub async fn follow(State(app): State<Arc<App>>, onlooker: Onlooker) -> Result<R
 
 /// What a page adds, as it is to be shown.
 pub async fn rows(State(app): State<Arc<App>>, onlooker: Onlooker) -> Result<Response, Refused> {
-    Ok(stream(onlooker.viewer(&app)?, as_row))
+    stream(app, onlooker, as_row)
 }
 
-fn stream(viewer: Viewer, shown: fn(&Logged) -> SseEvent) -> Response {
-    (HEADERS, Sse::new(events(viewer, shown)).keep_alive(KeepAlive::default())).into_response()
+fn stream(app: Arc<App>, onlooker: Onlooker, shown: fn(&Logged) -> SseEvent) -> Result<Response, Refused> {
+    let viewer = onlooker.viewer(&app)?;
+    let events = events(app, onlooker.address, viewer, shown);
+    Ok((HEADERS, Sse::new(events).keep_alive(KeepAlive::default())).into_response())
 }
 
 /// That a signed link was for this run.
@@ -182,12 +192,16 @@ fn verify(app: &App, run: &RunId, key: Option<&str>) -> Result<(), LinkError> {
     if subject == run.as_str() { Ok(()) } else { Err(LinkError::Mismatch) }
 }
 
+/// Whether its person may still have it looked at.
+async fn may_look(app: &App, address: Option<&Address>) -> Result<bool, StoreError> {
+    guests::may_look(&*app.store, &app.config.relay_secret, address).await
+}
+
 /// Whether a run is over; `None` when there was none of that name.
-async fn is_over(app: &App, id: &ConversationId, run: &RunId) -> Result<Option<bool>, StoreError> {
-    let Some(conversation) = app.store.conversation(id).await? else { return Ok(None) };
+fn is_over(conversation: &Conversation, run: &RunId) -> Option<bool> {
     let number = run.number().parse().ok().filter(|number| (1..=conversation.runs).contains(number));
     let is_known = number.is_some_and(|number| conversation.run_id(number) == *run);
-    Ok(is_known.then(|| conversation.run() != Some(run)))
+    is_known.then(|| conversation.run() != Some(run))
 }
 
 async fn answer(mut viewer: Viewer, run: RunId, wait: Duration) -> Result<Answer, RequestError> {
@@ -203,12 +217,19 @@ async fn answer(mut viewer: Viewer, run: RunId, wait: Duration) -> Result<Answer
     Ok(Answer { run, over: viewer.is_done(), cursor: viewer.cursor(), entries })
 }
 
-/// Each entry, known by its place; in the end, that there is nothing more to come.
-fn events(viewer: Viewer, shown: fn(&Logged) -> SseEvent) -> impl Stream<Item = Result<SseEvent, RequestError>> {
-    let batches = futures::stream::try_unfold(Some(viewer), move |viewer| async move {
-        let Some(mut viewer) = viewer else { return Ok::<_, RequestError>(None) };
+/// Each entry, known by its place; in the end, that there is nothing more to come. It breaks off when the guest whose run it is was
+/// uninvited.
+fn events(
+    app: Arc<App>,
+    address: Option<Address>,
+    viewer: Viewer,
+    shown: fn(&Logged) -> SseEvent,
+) -> impl Stream<Item = Result<SseEvent, RequestError>> {
+    let batches = futures::stream::try_unfold(Some((viewer, app, address)), move |looking| async move {
+        let Some((mut viewer, app, address)) = looking else { return Ok::<_, RequestError>(None) };
         Ok(match viewer.next().await? {
-            Seen::Entries(entries) => Some((entries.iter().map(shown).collect(), Some(viewer))),
+            Seen::Entries(_) if !may_look(&app, address.as_ref()).await? => None,
+            Seen::Entries(entries) => Some((entries.iter().map(shown).collect(), Some((viewer, app, address)))),
             Seen::Over => {
                 let end = SseEvent::default().event("end").data(json!({ "cursor": viewer.cursor() }).to_string());
                 Some((vec![end], None))

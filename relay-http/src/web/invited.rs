@@ -6,12 +6,14 @@ use maud::{Markup, html};
 use super::layout;
 
 /// How an invitation stands, for whoever opened it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// It can be accepted.
-    Open,
+    /// It can be accepted, by a form that proves that this page was shown.
+    #[expect(missing_docs, reason = "said above")]
+    Open { form: String },
     /// A browser has accepted it, and this one may be that.
-    Accepted,
+    #[expect(missing_docs, reason = "as above")]
+    Accepted { form: String },
     /// Another browser has accepted it.
     Used,
     /// It counts no more, or never did.
@@ -29,11 +31,11 @@ const ASK: &str = "Ask whoever invited you for another one.";
 /// The page of an invitation.
 pub fn page(shown: &Shown) -> Response {
     let (heading, text) = match shown {
-        Shown::Open => (
+        Shown::Open { .. } => (
             "You are invited",
             "Write to a coding agent in your own words. You see it at work, then the diff, and decide what becomes of it.",
         ),
-        Shown::Accepted => (
+        Shown::Accepted { .. } => (
             "This invitation was accepted",
             "If that was in this browser, go on. In another one it can't be used again: ask for another invitation there.",
         ),
@@ -51,7 +53,7 @@ pub fn page(shown: &Shown) -> Response {
             div.card.stack {
                 h1 { (heading) }
                 p { (text) }
-                (button(*shown))
+                (button(shown))
             }
         }
     };
@@ -59,16 +61,20 @@ pub fn page(shown: &Shown) -> Response {
 }
 
 /// Where the form goes is where it is.
-fn button(shown: Shown) -> Markup {
+fn button(shown: &Shown) -> Markup {
     html! {
         @match shown {
-            Shown::Open => {
+            Shown::Open { form } => {
                 p.muted.small { "The invitation then works in this browser alone, for 30 days." }
-                form.stack method="post" { button.primary { "Open the console" } }
+                form.stack method="post" { (proof(form)) button.primary { "Open the console" } }
             }
-            Shown::Accepted => { form.stack method="post" { button.primary { "Go on" } } }
+            Shown::Accepted { form } => { form.stack method="post" { (proof(form)) button.primary { "Go on" } } }
             Shown::Left => { form.stack method="post" action="/console/leave" { button { "Sign out of this browser" } } }
             _ => {}
         }
     }
+}
+
+fn proof(form: &str) -> Markup {
+    html! { input type="hidden" name="form" value=(form); }
 }

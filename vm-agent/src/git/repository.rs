@@ -4,7 +4,7 @@
 //! DATA_DIR/repos/<name>/git             git's data, trusted: written by this process alone
 //!                      /tree            the worktree, where the agent works
 //!                      /snapshot.index  what `capture` read before
-//!                      /session         the agent's session, and its cost
+//!                      /sessions/ID     the agent's session in a conversation, and its cost
 //!                      /following       what of origin is being taken up, while it is
 //! ```
 
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_core::id::ConversationId;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use tokio::sync::Mutex;
 
@@ -26,6 +27,8 @@ use crate::files;
 use crate::github::GitHub;
 use crate::supervise::confinement::AgentUser;
 
+/// A file for each conversation.
+const SESSIONS: &str = "sessions";
 /// Characters of a session's name at most.
 const SESSION_BYTES_MAX: u64 = 1024;
 
@@ -142,10 +145,11 @@ impl Repository {
         &self.inner.fetches
     }
 
-    /// The agent's session in this repository, if it has one.
-    pub fn session(&self) -> io::Result<Option<Session>> {
+    /// The agent's session in this repository with whoever talks in that conversation, if it has one: what one person has said is
+    /// not told to another.
+    pub fn session(&self, conversation: &ConversationId) -> io::Result<Option<Session>> {
         let mut text = String::new();
-        match File::open(self.inner.root.join("session")) {
+        match File::open(self.session_file(conversation)) {
             Ok(file) => file.take(SESSION_BYTES_MAX).read_to_string(&mut text)?,
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(failure) => return Err(failure),
@@ -156,9 +160,14 @@ impl Repository {
     }
 
     /// Remember the agent's session, or forget it. Survives a crash at any point.
-    pub fn keep_session(&self, session: Option<&Session>) -> io::Result<()> {
+    pub fn keep_session(&self, conversation: &ConversationId, session: Option<&Session>) -> io::Result<()> {
         let text = session.map(|session| format!("{}\n{}\n", session.id, session.cost_microusd)).unwrap_or_default();
-        files::replace(&self.inner.root.join("session"), text.as_bytes())
+        fs::create_dir_all(self.inner.root.join(SESSIONS))?;
+        files::replace(&self.session_file(conversation), text.as_bytes())
+    }
+
+    fn session_file(&self, conversation: &ConversationId) -> PathBuf {
+        self.inner.root.join(SESSIONS).join(conversation.as_str())
     }
 
     /// The address that the repository was cloned from.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use relay_core::id::ConversationId;
 use relay_core::protocol::{DIFF_BYTES_MAX, DiffStat};
 
 use super::GitError;
@@ -305,12 +306,14 @@ async fn a_branch_is_checked_out_unless_work_would_be_lost() -> anyhow::Result<(
 #[tokio::test]
 async fn the_session_is_kept_until_it_is_forgotten() -> anyhow::Result<()> {
     let (_volume, repository) = Volume::with_clone().await?;
-    assert_eq!(repository.session()?, None);
+    let (one, other) = (ConversationId::parse("c0ffee").unwrap(), ConversationId::parse("decaf").unwrap());
+    assert_eq!(repository.session(&one)?, None);
     let session = Session { id: "abc".to_owned(), cost_microusd: 1_200 };
-    repository.keep_session(Some(&session))?;
-    assert_eq!(repository.session()?, Some(session));
-    repository.keep_session(None)?;
-    assert_eq!(repository.session()?, None);
+    repository.keep_session(&one, Some(&session))?;
+    assert_eq!(repository.session(&one)?, Some(session));
+    assert_eq!(repository.session(&other)?, None, "somebody else's");
+    repository.keep_session(&one, None)?;
+    assert_eq!(repository.session(&one)?, None);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What is answered at once, without a run, in words for the chat.
 
+use relay_core::id::{ConversationId, RunId};
 use relay_core::machine::effect::TRY_TIMEOUT;
 use relay_core::protocol::{ANSWER_CHARS_MAX, Answer, ChangedFiles, DIFF_BYTES_MAX, Question, RunOutcome};
 use tokio::time::{Duration, timeout};
@@ -20,10 +21,10 @@ const NAMES_MAX: usize = 50;
 
 impl Runs {
     /// Answer a question, or refuse it, within a bounded time. A change that takes longer is finished all the same.
-    pub async fn ask(&self, question: Question) -> Result<Answer, Refused> {
+    pub async fn ask(&self, asking: ConversationId, question: Question) -> Result<Answer, Refused> {
         let runs = self.clone();
         // In a task of its own, so that no change is left half done when the time is up.
-        let answer = self.0.tasks.spawn(async move { runs.answer(question).await });
+        let answer = self.0.tasks.spawn(async move { runs.answer(&asking, question).await });
         match timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Refused::invalid("That went wrong on the VM. Try again.")),
@@ -40,21 +41,23 @@ impl Runs {
         }
     }
 
-    async fn answer(&self, question: Question) -> Result<Answer, Refused> {
+    async fn answer(&self, asking: &ConversationId, question: Question) -> Result<Answer, Refused> {
         match question {
-            Question::Diff => self.diff().await,
+            Question::Diff => self.diff(asking).await,
             Question::Show { file } => self.show(&file).await,
             Question::Repos => self.repos().await,
             Question::Switch { name } => self.switch(&name).await,
             Question::Branch => self.branches().await,
             Question::Checkout { name, create } => self.checkout(&name, create).await,
-            Question::Clear => self.clear().await,
+            Question::Clear => self.clear(asking).await,
         }
     }
 
-    /// What the run at work has changed so far, or what the latest one with a diff had.
-    async fn diff(&self) -> Result<Answer, Refused> {
-        let at_work = self.active_run().filter(|run| self.is_working(run));
+    /// What the run at work has changed so far, or what the latest one with a diff had. Of runs that somebody else has asked for
+    /// nothing is shown.
+    async fn diff(&self, asking: &ConversationId) -> Result<Answer, Refused> {
+        let is_theirs = |run: &RunId| run.conversation().as_ref() == Some(asking);
+        let at_work = self.active_run().filter(|run| is_theirs(run) && self.is_working(run));
         if let Some(run) = at_work
             && let Some((repository, before)) = self.scene(&run).await.map_err(Refused::not_found)?
         {
@@ -65,7 +68,7 @@ impl Runs {
                 None => Ok(plain("The run has not changed any file yet.")),
             };
         }
-        match self.newest_changes()? {
+        match self.newest_changes(asking)? {
             Some(RunOutcome::Changes { stat, diff, diff_cut, files, .. }) => {
                 Ok(diff_answer(&stat.to_string(), &files, &diff, diff_cut))
             }
@@ -73,13 +76,14 @@ impl Runs {
         }
     }
 
-    fn is_working(&self, run: &relay_core::id::RunId) -> bool {
+    fn is_working(&self, run: &RunId) -> bool {
         self.record(run).is_some_and(|record| record.phase == Phase::Working)
     }
 
-    fn newest_changes(&self) -> Result<Option<RunOutcome>, Refused> {
+    fn newest_changes(&self, asking: &ConversationId) -> Result<Option<RunOutcome>, Refused> {
         let state = self.state();
-        let mut logs: Vec<&RunLog> = state.journal.logs().collect();
+        let is_theirs = |log: &&RunLog| log.record().run.conversation().as_ref() == Some(asking);
+        let mut logs: Vec<&RunLog> = state.journal.logs().filter(is_theirs).collect();
         logs.sort_unstable_by_key(|log| std::cmp::Reverse(log.record().accepted_at));
         for log in logs {
             if let Some(changes) = log.newest_changes().map_err(|error| Refused::disk(&error))? {
@@ -127,9 +131,9 @@ impl Runs {
         Ok(plain(&format!("The branch *{name}* is checked out.")))
     }
 
-    async fn clear(&self) -> Result<Answer, Refused> {
+    async fn clear(&self, asking: &ConversationId) -> Result<Answer, Refused> {
         let repository = self.present_repository().await?;
-        repository.keep_session(None).map_err(|error| Refused::disk(&error))?;
+        repository.keep_session(asking, None).map_err(|error| Refused::disk(&error))?;
         Ok(plain("Done. The next task starts a new session of the agent."))
     }
 

@@ -148,7 +148,7 @@ impl Runs {
         if stop.is_cancelled() {
             return Ok(Ending::Stopped);
         }
-        let session = session_of(repository).map(|session| session.id);
+        let session = session_of(repository, run).map(|session| session.id);
         let lock = self.with_log(run, |log| Ok(log.lock())).map_err(|error| error.to_string())?;
         let mut readable = vec![repository.objects()];
         readable.extend(files.iter().filter_map(|file| file.parent()).map(Path::to_owned));
@@ -234,8 +234,8 @@ impl Runs {
             AgentEvent::Progress(text) if text.trim().is_empty() => {}
             AgentEvent::Progress(text) => self.tell(run, VmEvent::Progress { text: clip(&text, PROGRESS_CHARS_MAX) }),
             AgentEvent::Session(id) => {
-                let known = session_of(repository).filter(|session| session.id == id);
-                keep_session(repository, &known.unwrap_or(Session { id, cost_microusd: 0 }));
+                let known = session_of(repository, run).filter(|session| session.id == id);
+                keep_session(repository, run, &known.unwrap_or(Session { id, cost_microusd: 0 }));
             }
             AgentEvent::Cost(total) => self.count_cost(run, repository, total),
             AgentEvent::Image { kind, bytes, caption } => match self.images().store(run, kind, &bytes) {
@@ -257,13 +257,13 @@ impl Runs {
 
     /// The session has cost so much by now: what it had not cost before is the run's.
     fn count_cost(&self, run: &RunId, repository: &Repository, total: u64) {
-        let session = session_of(repository);
+        let session = session_of(repository, run);
         let before = session.as_ref().map_or(0, |session| session.cost_microusd);
         let cost = total.saturating_sub(before);
         metrics().cost(cost);
         // First: should this process die right here, the next run must not be told to have cost this as well.
         if let Some(session) = session {
-            keep_session(repository, &Session { cost_microusd: total, ..session });
+            keep_session(repository, run, &Session { cost_microusd: total, ..session });
         }
         let counted = self.with_log(run, |log| {
             log.update(|record| record.cost_microusd = Some(record.cost_microusd.unwrap_or(0) + cost))
@@ -334,15 +334,16 @@ async fn follow_origin(repository: &Repository) -> Result<(), String> {
     })
 }
 
-fn session_of(repository: &Repository) -> Option<Session> {
-    repository.session().unwrap_or_else(|error| {
+fn session_of(repository: &Repository, run: &RunId) -> Option<Session> {
+    repository.session(&run.conversation()?).unwrap_or_else(|error| {
         tracing::warn!(%error, "the agent's session cannot be read; starting a new one");
         None
     })
 }
 
-fn keep_session(repository: &Repository, session: &Session) {
-    if let Err(error) = repository.keep_session(Some(session)) {
+fn keep_session(repository: &Repository, run: &RunId, session: &Session) {
+    let Some(conversation) = run.conversation() else { return };
+    if let Err(error) = repository.keep_session(&conversation, Some(session)) {
         tracing::warn!(%error, "the agent's session cannot be kept");
     }
 }

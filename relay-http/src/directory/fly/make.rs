@@ -50,6 +50,11 @@ impl Raising {
         if !self.is_forgotten(conversation).await? {
             return made;
         }
+        self.undo(conversation).await
+    }
+
+    /// Destroy what was made for nobody.
+    async fn undo<T>(&self, conversation: &ConversationId) -> Result<T, Trouble> {
         Record::default().write(&*self.store, conversation).await?;
         match removal::remove(&self.api, conversation).await {
             Ok((machines, volumes)) => {
@@ -62,14 +67,11 @@ impl Raising {
         Err(Trouble::Lost(FORGOTTEN))
     }
 
-    /// Remember what a conversation has; of one that is forgotten, nothing.
+    /// Remember what a conversation has. Of one that is forgotten nothing is to be there: whoever made it may have been unable to
+    /// find out.
     pub(super) async fn remember(&self, conversation: &ConversationId, record: &Record) -> Result<(), Trouble> {
         record.write(&*self.store, conversation).await?;
-        if self.is_forgotten(conversation).await? {
-            Record::default().write(&*self.store, conversation).await?;
-            return Err(Trouble::Lost(FORGOTTEN));
-        }
-        Ok(())
+        if self.is_forgotten(conversation).await? { self.undo(conversation).await } else { Ok(()) }
     }
 
     async fn is_forgotten(&self, conversation: &ConversationId) -> Result<bool, StoreError> {

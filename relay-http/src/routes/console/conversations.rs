@@ -11,6 +11,7 @@ use crate::app::{App, in_time};
 use crate::channels::console::conversations;
 use crate::channels::console::person::FIRST;
 use crate::error::RequestError;
+use crate::guests;
 use crate::routes::access;
 use crate::web::invited;
 
@@ -38,12 +39,16 @@ pub async fn begin(State(app): State<Arc<App>>, chosen: Chosen, headers: HeaderM
 }
 
 /// `POST /console/leave`: a guest's browser forgets that it is one, also when the guest may not come in any more.
-pub async fn leave(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+pub async fn leave(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, RequestError> {
     if access::is_from_elsewhere(&app, &headers) {
-        return elsewhere();
+        return Ok(elsewhere());
+    }
+    // A copy of what it holds is of no use either.
+    if let Some(guest) = person::guest(&app, &headers) {
+        in_time(guests::leave(&*app.store, &app.config.relay_secret, &guest)).await?;
     }
     let cookie = person::was_guest(&headers).then(|| [(header::SET_COOKIE, person::no_cookie(&app))]);
-    (cookie, invited::page(&invited::Shown::Gone)).into_response()
+    Ok((cookie, invited::page(&invited::Shown::Gone)).into_response())
 }
 
 fn elsewhere() -> Response {

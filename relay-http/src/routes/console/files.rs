@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::Chosen;
 use crate::app::{App, Kept, in_time};
+use crate::channels::console::person::FIRST;
 use crate::channels::media::{Media, MediaError};
 use crate::clock;
 use crate::error::RequestError;
@@ -26,7 +27,10 @@ const CONTENT_TYPE: &str = "application/octet-stream";
 /// is known to nobody, and outlives its person so long at most.
 const UNSENT_KEEP: Duration = Duration::from_secs(3600);
 
-/// What a conversation is given in so long, and once as much to begin with: a share for each file, and one for each so many bytes of it.
+/// Sent at the last moment, it is still there when it is fetched, also when the relay that was to do it has died meanwhile.
+const FETCH_WITHIN: Duration = Duration::from_secs(600);
+
+/// What a person is given in so long, and once as much to begin with: a share for each file, and one for each so many bytes of it.
 const UNSENT_SHARES_MAX: u32 = 240;
 const SHARE_BYTES: usize = 1024 * 1024;
 
@@ -52,16 +56,16 @@ pub async fn receive(
         other => other,
     })?;
     let media = Media::of(bytes)?;
-    find_room(&app, &chosen.conversation, media.bytes.len()).await?;
+    find_room(&app, &app.conversation(&chosen.signed_in.person().address(FIRST)), media.bytes.len()).await?;
     let blob_id = app.blob_id(Kept::Upload { conversation: &chosen.conversation, upload: &clock::nonce() });
     let expires_at = clock::now() + UNSENT_KEEP;
     let voice = media.is_voice();
     let blob = Blob { content_type: CONTENT_TYPE.to_owned(), bytes: media.bytes.into() };
-    app.store.put_blob(&blob_id, blob, expires_at).await?;
+    app.store.put_blob(&blob_id, blob, expires_at + FETCH_WITHIN).await?;
     Ok((StatusCode::CREATED, Json(Taken { id: app.console.ticket(&chosen.address, &blob_id, voice, expires_at) })))
 }
 
-/// Have a file take its shares in the line of its conversation, where each passes on in its part of [`UNSENT_KEEP`].
+/// Have a file take its shares in the line of its person, who is known by their first conversation, where each passes on in its part of [`UNSENT_KEEP`].
 async fn find_room(app: &App, conversation: &ConversationId, bytes: usize) -> Result<(), RequestError> {
     let count = u32::try_from(1 + bytes / SHARE_BYTES).unwrap_or(UNSENT_SHARES_MAX);
     let interval = UNSENT_KEEP / UNSENT_SHARES_MAX;

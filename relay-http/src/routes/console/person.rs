@@ -128,6 +128,11 @@ pub(super) fn was_guest(headers: &axum::http::HeaderMap) -> bool {
     access::cookie(headers, COOKIE).is_some_and(is_of_guest)
 }
 
+/// The guest whom the caller's browser holds to be.
+pub(super) fn guest(app: &App, headers: &axum::http::HeaderMap) -> Option<Invited> {
+    Invited::of_cookie(&app.links, access::cookie(headers, COOKIE)?).ok()
+}
+
 /// Has a browser hold `value` for as long as a guest may stay.
 pub(super) fn cookie(app: &App, value: &str) -> String {
     format!("{COOKIE}={value}; {}; Max-Age={}", attributes(app), guests::STAY.as_secs())

@@ -104,9 +104,22 @@ impl House {
         format!("/console/invited/{signed}")
     }
 
+    /// The button of an invitation's page is pressed.
+    async fn press(&self, link: &str, cookie: &str) -> Got {
+        let links = &self.app.links;
+        let invited = guests::Invited::of_link(links, link.rsplit('/').next().unwrap());
+        let form = invited.map(|invited| invited.form(links)).unwrap_or_default();
+        self.send(link, cookie, &form).await
+    }
+
+    async fn send(&self, link: &str, cookie: &str, form: &str) -> Got {
+        let headers = [("sec-fetch-site", "same-origin"), ("content-type", "application/x-www-form-urlencoded")];
+        self.ask("POST", link, cookie, &headers, format!("form={form}")).await
+    }
+
     /// A guest's cookie.
     async fn guest(&self, name: &str) -> String {
-        self.post(&self.invite(name).await, "").await.cookie()
+        self.press(&self.invite(name).await, "").await.cookie()
     }
 
     async fn owner(&self) -> String {
@@ -187,16 +200,25 @@ async fn an_invitation_lets_one_browser_in_and_looking_at_it_does_nothing() {
         }
         let elsewhere = house.ask("POST", &link, "", &[("sec-fetch-site", "cross-site")], String::new()).await;
         assert_eq!((elsewhere.status, elsewhere.header("set-cookie")), (403, ""));
-        let accepted = house.post(&link, "").await;
+        let other = house.invite("anna").await;
+        let page = house.get(&other, "").await.text;
+        let form = page.split("name=\"form\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+        for form in ["", form] {
+            let not_its_own = house.send(&link, "", form).await;
+            assert_eq!((not_its_own.status, not_its_own.header("set-cookie")), (403, ""));
+        }
+        let [first, lost] = [house.send(&other, "", form).await, house.send(&other, "", form).await];
+        assert_eq!((first.status, lost.status), (303, 303), "of one page, whose first answer was lost");
+        let accepted = house.press(&link, "").await;
         assert_eq!((accepted.status, accepted.header("location")), (303, "/console"));
         let attributes = accepted.header("set-cookie").split_once("; ").unwrap().1.to_owned();
         let secure = if settings.is_empty() { "" } else { "; Secure" };
         assert_eq!(attributes, format!("Path=/; HttpOnly; SameSite=Strict{secure}; Max-Age=2592000"));
         let cookie = accepted.cookie();
-        for again in [house.get(&link, &cookie).await, house.post(&link, &cookie).await] {
+        for again in [house.get(&link, &cookie).await, house.press(&link, &cookie).await] {
             assert_eq!((again.status, again.header("location")), (303, "/console"));
         }
-        let used = house.post(&link, "").await;
+        let used = house.press(&link, "").await;
         assert!(used.status == 410 && used.text.contains("used in another browser"), "{}", used.text);
         assert!(house.get(&link, "").await.text.contains("This invitation was accepted"));
         assert_eq!(house.get("/console", &cookie).await.status, 200);
@@ -224,7 +246,7 @@ async fn what_is_no_invitation_lets_nobody_in() {
         "/console/invited/x".to_owned(),
     ];
     for link in no_links {
-        for got in [house.get(&link, "").await, house.post(&link, "").await] {
+        for got in [house.get(&link, "").await, house.press(&link, "").await] {
             assert!(got.status == 410 && got.text.contains("does not count any more"), "{}", got.text);
             assert_eq!(got.header("set-cookie"), "");
         }
@@ -248,7 +270,8 @@ async fn an_uninvited_guest_is_refused_from_then_on() {
     let anna = Person::Guest(named("anna"));
     let (address, conversation) = (anna.address(1), house.conversation(&anna, 1));
     let chosen = Chosen { signed_in, number: 1, address, conversation };
-    let mut follow = Follow::new(Arc::clone(&house.app), chosen, 0);
+    let place = house.app.streams.open(chosen.conversation.clone()).unwrap();
+    let mut follow = Follow::new(Arc::clone(&house.app), chosen, 0, place);
     assert!(follow.next().await.unwrap().is_some(), "what was said is shown");
     guests::uninvite(&*house.app.store, &house.app.config.relay_secret, &named("anna")).await.unwrap();
     house.app.console.look();
@@ -259,7 +282,7 @@ async fn an_uninvited_guest_is_refused_from_then_on() {
     for path in ["/console/events", "/console/files"] {
         assert_eq!(house.get(path, &cookie).await.status, 401, "{path}");
     }
-    assert_eq!((house.write("", &cookie, "again").await, house.post(&open, "").await.status), (401, 410));
+    assert_eq!((house.write("", &cookie, "again").await, house.press(&open, "").await.status), (401, 410));
     let left = house.post("/console/leave", &cookie).await;
     assert_eq!(left.cookie(), "textslash_person=");
     let again = house.guest("anna").await;
