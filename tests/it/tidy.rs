@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use system_tests::pictures::{DOCUMENTED, Documented};
+
 const FILE_LINES_MAX: usize = 500;
 const ARCHITECTURE_LINES_MAX: usize = 200;
 
@@ -91,6 +93,21 @@ fn every_link_between_documents_leads_somewhere() {
             }
             assert!(root().join(&folder).join(path).exists(), "{file} points to {link}");
         }
+    }
+}
+
+/// Nothing else is shown, so nothing goes out of date unseen.
+#[test]
+fn every_picture_is_shown_in_a_document_and_drawn_by_a_test() {
+    let shown: BTreeSet<String> = files(".png").into_iter().filter(|path| path.starts_with("docs/images/")).collect();
+    let listed = DOCUMENTED.iter().map(|picture| format!("docs/images/{}.png", picture.name)).collect();
+    assert_eq!(shown, listed, "what is in docs/images, and what tests/src/pictures.rs lists");
+    let documents: String = files(".md").iter().map(|path| read(path)).collect();
+    let code: String =
+        files(".rs").iter().filter(|path| path.starts_with("tests/it/")).map(|path| read(path)).collect();
+    for Documented { name, test, .. } in DOCUMENTED {
+        assert!(documents.contains(&format!("images/{name}.png")), "no document shows {name}.png");
+        assert!(code.contains(&format!("async fn {test}(")), "{name}.png is drawn by no test: there is no {test}");
     }
 }
 

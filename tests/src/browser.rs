@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use url::{ParseError, Url};
 
-use crate::peers::{axe, target_dir};
+use crate::peers::axe;
+use crate::pictures::{check_documented, screenshot_path};
 use crate::process::{Process, kill_descendants};
 use crate::stack::free_address;
 
@@ -123,13 +124,12 @@ impl Browser {
     /// Put what the window shows into `target/screenshots/NAME.png`, for a person to look at.
     ///
     /// # Panics
-    /// When the picture cannot be taken or written.
+    /// When the picture cannot be taken or written, or is not like the one that the documents show.
     pub async fn screenshot(&self, name: &str) -> PathBuf {
         let picture = self.client.screenshot().await.expect("the window can be photographed");
-        let directory = target_dir().join("screenshots");
-        std::fs::create_dir_all(&directory).expect("target can be written");
-        let path = directory.join(format!("{name}.png"));
+        let path = screenshot_path(name);
         std::fs::write(&path, picture).expect("target can be written");
+        check_documented(name);
         path
     }
 }

@@ -22,6 +22,7 @@ pub mod metric_store;
 pub mod onlooker;
 pub mod otlp;
 pub mod peers;
+pub mod pictures;
 pub mod process;
 pub mod redis;
 pub mod server;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 use system_tests::dashboards::{NAMES, dashboard, fill, panels, repository};
 use system_tests::metric_store::MetricStore;
-use system_tests::peers::target_dir;
+use system_tests::pictures::{check_documented, screenshot_path};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -21,8 +21,6 @@ const WIDTH_PX: u64 = 1104;
 
 /// Draw all of them, from the last `seconds`; `instance` says which instances each is about.
 pub(crate) async fn draw(store: &MetricStore, seconds: f64, instance: impl Fn(&str) -> String) {
-    let folder = target_dir().join("screenshots");
-    std::fs::create_dir_all(&folder).expect("a folder is made");
     let end = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
     let start = end - seconds;
     for name in NAMES {
@@ -43,9 +41,12 @@ pub(crate) async fn draw(store: &MetricStore, seconds: f64, instance: impl Fn(&s
         let given = json!({
             "dashboard": board, "store": format!("{:?}", store.kind()), "start": start, "end": end, "data": data,
         });
-        let page = folder.join(format!("dashboards-{name}.html"));
+        let name = format!("dashboards-{name}");
+        let picture = screenshot_path(&name);
+        let page = picture.with_extension("html");
         std::fs::write(&page, drawn(&given).await).expect("a page is written");
-        screenshot(&page, &folder.join(format!("dashboards-{name}.png")), height).await;
+        screenshot(&page, &picture, height).await;
+        check_documented(&name);
     }
 }
 

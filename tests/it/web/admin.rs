@@ -63,7 +63,7 @@ async fn every_page_can_be_read_on_a_phone_and_on_a_desk_by_day_and_by_night() {
         ("approvals", "/admin/approvals", "in 29 min"),
         ("letters", "/admin/letters", "Twilio error 63016"),
         ("machines", "/admin/machines", "well"),
-        ("deeds", "/admin/deeds", "ask the VM"),
+        ("deeds", "/admin/deeds", "ask the VM of"),
     ];
     let asking = Browser::with(Screen::DESK).await;
     open(&asking, &stack, &one).await;
@@ -120,7 +120,7 @@ async fn an_operator_signs_in_cancels_a_run_and_finds_it_in_the_audit() {
     console.wait_for("Run 1 is stopped", BOUND).await;
     open(&browser, &stack, "/admin/deeds").await;
     reads(&browser, "cancel the run of").await;
-    reads(&browser, "signed in").await;
+    reads(&browser, "sign in").await;
     press(&browser, ".bar form button").await;
     reads(&browser, "ADMIN_TOKEN").await;
     assert!(stack.logs().contains("\"what\":\"cancel\""), "{}", stack.logs());
