@@ -20,6 +20,8 @@ use crate::stack::free_address;
 /// Debian's package `chromium-driver`, which brings `chromium` with it.
 const CHROMEDRIVER: &str = "/usr/bin/chromedriver";
 const CHROMIUM: &str = "/usr/bin/chromium";
+/// What draws pictures has the same fonts everywhere.
+pub const FONTS: (&str, &str) = ("FONTCONFIG_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/fonts.conf"));
 
 /// Chromium starts in a second or two; this is for a machine that is busy with a build.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -77,7 +79,7 @@ impl Browser {
         }
         let profile = tempfile::Builder::new().prefix("textslash-browser-").tempdir().expect("a temporary directory");
         let home = profile.path().to_str().expect("a temporary path is UTF-8");
-        let vars = [("PATH", "/usr/bin:/bin"), ("HOME", home), ("TMPDIR", home)];
+        let vars = [("PATH", "/usr/bin:/bin"), ("HOME", home), ("TMPDIR", home), FONTS];
         // A port that it chooses by itself may be free for IPv6 alone; then it ends.
         let port = free_address().port();
         let mut driver = Process::start(Path::new(CHROMEDRIVER), &[&format!("--port={port}")], &vars);

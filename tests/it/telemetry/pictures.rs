@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
+use system_tests::browser::FONTS;
 use system_tests::dashboards::{NAMES, dashboard, fill, panels, repository};
 use system_tests::metric_store::MetricStore;
 use system_tests::pictures::{check_documented, screenshot_path};
@@ -74,6 +75,7 @@ async fn screenshot(page: &Path, picture: &Path, height: u64) {
         .arg(format!("--window-size={WIDTH_PX},{height}"))
         .arg(format!("--screenshot={}", picture.display()))
         .arg(page)
+        .env(FONTS.0, FONTS.1)
         .kill_on_drop(true)
         .output()
         .await
