@@ -10,9 +10,9 @@ use system_tests::stack::{BOUND, Plan, Stack};
 
 use crate::common::shown_tree;
 
-const TOKEN: &str = "ghp_only_for_tests";
+pub(crate) const TOKEN: &str = "ghp_only_for_tests";
 
-fn with_github(github: &FakeGithub, token: Option<&str>) -> Plan {
+pub(crate) fn with_github(github: &FakeGithub, token: Option<&str>) -> Plan {
     let plan = Plan::default()
         .repo(github.clone_url("octo/demo"))
         .vm("GITHUB_API_URL", github.api_url())
@@ -31,7 +31,7 @@ async fn awaiting_approval(plan: Plan) -> (Stack, Console) {
     (stack, console)
 }
 
-async fn github() -> FakeGithub {
+pub(crate) async fn github() -> FakeGithub {
     let github = FakeGithub::start(TOKEN).await;
     github.add_repository("octo/demo").await;
     github

@@ -4,6 +4,7 @@ mod admin;
 mod console;
 mod guests;
 mod keyboard;
+mod no_script;
 pub(crate) mod page;
 mod review;
 mod run_page;

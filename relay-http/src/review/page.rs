@@ -92,6 +92,9 @@ fn summary(shown: &Shown<'_>, told: &Told) -> Markup {
                 }
             }
             div #standing class={ "notice " (told.tone) } role="status" { (standing(told)) }
+            @if shown.standing.is_passing() && !shown.standing.is_open() {
+                noscript { p { a href="" { "Look again" } } }
+            }
             details.files open[shown.index.files.len() <= LISTED_OPEN_MAX] {
                 summary { "Files" }
                 (list(shown.index, shown.stretch))

@@ -11,7 +11,7 @@ use system_tests::wait::wait_until;
 
 use super::page::{find, press, reads, script};
 
-const TOKEN: &str = "open-sesame-open-sesame-open-sesame";
+pub(super) const TOKEN: &str = "open-sesame-open-sesame-open-sesame";
 const SCREENS: [Screen; 4] =
     [Screen::PHONE, Screen { dark: true, ..Screen::PHONE }, Screen::DESK, Screen { dark: true, ..Screen::DESK }];
 

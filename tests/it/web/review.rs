@@ -2,7 +2,7 @@
 
 mod fleet;
 mod made;
-mod samples;
+pub(super) mod samples;
 
 use fantoccini::Locator;
 use futures::future::join_all;
@@ -24,7 +24,7 @@ const OPENS_MS_MAX: f64 = 1_000.0;
 const GROWS_MB_MAX: f64 = 32.0;
 
 /// A diff of the demo agent's that waits for its answer, shown by a review that was made by hand.
-struct Waiting {
+pub(super) struct Waiting {
     stack: Stack,
     console: Console,
     run: RunId,
@@ -32,7 +32,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    async fn new(made: Made) -> Self {
+    pub(super) async fn new(made: Made) -> Self {
         Self::over(Plan::default(), made).await
     }
 
@@ -48,7 +48,7 @@ impl Waiting {
         Self { stack, console, run, tree }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("{}{}", self.stack.relay_url(), made::link(&self.run, &self.tree))
     }
 

@@ -20,7 +20,7 @@ const PART_ROWS: usize = 1_000;
 
 /// A review: its files, each with its rows.
 #[derive(Default)]
-pub(super) struct Made {
+pub(in crate::web) struct Made {
     files: Vec<ReviewFile>,
     rows: Vec<Row>,
     pictures: Vec<Vec<u8>>,

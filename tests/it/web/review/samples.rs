@@ -55,7 +55,7 @@ pub(super) fn everything(before: Vec<u8>, after: Vec<u8>) -> Made {
 }
 
 /// So many rows, as a program writes them.
-pub(super) fn long(rows: usize) -> Made {
+pub(in crate::web) fn long(rows: usize) -> Made {
     let line = |at: usize| format!("+    let value_{at} = compute(\"row {at}\", {at}); // and so on\n");
     let half: String = (0..rows / 2).map(line).collect();
     let rest: String = (rows / 2..rows).map(line).collect();
