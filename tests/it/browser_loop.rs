@@ -42,9 +42,10 @@ async fn a_task_typed_into_the_console_becomes_a_branch_with_exactly_the_shown_t
     reads(&browser, "demo agent").await;
     let added = find(&browser, ".diff .line.add").await.text().await.expect("a line has text");
     assert!(added.contains("please add a line"), "the diff is coloured line by line: {added}");
-    // The link is another one every time, and would take more lines or fewer.
-    let shortened = "document.querySelector('#log a[href*=\"/r/\"]').textContent = 'https://relay.example.com/r/…'";
-    browser.client().execute(shortened, Vec::new()).await.expect("a script runs");
+    // The link is another one every time, and would take more lines or fewer; steps come one by one or several together.
+    let alike = "document.querySelector('#log a[href*=\"/r/\"]').textContent = 'https://relay.example.com/r/…'; \
+        document.querySelectorAll('#log .steps').forEach(steps => steps.remove())";
+    browser.client().execute(alike, Vec::new()).await.expect("a script runs");
     browser.screenshot("console-diff-360").await;
     let too_wide = "return document.documentElement.scrollWidth > document.documentElement.clientWidth";
     let too_wide = browser.client().execute(too_wide, Vec::new()).await.expect("a script runs");
