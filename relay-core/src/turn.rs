@@ -308,6 +308,21 @@ mod tests {
     }
 
     #[test]
+    fn what_ended_and_began_again_under_one_lease_goes_on_since_then() {
+        let id = ConversationId::parse("c0ffee").unwrap();
+        let (conversation, nonce) = (Conversation::new(id.clone()), Nonce::parse("claim").unwrap());
+        let held =
+            Held { conversation, fence: Fence(1), nonce, inbox: Vec::new(), outbox: Vec::new(), abandoned: false };
+        let mut turn = Turn::begin(Rules::default(), held);
+        let task = crate::protocol::Task::Clone { url: "https://example.com/one".into() };
+        turn.conversation.phase = Phase::Stalled { run: RunId::of(&id, NOW, 1), task };
+        let nonce = Nonce::parse("nonce-1").unwrap();
+        assert_eq!(turn.commit(Unsaved::default(), false, NOW, nonce).activity, None);
+        turn.conversation.phase = Phase::Idle;
+        assert_eq!(commit(&mut turn).activity, Some(Activity::Idle), "it was something else meanwhile");
+    }
+
+    #[test]
     fn a_receipt_that_overtakes_the_outcome_of_its_message_is_not_lost() {
         let id = ConversationId::parse("c0ffee").unwrap();
         let mut conversation = Conversation::new(id.clone());

@@ -14,7 +14,7 @@ use relay_core::protocol::{Report, VmEvent};
 use relay_core::store::redis::RedisStore;
 use relay_core::store::redis::publish::Publisher;
 use relay_core::store::{Claim, Claimed, Commit, Committed, Held, Hint, Ingest, Ingested, Store, StoreError};
-use relay_core::testing::conformance;
+use relay_core::testing::{conformance, giving_back};
 use relay_core::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 
@@ -137,21 +137,7 @@ fn claim(id: &ConversationId, nonce: &str) -> Claim {
 }
 
 fn release(held: &Held) -> Commit {
-    Commit {
-        fence: held.fence,
-        nonce: Nonce::parse("release").unwrap(),
-        previous: held.nonce.clone(),
-        now: NOW,
-        consumed: 0,
-        acked: Vec::new(),
-        effects: Vec::new(),
-        dead: Vec::new(),
-        log: Vec::new(),
-        conversation: held.conversation.clone(),
-        activity: None,
-        deadline: None,
-        release: true,
-    }
+    Commit { consumed: 0, ..giving_back(held, Nonce::parse("release").unwrap(), NOW) }
 }
 
 fn report(id: &ConversationId, seq: u64) -> Report {
