@@ -35,13 +35,17 @@ impl Reader {
     }
 
     async fn ask(&self, command: &'static str, parameters: Value) -> Value {
-        let answer = timeout(ANSWER_TIMEOUT, self.browser.devtools(command, parameters)).await;
-        answer.unwrap_or_else(|_| panic!("{command}: no answer")).unwrap_or_else(|error| panic!("{command}: {error}"))
+        match timeout(ANSWER_TIMEOUT, self.browser.devtools(command, parameters)).await {
+            Ok(answer) => answer.unwrap_or_else(|error| panic!("{command}: {error}")),
+            Err(_) => panic!("{command}: no answer"),
+        }
     }
 
     pub(super) async fn open(&self, url: &str) {
-        let opened = timeout(ANSWER_TIMEOUT, self.browser.client().goto(url)).await;
-        opened.unwrap_or_else(|_| panic!("{url} does not open")).expect("the page opens");
+        match timeout(ANSWER_TIMEOUT, self.browser.client().goto(url)).await {
+            Ok(opened) => opened.expect("the page opens"),
+            Err(_) => panic!("{url} does not open"),
+        }
     }
 
     /// What is drawn of the page, word by word: nothing that is hidden or closed.
