@@ -110,8 +110,8 @@ fn cause(conversation: &mut Conversation, event: &Event) -> Option<TraceParent> 
             conversation.asked_at = conversation.asked_at.or(asked_at);
             trace
         }
-        Event::Performed { effect, .. } => effect.cause.as_ref().and_then(|cause| cause.trace.clone()),
-        _ => conversation.trace.clone(),
+        Event::Performed { effect, .. } => effect.cause.as_ref().and_then(|cause| cause.trace),
+        _ => conversation.trace,
     }
 }
 
@@ -140,9 +140,9 @@ impl Step<'_> {
     /// What an effect comes from: while a run goes on, whatever is done belongs to its trace.
     /// The first message to a person who has written is the answer.
     fn cause(&mut self, effect: &Effect) -> Option<Cause> {
-        let run = self.conversation.run().and_then(|_| self.conversation.trace.clone());
+        let run = self.conversation.run().and(self.conversation.trace);
         let asked_at = if let Effect::Say(_) = effect { self.conversation.asked_at.take() } else { None };
-        let cause = Cause { trace: run.or_else(|| self.trace.clone()), asked_at };
+        let cause = Cause { trace: run.or(self.trace), asked_at };
         (cause != Cause::default()).then_some(cause)
     }
 

@@ -206,7 +206,7 @@ impl VmClient {
         let mut call = Call::new(method.as_str(), &url, template(path));
         let mut request = self.http.request(method, url).header(signature::HEADER, signature);
         if let Some(trace) = traces::of(call.span()) {
-            request = request.header(trace::HEADER, trace.as_str());
+            request = request.header(trace::HEADER, trace.to_string());
         }
         if let Some(machine) = &place.machine {
             request = request.header(MACHINE, machine.as_str());

@@ -122,13 +122,13 @@ impl Step<'_> {
     /// Start a task, or let it wait its turn.
     pub(super) fn task(&mut self, task: Task) {
         if self.conversation.phase == Phase::Idle {
-            self.start(task, self.trace.clone());
+            self.start(task, self.trace);
             return self.acknowledge();
         }
         if self.conversation.queue.len() >= self.rules.queue_max {
             return self.say(text::queue_full(self.rules.queue_max));
         }
-        self.conversation.enqueue(task, self.trace.clone());
+        self.conversation.enqueue(task, self.trace);
         self.say(text::queued(self.conversation.queue.len(), &self.conversation.phase));
     }
 

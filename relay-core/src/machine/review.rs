@@ -105,7 +105,7 @@ impl Step<'_> {
     fn revise(&mut self, pending: Pending, text: String) {
         self.log(LogWhat::Decided { decision: Decision::Park });
         self.say_passing(text::review::revising(&pending.run));
-        let revision = Revision { text, trace: self.trace.clone() };
+        let revision = Revision { text, trace: self.trace };
         self.carry_out(pending, Decision::Park, Some(revision));
     }
 

@@ -9,10 +9,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use opentelemetry::propagation::{Extractor, TextMapPropagator};
-use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SdkTracerProvider};
 use tracing::level_filters::LevelFilter;
 use tracing::{Span, Subscriber};
@@ -25,7 +23,7 @@ use url::Url;
 
 use super::Identity;
 use crate::settings::Reader;
-use crate::trace::{self, TraceParent};
+use crate::trace::TraceParent;
 
 /// Under an OTLP endpoint, where traces go: <https://opentelemetry.io/docs/specs/otlp/#otlphttp-request>.
 const PATH: &str = "v1/traces";
@@ -135,7 +133,7 @@ where
 
 /// The trace that `span` is part of, for somebody else to go on with; `None` where spans are not exported.
 pub fn of(span: &Span) -> Option<TraceParent> {
-    SHARE.get().map(|_| kept(span).unwrap_or_else(TraceParent::not_kept))
+    SHARE.get().map(|_| kept(span).unwrap_or(TraceParent::NOT_KEPT))
 }
 
 /// The trace that is going on here.
@@ -154,10 +152,10 @@ pub fn begin(parent: Option<&TraceParent>, make: impl FnOnce() -> Span) -> Span 
     DECIDED.set(None);
     if let (true, Some(parent)) = (is_kept, parent) {
         // A span that is not exported has no context to set.
-        let _ = span.set_parent(context(parent));
+        let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(remote(parent)));
     }
     if let (true, Some(trace)) = (LOGGED.load(Ordering::Relaxed), kept(&span)) {
-        span.record("trace_id", trace.trace());
+        span.record("trace_id", hex::encode(trace.trace()));
     }
     span
 }
@@ -179,7 +177,7 @@ pub fn go_on(parent: Option<&TraceParent>, make: impl FnOnce() -> Span) -> Span 
 /// Say that `span` has to do with another trace, which it is not part of.
 pub fn link(span: &Span, other: Option<&TraceParent>) {
     if let Some(other) = other.filter(|other| other.is_kept() && !span.is_disabled()) {
-        span.add_link(context(other).span().span_context().clone());
+        span.add_link(remote(other));
     }
 }
 
@@ -197,22 +195,14 @@ fn kept(span: &Span) -> Option<TraceParent> {
     }
     let context = span.context();
     let span = context.span();
-    let (trace, id) = (span.span_context().trace_id(), span.span_context().span_id());
-    TraceParent::kept(u128::from_be_bytes(trace.to_bytes()), u64::from_be_bytes(id.to_bytes()))
+    let known = span.span_context();
+    TraceParent::kept(known.trace_id().to_bytes(), known.span_id().to_bytes())
 }
 
-fn context(parent: &TraceParent) -> opentelemetry::Context {
-    struct Carrier<'a>(&'a TraceParent);
-    impl Extractor for Carrier<'_> {
-        fn get(&self, key: &str) -> Option<&str> {
-            (key == trace::HEADER).then(|| self.0.as_str())
-        }
-
-        fn keys(&self) -> Vec<&str> {
-            vec![trace::HEADER]
-        }
-    }
-    TraceContextPropagator::new().extract_with_context(&opentelemetry::Context::new(), &Carrier(parent))
+fn remote(parent: &TraceParent) -> SpanContext {
+    let (trace, span) = (TraceId::from_bytes(parent.trace()), SpanId::from_bytes(parent.span()));
+    let flags = if parent.is_kept() { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
+    SpanContext::new(trace, span, flags, true, TraceState::NONE)
 }
 
 #[cfg(test)]
@@ -239,7 +229,7 @@ mod tests {
         let made = Made::default();
         let subscriber = tracing_subscriber::registry().with(made.clone().with_filter(of_kept_traces()));
         let kept = TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
-        let not_kept = TraceParent::not_kept();
+        let not_kept = TraceParent::NOT_KEPT;
         tracing::subscriber::with_default(subscriber, || {
             let root = || tracing::info_span!(parent: None, "root");
             begin(Some(&kept), root).in_scope(|| {

@@ -45,7 +45,7 @@ impl Callback {
         let mut call = Call::new("POST", &address, "/callback");
         let mut request = self.client.post(address).header(header::CONTENT_TYPE, "application/json");
         if let Some(trace) = traces::of(call.span()) {
-            request = request.header(trace::HEADER, trace.as_str());
+            request = request.header(trace::HEADER, trace.to_string());
         }
         match request.header(signature::HEADER, signed).body(body).send().instrument(call.span().clone()).await {
             Ok(answer) => {
