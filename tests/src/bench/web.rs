@@ -31,7 +31,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// A relay that has asked Redis for nothing for so long has nothing to do: it waits for no receipt longer.
 const QUIET: Duration = Duration::from_secs(15);
 /// The commands of an idle relay: waiting for wake-ups, looking at what is due, setting its clock.
-const OF_IDLE_RELAYS: [&str; 3] = ["blpop", "zrange", "time"];
+const OF_IDLE_RELAYS: [&str; 3] = ["blpop", "zrangebyscore", "time"];
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
