@@ -57,7 +57,7 @@ pub async fn page(
             let view = console::View {
                 shown: chosen.number,
                 conversations: in_time(list).await?,
-                is_guest: matches!(chosen.signed_in, SignedIn::Guest(_)),
+                person,
                 shares_vm: !matches!(app.config.vms, VmsConfig::Fly(_)),
             };
             Ok(console::page(&view))

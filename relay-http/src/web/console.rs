@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use super::assets::CONSOLE;
 use super::{layout, sign_in, worktree};
 use crate::channels::console::conversations::Conversations;
+use crate::channels::console::person::Person;
 use crate::review::signs::shown;
 use crate::routes::console::conversations;
 
@@ -23,8 +24,8 @@ pub struct View {
     pub shown: u8,
     /// All of the person's.
     pub conversations: Conversations,
-    /// Whether they are here by invitation.
-    pub is_guest: bool,
+    /// Who looks at it.
+    pub person: Person,
     /// Whether all conversations work on one VM.
     pub shares_vm: bool,
 }
@@ -61,7 +62,7 @@ fn list(view: &View) -> Markup {
     html! {
         nav #conversations popover aria-label="Conversations" {
             form method="post" action={ "/console/conversations?conversation=" (view.shown) } {
-                button #begin disabled[view.conversations.are_all()] { "New conversation" }
+                button #begin disabled[view.conversations.are_all(&view.person)] { "New conversation" }
             }
             ul {
                 @for (number, title) in view.conversations.iter() {
@@ -72,14 +73,14 @@ fn list(view: &View) -> Markup {
                     }
                 }
             }
-            @if view.conversations.are_all() {
+            @if view.conversations.are_all(&view.person) {
                 p.muted.small { "These are as many as there can be. Whoever runs this relay can erase one." }
             } @else if !is_one && view.shares_vm {
                 p.muted.small { "All of them work on the same files, one at a time." }
             } @else if !is_one {
                 p.muted.small { "Each of them works on a VM of its own." }
             }
-            @if view.is_guest {
+            @if matches!(view.person, Person::Guest(_)) {
                 form.leave method="post" action="/console/leave" { button { "Sign out" } }
             }
         }
@@ -150,7 +151,8 @@ mod tests {
 
     #[tokio::test]
     async fn it_may_show_files_that_are_about_to_be_sent_and_says_what_to_do_without_a_script() {
-        let view = View { shown: FIRST, conversations: Conversations::default(), is_guest: false, shares_vm: true };
+        let view =
+            View { shown: FIRST, conversations: Conversations::default(), person: Person::Owner, shares_vm: true };
         let response = page(&view);
         let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
         assert!(policy.contains("; img-src 'self' blob:; "), "{policy}");

@@ -6,7 +6,7 @@ use relay_core::store::{Store, StoreError};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::person::{CONVERSATIONS_MAX, FIRST, Person};
+use super::person::{FIRST, Person};
 use crate::{identity, notes};
 
 /// Characters of a title.
@@ -35,13 +35,13 @@ impl Conversations {
         number == FIRST || self.0.contains_key(&number)
     }
 
-    /// Whether there can be no more.
-    pub fn are_all(&self) -> bool {
-        self.free().is_none()
+    /// Whether `person`, whose they are, can have no more.
+    pub fn are_all(&self, person: &Person) -> bool {
+        self.free(person).is_none()
     }
 
-    fn free(&self) -> Option<u8> {
-        (FIRST..=CONVERSATIONS_MAX).find(|number| !self.has(*number))
+    fn free(&self, person: &Person) -> Option<u8> {
+        (FIRST..=person.conversations_max()).find(|number| !self.has(*number))
     }
 }
 
@@ -58,7 +58,7 @@ pub async fn of(store: &dyn Store, secret: &SecretString, person: &Person) -> Re
 /// Begin another one: its number, or `None` when there are as many as there can be.
 pub async fn begin(store: &dyn Store, secret: &SecretString, person: &Person) -> Result<Option<u8>, StoreError> {
     let begin = |list: &mut Conversations| {
-        let number = list.free()?;
+        let number = list.free(person)?;
         list.0.insert(number, String::new());
         Some(number)
     };
@@ -126,11 +126,15 @@ mod tests {
         let begun = join_all((0..25).map(|_| begin(&store, &secret, &owner))).await;
         let mut numbers: Vec<u8> = begun.into_iter().filter_map(Result::unwrap).collect();
         numbers.sort_unstable();
-        assert_eq!(numbers, (2..=CONVERSATIONS_MAX).collect::<Vec<_>>());
+        assert_eq!(numbers, (2..=owner.conversations_max()).collect::<Vec<_>>());
         let list = of(&store, &secret, &owner).await.unwrap();
-        assert!(list.are_all() && list.iter().count() == usize::from(CONVERSATIONS_MAX));
+        assert!(list.are_all(&owner) && list.iter().count() == usize::from(owner.conversations_max()));
         let anna = Person::Guest(GuestName::parse("anna").unwrap());
         assert_eq!(of(&store, &secret, &anna).await.unwrap(), Conversations::default(), "another person's");
+        while begin(&store, &secret, &anna).await.unwrap().is_some() {}
+        let hers = of(&store, &secret, &anna).await.unwrap();
+        assert!(hers.are_all(&anna) && hers.iter().count() == usize::from(anna.conversations_max()));
+        assert!(anna.conversations_max() < owner.conversations_max());
     }
 
     #[tokio::test]

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// Conversations that one person can have.
 pub const CONVERSATIONS_MAX: u8 = 20;
+/// Those of a guest: each may have a machine of its own, which somebody else pays for.
+const CONVERSATIONS_OF_GUEST_MAX: u8 = 5;
 /// The one that is there without having been begun.
 pub const FIRST: u8 = 1;
 
@@ -72,7 +74,15 @@ impl Person {
         Address { channel: ChannelKind::Console, name }
     }
 
-    /// The addresses of all conversations that they can have.
+    /// How many conversations they can begin.
+    pub fn conversations_max(&self) -> u8 {
+        match self {
+            Self::Owner => CONVERSATIONS_MAX,
+            Self::Guest(_) => CONVERSATIONS_OF_GUEST_MAX,
+        }
+    }
+
+    /// The addresses of all conversations that anybody can have.
     pub fn addresses(&self) -> impl Iterator<Item = Address> {
         (FIRST..=CONVERSATIONS_MAX).map(|number| self.address(number))
     }
