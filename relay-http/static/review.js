@@ -51,7 +51,9 @@ function follow(main) {
     if (!why) return;
     why.textContent = `${reason}. These buttons do nothing any more.`;
     why.hidden = false;
-    for (const control of main.querySelectorAll(".answer button, .answer textarea")) control.disabled = true;
+    for (const button of main.querySelectorAll(".answer button")) button.disabled = true;
+    // What was written can still be copied.
+    for (const text of main.querySelectorAll(".answer textarea")) text.readOnly = true;
   }
 
   setInterval(look, LOOK_MS);

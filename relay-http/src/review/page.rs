@@ -53,6 +53,7 @@ pub fn page(shown: &Shown<'_>) -> Markup {
             @if let Some(notice) = shown.notice {
                 div.notice.warn role="alert" { strong { (notice.title) } p { (notice.detail) } }
             }
+            @if !shown.standing.is_open() { (written(shown.draft)) }
             (summary(shown, &told))
             section #rows aria-label="Changes" {
                 (earlier(shown.stretch))
@@ -63,12 +64,22 @@ pub fn page(shown: &Shown<'_>) -> Markup {
     }
 }
 
-/// A whole page that says one thing.
-pub fn notice(notice: Notice) -> Markup {
+/// A whole page that says one thing, and gives back what was written.
+pub fn notice(notice: Notice, text: &str) -> Markup {
     html! {
         (layout::bar("Textslash", &html! {}))
         main.column.narrow {
             section.card.stack { h1 { (notice.title) } p { (notice.detail) } }
+            (written(text))
+        }
+    }
+}
+
+/// What was written and not taken, to be copied.
+fn written(text: &str) -> Markup {
+    html! {
+        @if !text.trim().is_empty() {
+            section.card.stack { label { "What you wrote" textarea readonly { (text) } } }
         }
     }
 }

@@ -131,10 +131,17 @@ impl Refused {
     }
 }
 
+impl Refused {
+    /// The page that says so, with what the person wrote, if they did: it is nowhere else.
+    fn page(&self, written: &str) -> Response {
+        let (status, _, notice) = self.told();
+        review::answered(status, notice.title, &review::notice(notice, written))
+    }
+}
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let (status, _, notice) = self.told();
-        review::answered(status, notice.title, &review::notice(notice))
+        self.page("")
     }
 }
 
@@ -197,10 +204,24 @@ pub async fn answer(
     Path(signed): Path<String>,
     headers: HeaderMap,
     form: Result<Form<Answer>, FormRejection>,
+) -> Response {
+    let written = match &form {
+        Ok(Form(answer)) if !access::is_from_elsewhere(&app, &headers) => answer.text.clone(),
+        _ => String::new(),
+    };
+    let taken = take(app, signed, &headers, form).await;
+    taken.unwrap_or_else(|refused| refused.page(&written))
+}
+
+async fn take(
+    app: Arc<App>,
+    signed: String,
+    headers: &HeaderMap,
+    form: Result<Form<Answer>, FormRejection>,
 ) -> Result<Response, Refused> {
     let subject = subject(&app, &signed)?;
     // A browser that says nothing of it still needs the form that only the page has.
-    if access::is_from_elsewhere(&app, &headers) {
+    if access::is_from_elsewhere(&app, headers) {
         return Err(Refused::Foreign);
     }
     let Form(answer) = form.map_err(|_| Refused::Malformed)?;
@@ -214,7 +235,7 @@ pub async fn answer(
     let view = View { app: Arc::clone(&app), signed, subject };
     if !is_shown_tree || !standing.is_open() {
         let standing = if is_shown_tree { standing } else { Standing::Superseded };
-        return view.page(StatusCode::CONFLICT, standing, 0, Some(TOO_LATE), "").await;
+        return view.page(StatusCode::CONFLICT, standing, 0, Some(TOO_LATE), &answer.text).await;
     }
     let verdict = match verdict(&answer) {
         Ok(verdict) => verdict,
@@ -226,7 +247,7 @@ pub async fn answer(
     let Subject { conversation, run, tree } = view.subject.clone();
     let is_first = app.take_in(conversation, Event::Reviewed { run, tree, verdict, cause: None }).await?;
     if !is_first {
-        return view.page(StatusCode::CONFLICT, Standing::Answered, 0, Some(USED), "").await;
+        return view.page(StatusCode::CONFLICT, Standing::Answered, 0, Some(USED), &answer.text).await;
     }
     // Relative, so that it is right behind whatever path the world knows this relay by.
     Ok((PRIVATE, Redirect::to(&format!("{}?answered", view.signed))).into_response())

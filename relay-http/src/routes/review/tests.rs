@@ -353,6 +353,23 @@ async fn of_two_tabs_the_first_answer_counts_and_the_second_is_told_so() {
 }
 
 #[tokio::test]
+async fn what_was_written_and_not_taken_is_given_back() {
+    let reviewed = Reviewed::over(|conversation| conversation.phase = Phase::Idle).await;
+    let link = reviewed.link();
+    let ended = reviewed.link_until(clock::now());
+    for (link, status) in [(&link, 409), (&ended, 410), (&"/r/x".to_owned(), 404)] {
+        let signed = link.trim_start_matches("/r/");
+        let form = reviewed.app.links.sign(Purpose::Form, signed, form_expires_at());
+        let fields = [("verdict", "changes"), ("tree", TREE), ("form", &form), ("text", "make it <blue>")];
+        let late = reviewed.post(link, &fields, &[("sec-fetch-site", "same-origin")]).await;
+        assert_eq!(late.status, status, "{link}");
+        assert!(late.text.contains("readonly>make it &lt;blue&gt;</textarea>"), "{link}: {}", late.text);
+        let elsewhere = reviewed.post(link, &fields, &[("sec-fetch-site", "cross-site")]).await;
+        assert!(!elsewhere.text.contains("make it"), "{link}: another site's words are not repeated");
+    }
+}
+
+#[tokio::test]
 async fn a_form_from_elsewhere_does_nothing() {
     let mut reviewed = Reviewed::open().await;
     let link = reviewed.link();

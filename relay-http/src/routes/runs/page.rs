@@ -59,7 +59,7 @@ impl Why {
                 "Nothing is lost. Load the page again in a moment.",
             ),
         };
-        let mut response = layout::page(title, None, &notice(Notice { title, detail }));
+        let mut response = layout::page(title, None, &notice(Notice { title, detail }, ""));
         *response.status_mut() = status;
         response
     }
