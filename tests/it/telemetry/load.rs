@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use rustix::process::Signal;
-use system_tests::dashboards::NAMES;
+use system_tests::dashboards::{NAMES, alerts};
 use system_tests::fleet::{Fleet, FleetPlan, VmKind, person};
 use system_tests::metric_store::{Kind, MetricStore, Target};
 use system_tests::process::Process;
@@ -129,6 +129,9 @@ async fn every_panel_shows_a_load() {
     for store in &stores {
         for name in NAMES {
             assert_eq!(faults(store, name, &instance(name)).await, Vec::<String>::new());
+        }
+        for (alert, expression) in alerts() {
+            assert!(store.query(&expression).await.is_ok(), "{:?} does not understand {alert}", store.kind());
         }
     }
     for store in &stores {
