@@ -322,6 +322,7 @@ impl App {
                 otel.kind = "producer",
                 messaging.system = "textslash",
                 messaging.operation.name = "send",
+                messaging.operation.type = "send",
                 messaging.destination.name = "mailbox",
                 %conversation,
             )

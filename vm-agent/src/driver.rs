@@ -122,6 +122,12 @@ pub trait AgentDriver: Send + Sync {
     /// What people know it by: `claude`, `acp`, `demo`.
     fn name(&self) -> &'static str;
 
+    /// Whose models it calls, as <https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/> names them, where
+    /// that is known.
+    fn provider(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The version of its program, if it has one and tells.
     async fn version(&self) -> Option<String> {
         None

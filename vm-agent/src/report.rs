@@ -132,6 +132,7 @@ impl Reporter {
                 otel.kind = "producer",
                 messaging.system = "textslash",
                 messaging.operation.name = "send",
+                messaging.operation.type = "send",
                 messaging.destination.name = "mailbox",
                 %run,
             )

@@ -13,8 +13,11 @@ use relay_core::store::{
     Operators, Overview, Reserve, Reserved, Stats, Store, StoreError, Survey, Usage,
 };
 use relay_core::telemetry::metrics::{CALLS, DurationsBy, Metrics, durations};
+use relay_core::telemetry::traces;
 use relay_core::time::Timestamp;
 use tokio::sync::{mpsc, watch};
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::reason;
 
@@ -84,14 +87,34 @@ impl LoggedStore {
         self.note(Kind::Writes, call, self.measured(call, answer).await)
     }
 
+    /// A call within a trace, in terms of <https://opentelemetry.io/docs/specs/semconv/database/database-spans/>.
+    fn span(&self, call: &'static str) -> Span {
+        traces::inside(|| {
+            tracing::info_span!(
+                "store",
+                otel.name = call,
+                otel.kind = "client",
+                otel.status_code = Empty,
+                db.system.name = self.system,
+                db.operation.name = call,
+                error.r#type = Empty,
+            )
+        })
+    }
+
     async fn measured<T>(&self, call: &'static str, answer: impl Answer<T>) -> Result<T, StoreError> {
         let started = Instant::now();
-        let answer = answer.await;
+        let span = self.span(call);
+        let answer = answer.instrument(span.clone()).await;
         let failure = match &answer {
             Ok(_) => "",
             Err(StoreError::Unavailable(_)) => "unavailable",
             Err(StoreError::Unreadable(_)) => "unreadable",
         };
+        if answer.is_err() {
+            span.record("error.type", failure);
+            span.record("otel.status_code", "error");
+        }
         self.calls.record(
             started.elapsed(),
             |known| *known == (call, failure),

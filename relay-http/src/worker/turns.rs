@@ -51,6 +51,7 @@ fn span(holding: &Holding) -> Span {
             otel.kind = "consumer",
             messaging.system = "textslash",
             messaging.operation.name = "process",
+            messaging.operation.type = "process",
             messaging.destination.name = "mailbox",
             messaging.batch.message_count = inbox.len(),
             conversation = %conversation.id,

@@ -63,6 +63,8 @@ async fn an_approved_task_over_two_relays_is_one_trace() {
     let trace = webhook.trace.clone();
     let ours = |span: &SpanSeen| span.trace == trace;
     let below = [
+        ("ingest", "send mailbox"),
+        ("commit", "process mailbox"),
         ("effect start_run", "send mailbox"),
         ("POST /command", "effect start_run"),
         ("invoke_agent claude", "POST /command"),
@@ -72,10 +74,23 @@ async fn an_approved_task_over_two_relays_is_one_trace() {
         ("git push", "POST /approve"),
     ];
     for (name, above) in below {
-        let span = exported(&sink, name, ours).await;
-        let above_it = ancestors(&sink.spans(), &span);
-        assert!(above_it.iter().any(|one| one == above), "{name} below {above_it:?}:\n{}", sink.tree(&trace));
-        assert_eq!(above_it.last().map(String::as_str), Some("POST /webhook"), "{name}:\n{}", sink.tree(&trace));
+        // What a span is part of ends after it, and is exported later.
+        wait_for(&format!("{name} below {above}"), BOUND, async || {
+            let spans = sink.spans();
+            let is_below = |span: &&SpanSeen| {
+                let above_it = ancestors(&spans, span);
+                above_it.iter().any(|one| one == above) && above_it.last().is_some_and(|last| last == "POST /webhook")
+            };
+            let found = spans.iter().filter(|span| span.name == name && ours(span)).find(is_below);
+            found.map(|_| ()).ok_or_else(|| sink.tree(&trace))
+        })
+        .await;
+    }
+    let run = exported(&sink, "invoke_agent claude", ours).await;
+    assert_eq!(run.attributes.get("gen_ai.provider.name").map(String::as_str), Some("anthropic"));
+    for kind in ["input_tokens", "output_tokens"] {
+        let told = run.attributes.get(&format!("gen_ai.usage.{kind}"));
+        assert!(told.is_some_and(|told| told.parse::<u64>().is_ok_and(|tokens| tokens > 0)), "{kind}: {run:?}");
     }
     // The last message about it, too.
     let says = async || sink.spans().iter().filter(|span| ours(span) && span.name == "POST /Messages.json").count();

@@ -229,6 +229,10 @@ impl AgentDriver for Claude {
         "claude"
     }
 
+    fn provider(&self) -> Option<&'static str> {
+        Some("anthropic")
+    }
+
     async fn version(&self) -> Option<String> {
         self.version.get_or_try_init(|| self.ask_version()).await.ok().cloned()
     }

@@ -61,6 +61,11 @@ impl Runs {
                 otel.name = format!("invoke_agent {driver}"),
                 gen_ai.operation.name = "invoke_agent",
                 gen_ai.agent.name = driver,
+                gen_ai.provider.name = self.0.surroundings.driver.provider(),
+                gen_ai.usage.input_tokens = Empty,
+                gen_ai.usage.output_tokens = Empty,
+                gen_ai.usage.cache_read.input_tokens = Empty,
+                gen_ai.usage.cache_creation.input_tokens = Empty,
                 %run,
                 trace_id = Empty,
             )

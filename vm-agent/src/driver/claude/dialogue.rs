@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use super::progress::Progress;
 use super::stream::{self, Block, Line, Verdict};
@@ -113,6 +114,7 @@ impl Dialogue<'_> {
                     let (turns, cost_usd) = (result.num_turns, result.total_cost_usd);
                     tracing::info!(run = %self.job.run, turns, cost_usd, is_error = result.is_error, "the agent's turn is over");
                     metrics().tokens(result.usage.counts());
+                    result.usage.record(&Span::current());
                     self.tell(AgentEvent::Cost(result.cost_microusd())).await;
                     return Talk::Verdict(result.verdict());
                 }

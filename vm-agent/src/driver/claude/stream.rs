@@ -6,6 +6,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use tracing::Span;
 
 /// One line of output.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +98,18 @@ impl Usage {
     /// New, written, from the cache, into the cache.
     pub fn counts(&self) -> [u64; 4] {
         [self.input_tokens, self.output_tokens, self.cache_read_input_tokens, self.cache_creation_input_tokens]
+    }
+
+    /// Tell it in the run's span, where everything that was read is its input, from the cache or not.
+    pub fn record(&self, span: &Span) {
+        let (from_cache, into_cache) = (self.cache_read_input_tokens, self.cache_creation_input_tokens);
+        span.record(
+            "gen_ai.usage.input_tokens",
+            self.input_tokens.saturating_add(from_cache).saturating_add(into_cache),
+        );
+        span.record("gen_ai.usage.output_tokens", self.output_tokens);
+        span.record("gen_ai.usage.cache_read.input_tokens", from_cache);
+        span.record("gen_ai.usage.cache_creation.input_tokens", into_cache);
     }
 }
 
