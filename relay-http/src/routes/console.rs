@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 use crate::app::{App, in_time};
 use crate::channels::console::conversations as titles;
-use crate::channels::console::person::FIRST;
+use crate::channels::console::person::{FIRST, Person};
 use crate::channels::{Channel, Inbound, Incoming};
 use crate::config::VmsConfig;
 use crate::error::RequestError;
@@ -57,6 +57,7 @@ pub async fn page(
             let view = console::View {
                 shown: chosen.number,
                 conversations: in_time(list).await?,
+                may_leave: matches!(person, Person::Guest(_)) || app.config.console_token.is_some(),
                 person,
                 shares_vm: !matches!(app.config.vms, VmsConfig::Fly(_)),
             };
@@ -84,9 +85,7 @@ pub async fn sign_in(
     parts: Parts,
     Form(form): Form<SignIn>,
 ) -> Result<Response, RequestError> {
-    let (Some(token), Some(session)) = (&app.config.console_token, person::session(&app)) else {
-        return Err(RequestError::NotFound);
-    };
+    let token = app.config.console_token.as_ref().ok_or(RequestError::NotFound)?;
     // Otherwise any page could have its reader's guesses used up.
     if access::is_from_elsewhere(&app, &parts.headers) {
         return Ok((StatusCode::FORBIDDEN, console::sign_in(Some("That did not come from this page."))).into_response());
@@ -95,6 +94,7 @@ pub async fn sign_in(
         let (status, told) = refused.answer();
         return Ok((status, told, console::sign_in(Some(&refused.to_string()))).into_response());
     }
+    let session = person::session(&app, token);
     Ok(([(header::SET_COOKIE, person::cookie(&app, &session))], Redirect::to("/console")).into_response())
 }
 

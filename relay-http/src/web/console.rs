@@ -26,6 +26,8 @@ pub struct View {
     pub conversations: Conversations,
     /// Who looks at it.
     pub person: Person,
+    /// Whether there is something to sign out of.
+    pub may_leave: bool,
     /// Whether all conversations work on one VM.
     pub shares_vm: bool,
 }
@@ -80,7 +82,7 @@ fn list(view: &View) -> Markup {
             } @else if !is_one {
                 p.muted.small { "Each of them works on a VM of its own." }
             }
-            @if matches!(view.person, Person::Guest(_)) {
+            @if view.may_leave {
                 form.leave method="post" action="/console/leave" { button { "Sign out" } }
             }
         }
@@ -151,8 +153,13 @@ mod tests {
 
     #[tokio::test]
     async fn it_may_show_files_that_are_about_to_be_sent_and_says_what_to_do_without_a_script() {
-        let view =
-            View { shown: FIRST, conversations: Conversations::default(), person: Person::Owner, shares_vm: true };
+        let view = View {
+            shown: FIRST,
+            conversations: Conversations::default(),
+            person: Person::Owner,
+            may_leave: false,
+            shares_vm: true,
+        };
         let response = page(&view);
         let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
         assert!(policy.contains("; img-src 'self' blob:; "), "{policy}");

@@ -38,7 +38,7 @@ pub async fn begin(State(app): State<Arc<App>>, chosen: Chosen, headers: HeaderM
     ))
 }
 
-/// `POST /console/leave`: a guest's browser forgets that it is one, also when the guest may not come in any more.
+/// `POST /console/leave`: a browser forgets who it is, also when a guest may not come in any more.
 pub async fn leave(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, RequestError> {
     if access::is_from_elsewhere(&app, &headers) {
         return Ok(elsewhere());
@@ -47,8 +47,12 @@ pub async fn leave(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Re
     if let Some(guest) = person::guest(&app, &headers) {
         in_time(guests::leave(&*app.store, &app.config.relay_secret, &guest)).await?;
     }
-    let cookie = person::was_guest(&headers).then(|| [(header::SET_COOKIE, person::no_cookie(&app))]);
-    Ok((cookie, invited::page(&invited::Shown::Gone)).into_response())
+    let cookie = [(header::SET_COOKIE, person::no_cookie(&app))];
+    Ok(match person::was_guest(&headers) {
+        true => (cookie, invited::page(&invited::Shown::Gone)).into_response(),
+        // The form that asks for the token.
+        false => (cookie, Redirect::to("/console")).into_response(),
+    })
 }
 
 fn elsewhere() -> Response {

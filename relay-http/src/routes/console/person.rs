@@ -9,13 +9,15 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use hmac::{Hmac, KeyInit, Mac};
 use relay_core::id::{Address, ConversationId};
-use secrecy::ExposeSecret;
+use relay_core::time::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::app::{App, in_time};
 use crate::channels::console::conversations;
 use crate::channels::console::person::{FIRST, Person};
+use crate::clock;
 use crate::error::RequestError;
 use crate::guests::{self, Invited, Standing};
 use crate::routes::access;
@@ -64,11 +66,9 @@ impl FromRequestParts<Arc<App>> for SignedIn {
             let guest = Self::Guest(invited);
             return if guest.is_welcome(app).await? { Ok(guest) } else { Err(RequestError::SignInFirst) };
         }
-        match session(app) {
-            Some(session) => {
-                let same: bool = session.as_bytes().ct_eq(held.as_bytes()).into();
-                if same { Ok(Self::Owner) } else { Err(RequestError::SignInFirst) }
-            }
+        match &app.config.console_token {
+            Some(token) if is_session(app, token, held, clock::now()) => Ok(Self::Owner),
+            Some(_) => Err(RequestError::SignInFirst),
             None if access::is_for_this_machine(app) && access::is_local(parts) => Ok(Self::Owner),
             None => Err(RequestError::NotFound),
         }
@@ -108,14 +108,24 @@ impl FromRequestParts<Arc<App>> for Chosen {
     }
 }
 
-/// What a browser holds that has given the token; `None` when no token is configured.
-pub(super) fn session(app: &App) -> Option<String> {
-    let token = app.config.console_token.as_ref()?;
+/// What a browser holds that has given the token. It ends by itself, also where it was copied to.
+pub(super) fn session(app: &App, token: &SecretString) -> String {
+    let ends = (clock::now() + guests::STAY).as_millis().to_string();
+    format!("{ends}-{}", proof(app, token, &ends))
+}
+
+pub(super) fn is_session(app: &App, token: &SecretString, held: &str, now: Timestamp) -> bool {
+    let Some((ends, given)) = held.split_once('-') else { return false };
+    let same: bool = proof(app, token, ends).as_bytes().ct_eq(given.as_bytes()).into();
+    same && ends.parse().is_ok_and(|ends| now < Timestamp(ends))
+}
+
+fn proof(app: &App, token: &SecretString, ends: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(app.config.relay_secret.expose_secret().as_bytes())
         .expect("HMAC takes a key of any length");
-    mac.update(b"console\0");
+    mac.update(format!("console\0{ends}\0").as_bytes());
     mac.update(token.expose_secret().as_bytes());
-    Some(hex::encode(mac.finalize().into_bytes()))
+    hex::encode(mac.finalize().into_bytes())
 }
 
 /// Whether a browser holds what a guest is given: a signed text has dots, the proof of a token none.
