@@ -14,18 +14,27 @@ fn page_of(message: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_diff_from_the_chat_is_read_at_another_relay_and_exactly_that_is_published() {
+async fn a_diff_from_the_chat_is_approved_on_a_phone_at_another_relay_and_exactly_that_is_published() {
+    approved_at_another_relay(Screen::PHONE).await;
+}
+
+#[tokio::test]
+async fn a_diff_from_the_chat_is_approved_on_a_desk_at_another_relay_and_exactly_that_is_published() {
+    approved_at_another_relay(Screen::DESK).await;
+}
+
+async fn approved_at_another_relay(screen: Screen) {
     let mut fleet = Fleet::start(FleetPlan { vm: VmKind::Real, ..FleetPlan::default() }).await;
     let someone = person(0);
     assert_eq!(fleet.write_via(0, &someone, "SM1", "add a line to hello.txt").await, Some(200));
     let asked = fleet.reads(&someone, "/r/", super::BOUND).await;
     fleet.kill(0).await;
     let url = format!("{}{}", fleet.relay(1).url(), page_of(&asked.body));
-    let browser = Browser::with(Screen::DESK).await;
+    let browser = Browser::with(screen).await;
     browser.client().goto(&url).await.expect("the page opens");
     reads(&browser, "hello.txt").await;
     let tree = find(&browser, "input[name=tree]").await.prop("value").await.expect("a property").expect("a tree");
-    browser.screenshot("review-of-the-demo-1280-light").await;
+    browser.screenshot(&format!("review-of-the-demo-{}", screen.name())).await;
     press(&browser, "button[value=approve]").await;
     reads(&browser, "Exactly this diff is pushed as branch").await;
     let (_, published) = pushed(&fleet.folder().join("origin.git")).expect("the origin has the branch");
