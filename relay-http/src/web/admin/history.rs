@@ -79,6 +79,6 @@ fn deciding(decision: Decision) -> &'static str {
     match decision {
         Decision::Approve => "approved; it is being published",
         Decision::Reject => "rejected; it is being rolled back",
-        Decision::Park => "not answered in time; it is being parked",
+        Decision::Park => "it is being parked: kept, and not published",
     }
 }
