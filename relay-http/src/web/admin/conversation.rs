@@ -197,13 +197,22 @@ fn health_of(view: &View, health: &Health) -> Markup {
     }
 }
 
-fn actions(view: &View, shown: &Shown) -> Markup {
-    let path = format!("/admin/conversations/{}", shown.conversation);
+fn cancel(view: &View, shown: &Shown, path: &str) -> Markup {
     let going_on = shown.state.known().is_some_and(|state| state.phase != Phase::Idle || !state.arriving.is_empty());
     let cancel = html! {
         input type="hidden" name="order" value=(shown.order);
         button.danger { "Cancel the run" }
     };
+    html! {
+        @if going_on {
+            (form(view, &format!("{path}/cancel"), &cancel))
+            p.muted.small { "The run is stopped, its changes are rolled back, what waits is dropped, and the person is told that an operator did it." }
+        } @else { p.muted { "Nothing goes on that could be cancelled." } }
+    }
+}
+
+fn actions(view: &View, shown: &Shown) -> Markup {
+    let path = format!("/admin/conversations/{}", shown.conversation);
     let forget = html! {
         label {
             span { "Type " code { (shown.confirmation) } " to erase this person" }
@@ -218,10 +227,7 @@ fn actions(view: &View, shown: &Shown) -> Markup {
     html! {
         div.card.stack {
             h2 { "Actions" }
-            @if going_on {
-                (form(view, &format!("{path}/cancel"), &cancel))
-                p.muted.small { "The run is stopped, its changes are rolled back, what waits is dropped, and the person is told that an operator did it." }
-            } @else { p.muted { "Nothing goes on that could be cancelled." } }
+            (live("cancel", &cancel(view, shown, &path)))
             details {
                 summary.danger { "Forget this person…" }
                 (form(view, &format!("{path}/forget"), &html! { div.stack { (forget) } }))
