@@ -44,7 +44,7 @@ async fn with_something_to_see(stack: &Stack) -> String {
     let console = stack.console();
     console.send("add a line to hello.txt", BOUND).await;
     console.wait_for("*approve* opens", BOUND).await;
-    console.send("then make <b>the button</b> blue & round", BOUND).await;
+    console.send("then make <b>the button</b> \u{202e}eulb & round", BOUND).await;
     console.wait_for("Queued at position 1", BOUND).await;
     let (database, conversation) = the_conversation(stack);
     let effect = Effect::Say(Say { text: "<script>alert(1)</script> is done".into(), ..Say::default() });
