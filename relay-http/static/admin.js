@@ -11,11 +11,12 @@ function tell(isWell) {
   fresh.className = isWell ? "badge good" : "badge bad";
 }
 
-// What somebody is at work in stays as it is: a field, a button about to be pressed, an open part, a text being selected.
+// What somebody is at work in stays as it is: a field, a button about to be pressed or held down, an open part, a text being selected.
 function isInUse(part) {
   const selection = getSelection();
   return (
     part.contains(document.activeElement) ||
+    part.matches(":active") ||
     part.querySelector("details[open]") !== null ||
     (selection !== null && !selection.isCollapsed && part.contains(selection.anchorNode))
   );
@@ -24,6 +25,8 @@ function isInUse(part) {
 async function refresh() {
   try {
     const answer = await fetch(location.href, { redirect: "error" });
+    // The session has ended: here is now the form that asks for the token.
+    if (answer.status === 401) return location.reload();
     if (!answer.ok) return tell(false);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-live]")) {

@@ -57,6 +57,15 @@ pub struct Revision {
     pub trace: Option<TraceParent>,
 }
 
+/// What one would type instead; of what is to be different, that.
+fn words(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Approve => "approve".to_owned(),
+        Verdict::Reject => "reject".to_owned(),
+        Verdict::Changes { text } => text.clone(),
+    }
+}
+
 impl Step<'_> {
     /// Have a review copied into the store, if there can be one of that size, and one more.
     pub(super) fn copy_review(&mut self, run: &RunId, tree: &TreeHash, review: Review) -> Option<Copying> {
@@ -89,6 +98,7 @@ impl Step<'_> {
 
     /// A person has read all of a diff, and answers: as a button does, that counts for this diff and for no other.
     pub(super) fn reviewed(&mut self, run: &RunId, tree: &TreeHash, verdict: Verdict) {
+        self.log(LogWhat::Asked { text: words(&verdict) });
         let pending = match &self.conversation.phase {
             Phase::AwaitingApproval(pending) if pending.run == *run && pending.tree == *tree => pending.clone(),
             _ => return self.say(text::review::old_page(&self.conversation, run)),

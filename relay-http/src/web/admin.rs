@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use axum::response::Response;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 use relay_core::id::{ConversationId, NodeId};
 use relay_core::store::Activity;
 use relay_core::store::operators::Node;
@@ -13,7 +13,7 @@ use relay_core::time::{Timestamp, humane};
 
 use super::assets::ADMIN;
 use super::instant::exact;
-use super::{layout, sign_in};
+use super::{chat, layout, sign_in};
 
 mod conversation;
 mod conversations;
@@ -174,6 +174,13 @@ fn state(activity: Activity) -> Markup {
         Activity::Cancelling => ("bad", "cancelling"),
     };
     html! { span.badge.(kind) { (name) } }
+}
+
+/// What a person, an agent or another machine wrote, in its lines: every sign to be seen, none acting.
+fn written(text: &str) -> Markup {
+    let mut html = String::with_capacity(text.len());
+    chat::plain(&mut html, text);
+    PreEscaped(html)
 }
 
 /// An instant, seen from now: when it is, and exactly when.

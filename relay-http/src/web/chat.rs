@@ -39,7 +39,8 @@ pub(super) fn shown(text: &str) -> Markup {
     PreEscaped(html)
 }
 
-fn plain(html: &mut String, text: &str) {
+/// As it was written, in its lines.
+pub(super) fn plain(html: &mut String, text: &str) {
     for sign in text.chars() {
         match sign {
             '\n' => html.push(sign),

@@ -31,17 +31,22 @@ async fn look(browser: &Browser, name: &str) {
     assert_eq!(browser.hindrances().await, Vec::<String>::new(), "{name}");
 }
 
+/// The name of the only one, and where it is stored.
+fn the_conversation(stack: &Stack) -> (rusqlite::Connection, String) {
+    let database = rusqlite::Connection::open(stack.database()).expect("the database opens");
+    let conversation = database.query_row("SELECT id FROM conversations", [], |row| row.get(0)).expect("there is one");
+    (database, conversation)
+}
+
 /// A person with a diff that waits, something behind it, and a message that never reached them; and the name of their
 /// conversation.
 async fn with_something_to_see(stack: &Stack) -> String {
     let console = stack.console();
     console.send("add a line to hello.txt", BOUND).await;
     console.wait_for("*approve* opens", BOUND).await;
-    console.send("then make <b>the button</b> blue & round", BOUND).await;
+    console.send("then make <b>the button</b> \u{202e}eulb & round", BOUND).await;
     console.wait_for("Queued at position 1", BOUND).await;
-    let database = rusqlite::Connection::open(stack.database()).expect("the database opens");
-    let conversation: String =
-        database.query_row("SELECT id FROM conversations", [], |row| row.get(0)).expect("there is one");
+    let (database, conversation) = the_conversation(stack);
     let effect = Effect::Say(Say { text: "<script>alert(1)</script> is done".into(), ..Say::default() });
     let effect = serde_json::to_string(&effect).expect("plain data");
     let letter = "INSERT INTO dead_letters (conversation, effect, reason, at) VALUES (?1, ?2, ?3, 1790000000000)";
@@ -142,4 +147,47 @@ async fn a_page_that_is_looked_at_follows_what_goes_on() {
     })
     .await;
     reads(&browser, "in 29 min").await;
+}
+
+/// What can be done is what goes on now, and what somebody is at work in stays under their hands.
+#[tokio::test]
+async fn a_run_that_begins_while_its_page_is_looked_at_can_be_cancelled_there() {
+    let stack = Stack::start(Plan::default()).await;
+    let console = stack.console();
+    console.send("help", BOUND).await;
+    console.wait_for("approve", BOUND).await;
+    let browser = Browser::with(Screen::PHONE).await;
+    open(&browser, &stack, &format!("/admin/conversations/{}", the_conversation(&stack).1)).await;
+    reads(&browser, "Nothing goes on that could be cancelled.").await;
+    press(&browser, "summary.danger").await;
+    find(&browser, "input[name=confirm]").await.send_keys("half a na").await.expect("one can type");
+    console.send("something slow", BOUND).await;
+    console.wait_for("Working slowly", BOUND).await;
+    reads(&browser, "Cancel the run").await;
+    let typed = "return document.activeElement.name + ' ' + document.activeElement.value";
+    assert_eq!(script(&browser, typed).await, "confirm half a na");
+
+    script(&browser, "window.button = document.querySelector('#cancel button'); button.focus()").await;
+    console.send("cancel", BOUND).await;
+    console.wait_for("Run 1 is stopped", BOUND).await;
+    wait_until("the page to know", BOUND, async || {
+        script(&browser, "return document.querySelector('#state').textContent").await == "idle"
+    })
+    .await;
+    assert_eq!(script(&browser, "return document.activeElement === window.button").await, true, "about to be pressed");
+    script(&browser, "window.button.blur()").await;
+    reads(&browser, "Nothing goes on that could be cancelled.").await;
+}
+
+#[tokio::test]
+async fn a_page_whose_session_has_ended_asks_for_the_token() {
+    let stack = Stack::start(Plan::default().relay("ADMIN_TOKEN", TOKEN)).await;
+    let browser = Browser::with(Screen::PHONE).await;
+    open(&browser, &stack, "/admin").await;
+    find(&browser, "input[name=token]").await.send_keys(TOKEN).await.expect("one can type");
+    press(&browser, "button.primary").await;
+    reads(&browser, "await approval").await;
+    open(&browser, &stack, "/admin/approvals").await;
+    browser.client().delete_all_cookies().await.expect("they can be deleted");
+    reads(&browser, "ADMIN_TOKEN").await;
 }

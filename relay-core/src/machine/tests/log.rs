@@ -60,6 +60,24 @@ fn a_run_is_told_from_its_task_to_its_pull_request() {
 }
 
 #[test]
+fn what_is_answered_on_the_page_of_a_diff_is_told_before_what_comes_of_it() {
+    let reviewed = |verdict| Event::Reviewed { run: run(1), tree: tree("aa11"), verdict, cause: None };
+    let changes = || Verdict::Changes { text: "make it blue".into() };
+    for (verdict, asked, decision) in [
+        (Verdict::Approve, "approve", "Approve"),
+        (Verdict::Reject, "reject", "Reject"),
+        (changes(), "make it blue", "Park"),
+    ] {
+        let mut talk = Talk::awaiting();
+        talk.told();
+        talk.feed(reviewed(verdict));
+        assert_eq!(talk.told(), [format!("1 asked {asked}"), format!("1 decided {decision}"), "1 said".to_owned()]);
+        talk.feed(reviewed(changes()));
+        assert_eq!(talk.told(), ["1 asked make it blue", "1 said"], "too late, and asked for all the same");
+    }
+}
+
+#[test]
 fn what_is_said_in_several_messages_or_said_again_is_told_once() {
     let mut talk = phone();
     talk.hear("help");

@@ -48,8 +48,8 @@ impl Told {
         }
         prop_assert_eq!(self.current.as_ref(), transition.conversation.run(), "what goes on was told");
         let count = |is_it: fn(&LogWhat) -> bool| transition.log.iter().filter(|entry| is_it(&entry.what)).count();
-        let is_message = matches!(event, Event::Message(_));
-        prop_assert_eq!(count(|what| matches!(what, LogWhat::Asked { .. })), usize::from(is_message));
+        let is_of_person = matches!(event, Event::Message(_) | Event::Reviewed { .. });
+        prop_assert_eq!(count(|what| matches!(what, LogWhat::Asked { .. })), usize::from(is_of_person));
         let begun = transition.conversation.runs - before.runs;
         prop_assert_eq!(count(|what| matches!(what, LogWhat::Begun { .. })) as u64, begun);
         Ok(())

@@ -7,8 +7,9 @@ use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Request, StatusCode, header};
-use relay_core::id::{Address, ChannelKind, EffectSeq, MessageId, NodeId};
-use relay_core::machine::{Content, Conversation, Dead, Effect, Event, LogEntry, LogWhat, Message, Phase, Say};
+use relay_core::id::{Address, BlobId, ChannelKind, EffectSeq, MessageId, NodeId};
+use relay_core::machine::conversation::{Inquiry, Past};
+use relay_core::machine::{Content, Conversation, Dead, Effect, Ending, Event, LogEntry, LogWhat, Message, Phase, Say};
 use relay_core::protocol::Task;
 use relay_core::store::operators::DeedKind;
 use relay_core::store::sqlite::SqliteStore;
@@ -32,7 +33,9 @@ mod sign_in;
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const TOKEN: &str = "open-sesame-open-sesame-open-sesame";
 const HERE: &str = "127.0.0.1:50000";
-const MARKUP: &str = "</code><script>alert('x')</script><img src=x onerror=alert(1)> & \"more\"";
+/// What would act, turn others around, or not be seen. It begins with these, as a list of tasks shows the beginning alone.
+const MARKUP: &str =
+    "\u{202e}txt\u{200b}\x1b[2J\nnext </code><script>alert('x')</script><img src=x onerror=alert(1)> & \"more\"";
 
 struct Control {
     app: Arc<App>,
@@ -122,7 +125,7 @@ impl Control {
         let address = Some(Address { channel: ChannelKind::Twilio, name: format!("whatsapp:+1555{number}") });
         let effect = Effect::Say(Say { text: text.into(), ..Say::default() });
         let commit = Commit {
-            log: vec![LogEntry::new(None, LogWhat::Asked { text: text.into() })],
+            log: told(text).into_iter().map(|what| LogEntry::new(None, what)).collect(),
             dead: vec![Dead { effect, reason: format!("no such number: {text}") }],
             activity: Some(Activity::of(&phase)),
             conversation: Conversation {
@@ -130,6 +133,11 @@ impl Control {
                 names: address.iter().cloned().collect(),
                 address,
                 queue: [Task::prompt(text)].into(),
+                inquiry: Some(inquiry(text)),
+                past: endings(text)
+                    .into_iter()
+                    .map(|ending| Past { run: held.conversation.run_id(1), ending })
+                    .collect(),
                 runs: 1,
                 ..held.conversation.clone()
             },
@@ -153,6 +161,34 @@ impl Control {
         let deeds = self.store.deeds(0, 100).await.unwrap();
         deeds.into_iter().map(|deed| deed.what).collect()
     }
+}
+
+/// Whatever has a text in it that is not ours.
+fn told(text: &str) -> Vec<LogWhat> {
+    let text = || text.to_owned();
+    let blob = BlobId::parse("b1").unwrap();
+    let mut told = vec![
+        LogWhat::Asked { text: text() },
+        LogWhat::Said { text: text() },
+        LogWhat::Begun { task: text() },
+        LogWhat::Started { driver: text() },
+        LogWhat::Progress { text: text() },
+        LogWhat::Picture { blob, caption: text(), document: false },
+        LogWhat::Inquiry { text: text() },
+        LogWhat::Operator { action: text() },
+    ];
+    told.extend(endings(&text()).map(|ending| LogWhat::Ended { ending }));
+    told
+}
+
+fn endings(text: &str) -> [Ending; 3] {
+    let text = || text.to_owned();
+    [Ending::PullRequest { url: text() }, Ending::Pushed { branch: text() }, Ending::Parked { branch: text() }]
+}
+
+fn inquiry(text: &str) -> Inquiry {
+    let (text, until) = (text.to_owned(), clock::now());
+    Inquiry { number: 1, text, until, labels: vec![], several: false, parts: vec![], untaken: vec![], lost: false }
 }
 
 fn form(fields: &[(&str, &str)]) -> String {

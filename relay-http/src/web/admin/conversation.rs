@@ -11,7 +11,7 @@ use relay_core::store::operators::Node;
 
 use super::conversations::{State, due, holder, reached};
 use super::history::{History, history};
-use super::{Part, View, form, live, page, since, when};
+use super::{Part, View, form, live, page, since, when, written};
 
 /// What there is to see of it.
 pub struct Shown {
@@ -102,13 +102,13 @@ fn more(view: &View, state: &Conversation) -> Markup {
             }
         }
         @if let Some(inquiry) = &state.inquiry {
-            div.card { h2 { "The agent asks" } p.said { (inquiry.text) } }
+            div.card { h2 { "The agent asks" } p.said { (written(&inquiry.text)) } }
         }
         @if !state.queue.is_empty() || !state.arriving.is_empty() {
             div.card {
                 h2 { "Queue" }
                 ol.list {
-                    @for task in &state.queue { li.wrap { (text::task(task)) } }
+                    @for task in &state.queue { li.wrap { (written(&text::task(task))) } }
                     @for arriving in &state.arriving {
                         @let here = arriving.files.iter().filter(|file| !matches!(file, Coming::Fetching { .. })).count();
                         li.muted { "a message with files, " (here) " of " (arriving.files.len()) " here" }
@@ -153,10 +153,10 @@ fn name_of(timer: Timer) -> &'static str {
 /// How a run ended. Addresses are those that the VM gave: shown, and not made links of.
 pub(super) fn ending(ending: &Ending) -> Markup {
     match ending {
-        Ending::PullRequest { url } => html! { "pull request " span.wrap { (url) } },
-        Ending::Pushed { branch } => html! { "pushed as " span.mono.wrap { (branch) } },
+        Ending::PullRequest { url } => html! { "pull request " span.wrap { (written(url)) } },
+        Ending::Pushed { branch } => html! { "pushed as " span.mono.wrap { (written(branch)) } },
         Ending::RolledBack => html! { "rolled back" },
-        Ending::Parked { branch } => html! { "parked on " span.mono.wrap { (branch) } },
+        Ending::Parked { branch } => html! { "parked on " span.mono.wrap { (written(branch)) } },
         Ending::Answered => html! { "answered, no file changed" },
         Ending::Failed => html! { "failed" },
         Ending::Cancelled => html! { "cancelled" },
@@ -175,7 +175,7 @@ fn vm(view: &View, shown: &Shown) -> Markup {
             @match &shown.vm {
                 None => { p.muted { "Asking it may wake it; none is made for this." } }
                 Some(Asked::Silent) => { p.notice.warn { "No answer yet. It may be waking up: ask again in a moment." } }
-                Some(Asked::Refused(why)) => { p.notice.bad { (why) } }
+                Some(Asked::Refused(why)) => { p.notice.bad { (written(why)) } }
                 Some(Asked::Well(health)) => { (health_of(view, health)) }
             }
         }
@@ -184,12 +184,12 @@ fn vm(view: &View, shown: &Shown) -> Markup {
 
 fn health_of(view: &View, health: &Health) -> Markup {
     html! {
-        @if let Some(trouble) = &health.volume_trouble { p.notice.bad { (trouble) } }
+        @if let Some(trouble) = &health.volume_trouble { p.notice.bad { (written(trouble)) } }
         dl.facts {
-            dt { "Driver" } dd { (health.driver) @if let Some(version) = &health.driver_version { " " (version) } }
-            dt { "Confined by" } dd { @if health.isolation.is_empty() { "–" } @else { (health.isolation) } }
+            dt { "Driver" } dd { (written(&health.driver)) @if let Some(version) = &health.driver_version { " " (written(version)) } }
+            dt { "Confined by" } dd { @if health.isolation.is_empty() { "–" } @else { (written(&health.isolation)) } }
             dt { "Run" } dd { @if let Some(run) = &health.active_run { span.mono { (run) } } @else { "none" } }
-            dt { "Repository" } dd { @if let Some(name) = &health.repository { (name) } @else { "none" } }
+            dt { "Repository" } dd { @if let Some(name) = &health.repository { (written(name)) } @else { "none" } }
             dt { "Reports waiting" } dd { (health.unreported_events) }
             @if let Some(at) = health.last_delivered_at { dt { "Last report" } dd { (when(at, view.now)) } }
             dt { "Free on its volume" } dd { (health.free_bytes / (1024 * 1024)) " MB" }
@@ -197,13 +197,22 @@ fn health_of(view: &View, health: &Health) -> Markup {
     }
 }
 
-fn actions(view: &View, shown: &Shown) -> Markup {
-    let path = format!("/admin/conversations/{}", shown.conversation);
+fn cancel(view: &View, shown: &Shown, path: &str) -> Markup {
     let going_on = shown.state.known().is_some_and(|state| state.phase != Phase::Idle || !state.arriving.is_empty());
     let cancel = html! {
         input type="hidden" name="order" value=(shown.order);
         button.danger { "Cancel the run" }
     };
+    html! {
+        @if going_on {
+            (form(view, &format!("{path}/cancel"), &cancel))
+            p.muted.small { "The run is stopped, its changes are rolled back, what waits is dropped, and the person is told that an operator did it." }
+        } @else { p.muted { "Nothing goes on that could be cancelled." } }
+    }
+}
+
+fn actions(view: &View, shown: &Shown) -> Markup {
+    let path = format!("/admin/conversations/{}", shown.conversation);
     let forget = html! {
         label {
             span { "Type " code { (shown.confirmation) } " to erase this person" }
@@ -218,10 +227,7 @@ fn actions(view: &View, shown: &Shown) -> Markup {
     html! {
         div.card.stack {
             h2 { "Actions" }
-            @if going_on {
-                (form(view, &format!("{path}/cancel"), &cancel))
-                p.muted.small { "The run is stopped, its changes are rolled back, what waits is dropped, and the person is told that an operator did it." }
-            } @else { p.muted { "Nothing goes on that could be cancelled." } }
+            (live("cancel", &cancel(view, shown, &path)))
             details {
                 summary.danger { "Forget this person…" }
                 (form(view, &format!("{path}/forget"), &html! { div.stack { (forget) } }))

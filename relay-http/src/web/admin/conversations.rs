@@ -175,7 +175,7 @@ fn approval(view: &View, one: &Listed) -> Markup {
             td { (link_to(&one.conversation)) }
             @if let Some(pending) = pending {
                 td data-label="Run" { (pending.run.number()) }
-                td.mono data-label="Diff" { (pending.tree.short()) }
+                td data-label="Diff" { span.mono { (pending.tree.short()) } }
                 td data-label="Reached them" { span { (reached(pending.shown, pending.lost)) } }
             } @else {
                 td data-label="Run" { "–" }

@@ -7,7 +7,7 @@ use relay_core::protocol::Decision;
 use relay_core::store::Logged;
 
 use super::conversation::ending;
-use super::{Page, View, live, pager, when};
+use super::{Page, View, live, pager, when, written};
 
 /// A part of it.
 pub struct History {
@@ -56,21 +56,21 @@ fn row(view: &View, path: &str, logged: &Logged) -> Markup {
 /// Who did it, in a word that is also its class, and what.
 fn told(what: &LogWhat) -> (&'static str, Markup) {
     match what {
-        LogWhat::Asked { text } => ("person", html! { (text) }),
-        LogWhat::Said { text } => ("relay", html! { (text) }),
-        LogWhat::Begun { task } => ("relay", html! { "begins: " (task) }),
-        LogWhat::Started { driver } => ("agent", html! { "is up (" (driver) ")" }),
-        LogWhat::Progress { text } => ("agent", html! { (text) }),
+        LogWhat::Asked { text } => ("person", written(text)),
+        LogWhat::Said { text } => ("relay", written(text)),
+        LogWhat::Begun { task } => ("relay", html! { "begins: " (written(task)) }),
+        LogWhat::Started { driver } => ("agent", html! { "is up (" (written(driver)) ")" }),
+        LogWhat::Progress { text } => ("agent", written(text)),
         LogWhat::Picture { caption, .. } => {
-            ("agent", html! { "shows a picture" @if !caption.is_empty() { ": " (caption) } })
+            ("agent", html! { "shows a picture" @if !caption.is_empty() { ": " (written(caption)) } })
         }
-        LogWhat::Inquiry { text } => ("agent", html! { "asks: " (text) }),
+        LogWhat::Inquiry { text } => ("agent", html! { "asks: " (written(text)) }),
         LogWhat::Changes { stat, tree } => {
             ("agent", html! { "made a diff: " (stat) " (" span.mono { (tree.short()) } ")" })
         }
         LogWhat::Decided { decision } => ("relay", html! { (deciding(*decision)) }),
         LogWhat::Ended { ending: how } => ("relay", html! { "run over: " (ending(how)) }),
-        LogWhat::Operator { action } => ("operator", html! { (action) }),
+        LogWhat::Operator { action } => ("operator", written(action)),
         LogWhat::Unknown => ("relay", html! { "something that only a newer relay knows" }),
     }
 }
@@ -79,6 +79,6 @@ fn deciding(decision: Decision) -> &'static str {
     match decision {
         Decision::Approve => "approved; it is being published",
         Decision::Reject => "rejected; it is being rolled back",
-        Decision::Park => "not answered in time; it is being parked",
+        Decision::Park => "it is being parked: kept, and not published",
     }
 }

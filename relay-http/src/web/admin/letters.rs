@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use relay_core::machine::Effect;
 use relay_core::store::DeadLetter;
 
-use super::{Part, View, form, link_to, live, page, when};
+use super::{Part, View, form, link_to, live, page, when, written};
 use crate::worker::kind;
 
 /// `/admin/letters`: those after `after`, and whether there are more.
@@ -46,8 +46,8 @@ fn row(view: &View, letter: &DeadLetter) -> Markup {
             td data-label="Given up" { (when(letter.at, view.now)) }
             td.wrap data-label="Reason" {
                 div {
-                    (letter.reason)
-                    @if let Some(said) = said { details { summary.small { "What it says" } p.said { (said) } } }
+                    (written(&letter.reason))
+                    @if let Some(said) = said { details { summary.small { "What it says" } p.said { (written(said)) } } }
                 }
             }
             td { (form(view, &format!("/admin/letters/{}/redrive", letter.letter), &html! { button { "Redrive" } })) }

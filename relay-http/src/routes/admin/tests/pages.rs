@@ -1,5 +1,7 @@
 //! What is shown, in pages, and as text.
 
+use relay_core::signs::is_deceptive;
+
 use super::*;
 
 #[tokio::test]
@@ -33,10 +35,17 @@ async fn what_people_wrote_is_shown_as_text_and_where_they_are_reached_not_at_al
         assert_eq!(page.status, StatusCode::OK, "{path}");
         assert_eq!(page.text.matches("<script").count(), 1, "our own: {path}");
         assert!(!page.text.contains("<img") && !page.text.contains("<b>machine"), "{path}");
+        assert!(!page.text.chars().any(|sign| sign != '\n' && is_deceptive(sign)), "{path}");
         assert!(!page.text.contains("+1555") && !page.text.contains("0001234"), "{path}");
     }
-    assert!(control.get("/admin/letters").await.text.contains("&lt;script&gt;alert('x')"));
-    assert!(control.get("/admin/conversations/c0ffee0").await.text.contains("&lt;script&gt;"));
+    let texts = [("/admin/letters", 2), ("/admin/conversations/c0ffee0", 2 + told("").len() + endings("").len())];
+    for (path, count) in texts {
+        let page = control.get(path).await.text;
+        for shown in ["<b class=\"sign\">U+202E</b>txt<b class=\"sign\">U+200B</b>", "&lt;script&gt;"] {
+            assert_eq!(page.matches(shown).count(), count, "{path} {shown}: {page}");
+        }
+        assert!(page.contains("[2J\nnext"), "a line is one: {path}");
+    }
     assert!(control.get("/admin/machines").await.text.contains("&lt;b&gt;machine"));
 }
 
