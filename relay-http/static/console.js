@@ -3,8 +3,8 @@
 // repository holds or a person types must not become markup.
 
 import * as attached from "./console-files.js";
+import { diffView, fileView, make, markup, reveal } from "./console-text.js";
 
-const LINES_SHOWN = 40; // of a file, before "Show all"
 const STEPS_SHOWN = 3; // of a stack of progress lines, before it is opened
 const ENTRIES_MAX = 1000; // on the page; older ones are let go
 const POST_TIMEOUT_MS = 15_000;
@@ -18,150 +18,6 @@ const DRAFT = `draft${chosen}`; // what is not sent yet is kept while another co
 const part = (id) => document.getElementById(id);
 const [log, composer, connection, newest, notice] = ["log", "composer", "connection", "newest", "notice"].map(part);
 const scroller = log.parentElement;
-
-/** A new element: its tag, its properties, its children (nodes or strings). */
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
-
-// ---- Text: WhatsApp markup ------------------------------------------------------------------------------------------
-
-// Code, a link, or a run between two equal markers that hug it and do not touch a word outside (snake_case stays).
-// `**` is not WhatsApp's, but agents write it. The bound keeps a line of a thousand lone markers cheap.
-const INLINE =
-  /`([^`]+)`|(https?:\/\/[^\s<>"`]+)|(?<![\p{L}\p{N}*_~])(\*\*?|_|~)(?!\s|\3)(.{1,999}?)(?<!\s|\3)\3(?![\p{L}\p{N}])/gu;
-const TAG_OF_MARKER = { "*": "strong", "**": "strong", _: "em", "~": "s" };
-
-/** The nodes of one line. */
-function inline(line) {
-  const nodes = [];
-  let end = 0;
-  for (const { index, 0: whole, 1: code, 2: address, 3: marker, 4: marked } of line.matchAll(INLINE)) {
-    nodes.push(line.slice(end, index));
-    end = index + whole.length;
-    if (code) nodes.push(make("code", {}, code));
-    else if (address) nodes.push(...link(address));
-    else nodes.push(make(TAG_OF_MARKER[marker], {}, ...inline(marked)));
-  }
-  return [...nodes, line.slice(end)];
-}
-
-/** A link, and the punctuation behind it that belongs to the sentence. */
-function link(address) {
-  const href = address.replace(address.includes("(") ? /[.,;:!?'*_~\]}]+$/ : /[.,;:!?'*_~\]})]+$/, "");
-  return [make("a", { href, target: "_blank", rel: "noopener" }, href), address.slice(href.length)];
-}
-
-/** The blocks of a text: paragraphs, lists, quotes and ``` blocks. */
-function markup(text) {
-  // With a capture group, split() puts what was between the fences at the odd places.
-  const pieces = text.split(/```(?:\w*\n)?([\s\S]*?)\n?```/);
-  return pieces.flatMap((piece, at) => (at % 2 ? [make("pre", { tabIndex: 0 }, piece)] : paragraphs(piece)));
-}
-
-function paragraphs(text) {
-  const blocks = [];
-  let open; // the block that a next line of the same kind continues
-  for (const line of text.split("\n")) {
-    const [, sign, content] = /^\s*([->]) (.*)$/.exec(line) ?? [null, "", line];
-    const tag = content.trim() ? { "-": "ul", ">": "blockquote", "": "p" }[sign] : null;
-    if (tag !== open?.localName) {
-      open = tag && make(tag);
-      if (open) blocks.push(open);
-    } else if (open && tag !== "ul") {
-      open.append("\n");
-    }
-    if (tag === "ul") open.append(make("li", {}, ...inline(content)));
-    else open?.append(...inline(content));
-  }
-  return blocks;
-}
-
-// ---- Code: diffs and files ------------------------------------------------------------------------------------------
-
-// Characters that make code read differently from what it is (bidirectional controls, zero-width ones, a stray CR).
-const DECEPTIVE = /[\r\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]/g;
-const codePoint = (sign) => `⟨U+${sign.charCodeAt(0).toString(16).padStart(4, "0")}⟩`;
-const reveal = (text) => text.replace(DECEPTIVE, (sign) => (sign === "\r" ? "␍" : codePoint(sign)));
-
-// What the lines from `diff --git` to the first hunk say about a file.
-const DIFF_HEADERS = [
-  [/^diff --git "?a\/(.*?)"? "?b\/\1"?$/, (file, name) => { file.name = name; }],
-  [/^\+\+\+ "?b\/(.*?)"?\t?$/, (file, name) => { file.name = name; }],
-  [/^rename to "?(.*?)"?$/, (file, name) => { file.name = name; }],
-  [/^rename from "?(.*?)"?$/, (file, name) => remark(file, `renamed from ${name}`)],
-  [/^(new|deleted) file mode/, (file, change) => { file.change = change; }],
-  [/^(?:new|new file) mode (100755|120000|160000)$/, (file, mode) => remark(file, MODES[mode])],
-  [/^old mode 100755$/, (file) => remark(file, "no longer executable")],
-  [/^(?:Binary files|GIT binary patch)/, (file) => remark(file, "binary file")],
-];
-const MODES = { 100755: "executable", 120000: "symbolic link", 160000: "submodule" };
-const remark = (file, text) => file.rows.push({ kind: "remark", text });
-const KIND_OF_SIGN = { "+": "add", "-": "del", " ": "same", "": "same", "@": "hunk" };
-
-/** The files of a unified diff: name, "new" or "deleted", rows. */
-function parseDiff(diff) {
-  const files = [];
-  for (const line of diff.replace(/\n$/, "").split("\n")) {
-    if (line.startsWith("diff --git ")) files.push({ name: "", change: "", rows: [], inHunks: false });
-    const file = files.at(-1);
-    file.inHunks ||= line.startsWith("@@") || line.startsWith("…");
-    const kind = KIND_OF_SIGN[line.slice(0, 1)] ?? "remark";
-    if (!file.inHunks) readHeader(file, line);
-    else file.rows.push({ kind, text: kind === "hunk" || kind === "remark" ? line : line.slice(1) });
-  }
-  return files;
-}
-
-function readHeader(file, line) {
-  for (const [pattern, note] of DIFF_HEADERS) {
-    const found = pattern.exec(line);
-    if (found) note(file, found[1]);
-  }
-}
-
-function diffView(diff) {
-  const view = make("div", { className: "diff", ariaLive: "off" });
-  for (const { name, change, rows } of parseDiff(diff)) {
-    const label = make("span", { className: "name", title: name }, make("bdi", {}, reveal(name)));
-    const heading = make("summary", {}, label, make("span", { className: "change" }, change));
-    for (const [kind, sign] of [["add", "+"], ["del", "−"]]) {
-      const count = rows.filter((row) => row.kind === kind).length;
-      if (count > 0) heading.append(make("span", { className: `count ${kind}` }, `${sign}${count}`));
-    }
-    view.append(make("details", { className: "file", open: true }, heading, ...excerpt(name, rows)));
-  }
-  return view;
-}
-
-function fileView(text) {
-  const rows = text.replace(/\n$/, "").split("\n").map((line) => ({ kind: "plain", text: line }));
-  return make("div", { className: "file", ariaLive: "off" }, ...excerpt("Code", rows));
-}
-
-function lineView({ kind, text }) {
-  const sign = { add: "+", del: "-", same: " " }[kind];
-  const line = make("div", { className: `line ${kind}` });
-  if (sign) line.append(make("span", { className: "sign" }, sign));
-  line.append(make("span", { className: "code" }, reveal(text)));
-  return line;
-}
-
-/** The first rows in a box of their own that scrolls sideways, and a button for the rest, which is built only then. */
-function excerpt(label, rows) {
-  const lines = make("div", { className: "lines" }, ...rows.slice(0, LINES_SHOWN).map(lineView));
-  const box = make("div", { className: "box", tabIndex: 0, role: "group", ariaLabel: label }, lines);
-  if (rows.length <= LINES_SHOWN) return [box];
-  const all = make("button", { type: "button", className: "all" }, `Show all ${rows.length} lines`);
-  all.onclick = () => {
-    lines.append(...rows.slice(LINES_SHOWN).map(lineView));
-    all.remove();
-    box.focus({ preventScroll: true });
-  };
-  return [box, all];
-}
 
 // ---- The log --------------------------------------------------------------------------------------------------------
 
@@ -225,16 +81,16 @@ function showPerson({ id, text, files }) {
   remember(text);
   const said = text.trim().toLowerCase();
   const word = SHORT_WORDS[said] ?? said;
-  const chosen = buttons().find(({ value, textContent }) => value === word || textContent.toLowerCase() === said);
+  const chosen = buttons().find(({ value, textContent }) => value === word || textContent.toLowerCase() === reveal(said));
   if (chosen || word === "cancel") closeChoice(chosen);
 }
 
 /** Until it is loaded again, the page calls a new conversation what the relay calls it. */
 function entitle(text) {
-  const title = text.trim().replace(/\s+/g, " ").slice(0, 60);
+  const title = reveal(text.trim().replace(/\s+/g, " ").slice(0, 60));
   const label = document.querySelector("#conversations [aria-current] .untitled");
   if (!label || !title) return;
-  Object.assign(label, { textContent: reveal(title), className: "" });
+  Object.assign(label, { textContent: title, className: "" });
   document.title = `${title} · Textslash`;
 }
 
@@ -264,14 +120,14 @@ function showRelay({ text, code, picture, document: isDocument, choice, options 
 }
 
 function pictureView(address, text) {
-  const image = make("img", { className: "picture", src: address, alt: text || "Picture from the agent" });
+  const image = make("img", { className: "picture", src: address, alt: reveal(text) || "Picture from the agent" });
   const frame = make("a", { className: "frame", href: address, target: "_blank", rel: "noopener" }, image);
   image.onerror = () => frame.replaceWith(make("p", { className: "gone" }, "This picture is no longer kept."));
   return frame;
 }
 
 function documentView(address, text) {
-  const name = make("span", { className: "name" }, text || "Document from the agent");
+  const name = make("span", { className: "name" }, reveal(text) || "Document from the agent");
   return make("a", { className: "document", href: address, download: "diff.pdf" }, "📄 ", name, " (PDF)");
 }
 
@@ -280,7 +136,7 @@ function choiceView(answers) {
   closeChoice(null);
   openChoice = make("div", { className: "choice", role: "group", ariaLabel: "Your answer" });
   for (const [className, label, payload] of answers) {
-    const button = make("button", { type: "button", className, value: spoken(payload) }, label);
+    const button = make("button", { type: "button", className, value: spoken(payload) }, reveal(label));
     button.onclick = (event) => {
       // Pressed by a key: a button that does nothing any more can't keep the focus.
       if (event.detail === 0) composer.focus();
