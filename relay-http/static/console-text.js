@@ -74,10 +74,10 @@ function paragraphs(text) {
 
 // What the lines from `diff --git` to the first hunk say about a file.
 const DIFF_HEADERS = [
-  [/^diff --git "?a\/(.*?)"? "?b\/\1"?$/, (file, name) => { file.name = name; }],
-  [/^\+\+\+ "?b\/(.*?)"?\t?$/, (file, name) => { file.name = name; }],
-  [/^rename to "?(.*?)"?$/, (file, name) => { file.name = name; }],
-  [/^rename from "?(.*?)"?$/, (file, name) => remark(file, `renamed from ${name}`)],
+  [/^diff --git "?a\/(.*?)"? "?b\/\1"?$/s, (file, name) => { file.name = name; }],
+  [/^\+\+\+ "?b\/(.*?)"?\t?$/s, (file, name) => { file.name = name; }],
+  [/^rename to "?(.*?)"?$/s, (file, name) => { file.name = name; }],
+  [/^rename from "?(.*?)"?$/s, (file, name) => remark(file, `renamed from ${name}`)],
   [/^(new|deleted) file mode/, (file, change) => { file.change = change; }],
   [/^(?:new|new file) mode (100755|120000|160000)$/, (file, mode) => remark(file, MODES[mode])],
   [/^old mode 100755$/, (file) => remark(file, "no longer executable")],

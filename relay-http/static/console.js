@@ -13,8 +13,12 @@ const RETRY_MOST_MS = 10_000;
 const RECONNECT_MS = 2_000;
 const REPLAYED_MS = 250; // this long without an entry: the history is over
 
+const UNSENT_MAX = 50; // messages that are kept while the page is away
+const UNSENT_KEEP_MS = 3_600_000; // until they are to be looked at again
+
 const chosen = location.search; // names the conversation
-const DRAFT = `draft${chosen}`; // what is not sent yet is kept while another conversation is looked at
+const { address } = document.querySelector(".console").dataset; // whose it is, and which of theirs
+const [DRAFT, UNSENT] = [`draft ${address}`, `unsent ${address}`]; // what is being written, and what was sent and has not arrived
 const part = (id) => document.getElementById(id);
 const [log, composer, connection, newest, notice] = ["log", "composer", "connection", "newest", "notice"].map(part);
 const scroller = log.parentElement;
@@ -79,8 +83,7 @@ function showPerson({ id, text, files }) {
   place(bubble);
   entitle(text);
   remember(text);
-  const said = text.trim().toLowerCase();
-  const word = SHORT_WORDS[said] ?? said;
+  const [said, word] = [text.trim().toLowerCase(), wordOf(text)];
   const chosen = buttons().find(({ value, textContent }) => value === word || textContent.toLowerCase() === reveal(said));
   if (chosen || word === "cancel") closeChoice(chosen);
 }
@@ -95,6 +98,14 @@ function entitle(text) {
 }
 
 const SHORT_WORDS = { a: "approve", r: "reject", c: "cancel" };
+const ANSWERS = new Set(Object.values(SHORT_WORDS));
+
+/** What is taken for a word of the chat, if it is one. */
+function wordOf(text) {
+  const said = text.trim().toLowerCase();
+  return SHORT_WORDS[said] ?? said;
+}
+
 const buttons = () => [...openChoice?.children ?? []];
 
 /** What one would type instead of pressing a button: a word, or the number of an option. */
@@ -183,9 +194,14 @@ let wake = () => {}; // ends the wait for the next try
 function send(content) {
   const random = crypto.getRandomValues(new Uint8Array(8));
   const id = `web-${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-  const { text = spoken(content.button), files } = content;
-  const message = { body: { id, ...content }, bubble: personBubble(text, files?.map(({ name }) => name)) };
-  own.set(id, message);
+  sendAs({ id, ...content }, Date.now());
+}
+
+/** The same under the id that it has, since when it was written. */
+function sendAs(body, at) {
+  const { text = spoken(body.button), files } = body;
+  const message = { body, at, bubble: personBubble(text, files?.map(({ name }) => name)) };
+  own.set(body.id, message);
   enqueue(message);
 }
 
@@ -215,13 +231,22 @@ async function post(message) {
   if (response.status === 401) signInAgain();
   if ([401, 429, 502, 503, 504].includes(response.status)) return false;
   if (response.ok) mark(message.bubble, null);
-  else if (own.has(message.body.id)) {
-    const reason = response.status === 413 ? "Too long to send." : `Not sent (error ${response.status}).`;
-    message.bubble.classList.remove("pending");
-    const again = make("button", { type: "button", onclick: () => enqueue(message) }, "Try again");
-    mark(message.bubble, "failed", reason, again);
-  }
+  else if (own.has(message.body.id)) refused(message, response.status, await response.text().catch(() => ""));
   return true;
+}
+
+function refused(message, status, why) {
+  const { body, bubble } = message;
+  bubble.classList.remove("pending");
+  if (status !== 400) {
+    const reason = status === 413 ? "Too long to send." : `Not sent (error ${status}).`;
+    const again = make("button", { type: "button", onclick: () => enqueue(message) }, "Try again");
+    return mark(bubble, "failed", reason, again);
+  }
+  // As it is, it is refused for ever: what was written is given back, to be sent in another way.
+  own.delete(body.id);
+  mark(bubble, "failed", `Not sent: ${reveal(why.trim())}.`);
+  giveBack([body.text]);
 }
 
 /** Says under a bubble how its sending goes; `null`: it went well. */
@@ -230,11 +255,8 @@ function mark(bubble, state, ...words) {
   if (state) bubble.append(make("div", { className: `sent ${state}` }, ...words));
 }
 
-/** The session has ended: what is not sent yet is kept over the reload, which leads to the sign-in form. */
+/** The session has ended: the page, loaded again, is the sign-in form, and what is not sent yet waits for what follows. */
 function signInAgain() {
-  const unsent = [...own.values()].filter(({ bubble }) => bubble.querySelector(".sent")).map(({ body }) => body.text);
-  removeEventListener("pagehide", keepDraft);
-  sessionStorage.setItem(DRAFT, [...unsent, composer.value].filter(Boolean).join("\n"));
   notice.textContent = "You are signed out. Please sign in again.";
   notice.hidden = false;
   setTimeout(() => location.reload(), 1_500);
@@ -261,14 +283,12 @@ async function reconnect() {
 
 const remembered = []; // what was sent, the oldest first
 const REMEMBERED_MAX = 50;
-const ANSWERS = new Set(["approve", "reject", "cancel"]);
 let recalled = null; // how many steps back the composer shows; null: what is being written
 let written = ""; // what was being written before
 
 /** An answer is given to one diff; it is not to be given to the next one by chance. */
 function remember(text) {
-  const said = text.trim().toLowerCase();
-  if (!said || ANSWERS.has(SHORT_WORDS[said] ?? said) || remembered.at(-1) === text) return;
+  if (!text.trim() || ANSWERS.has(wordOf(text)) || remembered.at(-1) === text) return;
   remembered.push(text);
   if (remembered.length > REMEMBERED_MAX) remembered.shift();
 }
@@ -301,7 +321,34 @@ document.addEventListener("keydown", (event) => {
 
 // ---- The page -------------------------------------------------------------------------------------------------------
 
-const keepDraft = () => sessionStorage.setItem(DRAFT, composer.value);
+/** Kept while the page is away, for this tab alone: what is being written, and what has not arrived. */
+function keep() {
+  const waiting = [...own.values()].filter(({ bubble }) => bubble.querySelector(".sent"));
+  const unsent = waiting.slice(0, UNSENT_MAX).map(({ body, at }) => ({ body, at }));
+  sessionStorage.setItem(DRAFT, composer.value);
+  sessionStorage.setItem(UNSENT, JSON.stringify(unsent));
+}
+
+/** What had not arrived is sent again under its id; what may be meant no more is given back, to be looked at. */
+function takeUp() {
+  composer.value = sessionStorage.getItem(DRAFT) ?? "";
+  const old = [];
+  for (const { body, at } of JSON.parse(sessionStorage.getItem(UNSENT) ?? "[]")) {
+    // A word that answers would now answer whatever waits; a button names its diff.
+    if (Date.now() - at > UNSENT_KEEP_MS || ANSWERS.has(wordOf(body.text ?? ""))) old.push(body.text);
+    else sendAs(body, at);
+  }
+  giveBack(old);
+}
+
+/** Texts that were sent in vain, before what is being written. */
+function giveBack(texts) {
+  if (!texts.length) return fitComposer();
+  recalled = null;
+  composer.value = [...texts, composer.value].filter(Boolean).join("\n");
+  fitComposer();
+}
+
 function fitComposer() {
   composer.style.height = "auto";
   composer.style.height = `${composer.scrollHeight + composer.offsetHeight - composer.clientHeight}px`;
@@ -347,9 +394,8 @@ log.addEventListener("click", (event) => {
   requestAnimationFrame(() => { following = atEnd(); });
 });
 
-composer.value = sessionStorage.getItem(DRAFT) ?? "";
-addEventListener("pagehide", keepDraft);
-fitComposer();
+takeUp();
+addEventListener("pagehide", keep);
 // With a touch keyboard, focus would cover half of the chat.
 if (matchMedia("(hover: hover)").matches) composer.focus();
 connect();
