@@ -52,6 +52,7 @@ function receive({ data, lastEventId }) {
   seen.add(lastEventId);
   const entry = JSON.parse(data);
   const show = entry.from === "person" ? showPerson : entry.passing ? showStep : showRelay;
+  if (entry.settles) closeChoice(null);
   show(entry);
   awaitEndOfReplay();
 }
