@@ -204,6 +204,11 @@ impl Step<'_> {
         self.say_all(Say { text: text.as_ref().to_owned(), passing: true, ..Say::default() });
     }
 
+    /// Send what becomes of the diff that was shown last, whoever or whatever has decided it.
+    fn say_settled(&mut self, text: impl AsRef<str>) {
+        self.say_all(Say { text: text.as_ref().to_owned(), settles: true, ..Say::default() });
+    }
+
     /// Send a message, in as many as the channel needs for it; their places.
     fn say_all(&mut self, say: Say) -> Vec<EffectSeq> {
         if self.capabilities().is_some() {

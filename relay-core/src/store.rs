@@ -95,7 +95,8 @@ pub trait Store: Send + Sync {
     /// A picture that has not expired at `now`.
     async fn blob(&self, id: &BlobId, now: Timestamp) -> Result<Option<Blob>, StoreError>;
 
-    /// Append to a conversation's feed, which viewers follow. The same key again changes nothing. Keeps [`FEED_MAX`].
+    /// Append to a conversation's feed, which viewers follow. The same key again changes nothing. Keeps [`FEED_MAX`]. Cursors
+    /// only grow, also when the conversation is erased in between: whoever follows goes on.
     async fn append_feed(&self, conversation: &ConversationId, key: &str, entry: &str) -> Result<(), StoreError>;
 
     /// Entries of a feed after `cursor` (0: from the oldest kept), the oldest first.

@@ -1,6 +1,8 @@
 // Files that are attached to the message being written: chosen, pasted or dropped. Each is uploaded at once, by itself, so that
 // sending is quick and a file that can't be used is known before the message is sent.
 
+import { make, reveal } from "./console-text.js";
+
 const FILES_MAX = 10; // of one message
 const FILE_BYTES_MAX = 8 * 1024 * 1024;
 const UPLOAD_TIMEOUT_MS = 120_000;
@@ -13,15 +15,9 @@ const told = document.getElementById("told");
 const items = []; // { name, element, state: "uploading" | "ready" | "failed", id, abort }
 let settled = () => {};
 
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
-
 /** Said to screen readers; shown as well where nothing else on the page shows it. */
 function tell(text, isShown = false) {
-  told.textContent = text;
+  told.textContent = reveal(text);
   told.classList.toggle("unseen", !isShown);
 }
 
@@ -88,9 +84,9 @@ function view(item, file) {
   const picture = /^image\/(jpeg|png|webp|gif)$/.test(file.type)
     ? make("img", { src: URL.createObjectURL(file), alt: "" })
     : make("span", { className: "kind", ariaHidden: "true" }, /\.(\w{1,4})$/.exec(item.name)?.[1] ?? "file");
-  const remover = make("button", { type: "button", className: "remove", ariaLabel: `Remove ${item.name}` }, "✕");
+  const remover = make("button", { type: "button", className: "remove", ariaLabel: `Remove ${reveal(item.name)}` }, "✕");
   remover.onclick = () => remove(item);
-  const label = make("span", { className: "label" }, make("bdi", { className: "name" }, item.name));
+  const label = make("span", { className: "label" }, make("bdi", { className: "name" }, reveal(item.name)));
   return make("li", { className: "uploading" }, picture, label, remover);
 }
 

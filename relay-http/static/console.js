@@ -3,8 +3,8 @@
 // repository holds or a person types must not become markup.
 
 import * as attached from "./console-files.js";
+import { diffView, fileView, make, markup, reveal } from "./console-text.js";
 
-const LINES_SHOWN = 40; // of a file, before "Show all"
 const STEPS_SHOWN = 3; // of a stack of progress lines, before it is opened
 const ENTRIES_MAX = 1000; // on the page; older ones are let go
 const POST_TIMEOUT_MS = 15_000;
@@ -13,155 +13,15 @@ const RETRY_MOST_MS = 10_000;
 const RECONNECT_MS = 2_000;
 const REPLAYED_MS = 250; // this long without an entry: the history is over
 
+const UNSENT_MAX = 50; // messages that are kept while the page is away
+const UNSENT_KEEP_MS = 3_600_000; // until they are to be looked at again
+
 const chosen = location.search; // names the conversation
-const DRAFT = `draft${chosen}`; // what is not sent yet is kept while another conversation is looked at
+const { address } = document.querySelector(".console").dataset; // whose it is, and which of theirs
+const [DRAFT, UNSENT] = [`draft ${address}`, `unsent ${address}`]; // what is being written, and what was sent and has not arrived
 const part = (id) => document.getElementById(id);
 const [log, composer, connection, newest, notice] = ["log", "composer", "connection", "newest", "notice"].map(part);
 const scroller = log.parentElement;
-
-/** A new element: its tag, its properties, its children (nodes or strings). */
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
-
-// ---- Text: WhatsApp markup ------------------------------------------------------------------------------------------
-
-// Code, a link, or a run between two equal markers that hug it and do not touch a word outside (snake_case stays).
-// `**` is not WhatsApp's, but agents write it. The bound keeps a line of a thousand lone markers cheap.
-const INLINE =
-  /`([^`]+)`|(https?:\/\/[^\s<>"`]+)|(?<![\p{L}\p{N}*_~])(\*\*?|_|~)(?!\s|\3)(.{1,999}?)(?<!\s|\3)\3(?![\p{L}\p{N}])/gu;
-const TAG_OF_MARKER = { "*": "strong", "**": "strong", _: "em", "~": "s" };
-
-/** The nodes of one line. */
-function inline(line) {
-  const nodes = [];
-  let end = 0;
-  for (const { index, 0: whole, 1: code, 2: address, 3: marker, 4: marked } of line.matchAll(INLINE)) {
-    nodes.push(line.slice(end, index));
-    end = index + whole.length;
-    if (code) nodes.push(make("code", {}, code));
-    else if (address) nodes.push(...link(address));
-    else nodes.push(make(TAG_OF_MARKER[marker], {}, ...inline(marked)));
-  }
-  return [...nodes, line.slice(end)];
-}
-
-/** A link, and the punctuation behind it that belongs to the sentence. */
-function link(address) {
-  const href = address.replace(address.includes("(") ? /[.,;:!?'*_~\]}]+$/ : /[.,;:!?'*_~\]})]+$/, "");
-  return [make("a", { href, target: "_blank", rel: "noopener" }, href), address.slice(href.length)];
-}
-
-/** The blocks of a text: paragraphs, lists, quotes and ``` blocks. */
-function markup(text) {
-  // With a capture group, split() puts what was between the fences at the odd places.
-  const pieces = text.split(/```(?:\w*\n)?([\s\S]*?)\n?```/);
-  return pieces.flatMap((piece, at) => (at % 2 ? [make("pre", { tabIndex: 0 }, piece)] : paragraphs(piece)));
-}
-
-function paragraphs(text) {
-  const blocks = [];
-  let open; // the block that a next line of the same kind continues
-  for (const line of text.split("\n")) {
-    const [, sign, content] = /^\s*([->]) (.*)$/.exec(line) ?? [null, "", line];
-    const tag = content.trim() ? { "-": "ul", ">": "blockquote", "": "p" }[sign] : null;
-    if (tag !== open?.localName) {
-      open = tag && make(tag);
-      if (open) blocks.push(open);
-    } else if (open && tag !== "ul") {
-      open.append("\n");
-    }
-    if (tag === "ul") open.append(make("li", {}, ...inline(content)));
-    else open?.append(...inline(content));
-  }
-  return blocks;
-}
-
-// ---- Code: diffs and files ------------------------------------------------------------------------------------------
-
-// Characters that make code read differently from what it is (bidirectional controls, zero-width ones, a stray CR).
-const DECEPTIVE = /[\r\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]/g;
-const codePoint = (sign) => `⟨U+${sign.charCodeAt(0).toString(16).padStart(4, "0")}⟩`;
-const reveal = (text) => text.replace(DECEPTIVE, (sign) => (sign === "\r" ? "␍" : codePoint(sign)));
-
-// What the lines from `diff --git` to the first hunk say about a file.
-const DIFF_HEADERS = [
-  [/^diff --git "?a\/(.*?)"? "?b\/\1"?$/, (file, name) => { file.name = name; }],
-  [/^\+\+\+ "?b\/(.*?)"?\t?$/, (file, name) => { file.name = name; }],
-  [/^rename to "?(.*?)"?$/, (file, name) => { file.name = name; }],
-  [/^rename from "?(.*?)"?$/, (file, name) => remark(file, `renamed from ${name}`)],
-  [/^(new|deleted) file mode/, (file, change) => { file.change = change; }],
-  [/^(?:new|new file) mode (100755|120000|160000)$/, (file, mode) => remark(file, MODES[mode])],
-  [/^old mode 100755$/, (file) => remark(file, "no longer executable")],
-  [/^(?:Binary files|GIT binary patch)/, (file) => remark(file, "binary file")],
-];
-const MODES = { 100755: "executable", 120000: "symbolic link", 160000: "submodule" };
-const remark = (file, text) => file.rows.push({ kind: "remark", text });
-const KIND_OF_SIGN = { "+": "add", "-": "del", " ": "same", "": "same", "@": "hunk" };
-
-/** The files of a unified diff: name, "new" or "deleted", rows. */
-function parseDiff(diff) {
-  const files = [];
-  for (const line of diff.replace(/\n$/, "").split("\n")) {
-    if (line.startsWith("diff --git ")) files.push({ name: "", change: "", rows: [], inHunks: false });
-    const file = files.at(-1);
-    file.inHunks ||= line.startsWith("@@") || line.startsWith("…");
-    const kind = KIND_OF_SIGN[line.slice(0, 1)] ?? "remark";
-    if (!file.inHunks) readHeader(file, line);
-    else file.rows.push({ kind, text: kind === "hunk" || kind === "remark" ? line : line.slice(1) });
-  }
-  return files;
-}
-
-function readHeader(file, line) {
-  for (const [pattern, note] of DIFF_HEADERS) {
-    const found = pattern.exec(line);
-    if (found) note(file, found[1]);
-  }
-}
-
-function diffView(diff) {
-  const view = make("div", { className: "diff", ariaLive: "off" });
-  for (const { name, change, rows } of parseDiff(diff)) {
-    const label = make("span", { className: "name", title: name }, make("bdi", {}, reveal(name)));
-    const heading = make("summary", {}, label, make("span", { className: "change" }, change));
-    for (const [kind, sign] of [["add", "+"], ["del", "−"]]) {
-      const count = rows.filter((row) => row.kind === kind).length;
-      if (count > 0) heading.append(make("span", { className: `count ${kind}` }, `${sign}${count}`));
-    }
-    view.append(make("details", { className: "file", open: true }, heading, ...excerpt(name, rows)));
-  }
-  return view;
-}
-
-function fileView(text) {
-  const rows = text.replace(/\n$/, "").split("\n").map((line) => ({ kind: "plain", text: line }));
-  return make("div", { className: "file", ariaLive: "off" }, ...excerpt("Code", rows));
-}
-
-function lineView({ kind, text }) {
-  const sign = { add: "+", del: "-", same: " " }[kind];
-  const line = make("div", { className: `line ${kind}` });
-  if (sign) line.append(make("span", { className: "sign" }, sign));
-  line.append(make("span", { className: "code" }, reveal(text)));
-  return line;
-}
-
-/** The first rows in a box of their own that scrolls sideways, and a button for the rest, which is built only then. */
-function excerpt(label, rows) {
-  const lines = make("div", { className: "lines" }, ...rows.slice(0, LINES_SHOWN).map(lineView));
-  const box = make("div", { className: "box", tabIndex: 0, role: "group", ariaLabel: label }, lines);
-  if (rows.length <= LINES_SHOWN) return [box];
-  const all = make("button", { type: "button", className: "all" }, `Show all ${rows.length} lines`);
-  all.onclick = () => {
-    lines.append(...rows.slice(LINES_SHOWN).map(lineView));
-    all.remove();
-    box.focus({ preventScroll: true });
-  };
-  return [box, all];
-}
 
 // ---- The log --------------------------------------------------------------------------------------------------------
 
@@ -192,6 +52,7 @@ function receive({ data, lastEventId }) {
   seen.add(lastEventId);
   const entry = JSON.parse(data);
   const show = entry.from === "person" ? showPerson : entry.passing ? showStep : showRelay;
+  if (entry.settles) closeChoice(null);
   show(entry);
   awaitEndOfReplay();
 }
@@ -223,22 +84,29 @@ function showPerson({ id, text, files }) {
   place(bubble);
   entitle(text);
   remember(text);
-  const said = text.trim().toLowerCase();
-  const word = SHORT_WORDS[said] ?? said;
-  const chosen = buttons().find(({ value, textContent }) => value === word || textContent.toLowerCase() === said);
+  const [said, word] = [text.trim().toLowerCase(), wordOf(text)];
+  const chosen = buttons().find(({ value, textContent }) => value === word || textContent.toLowerCase() === reveal(said));
   if (chosen || word === "cancel") closeChoice(chosen);
 }
 
 /** Until it is loaded again, the page calls a new conversation what the relay calls it. */
 function entitle(text) {
-  const title = text.trim().replace(/\s+/g, " ").slice(0, 60);
+  const title = reveal(text.trim().replace(/\s+/g, " ").slice(0, 60));
   const label = document.querySelector("#conversations [aria-current] .untitled");
   if (!label || !title) return;
-  Object.assign(label, { textContent: reveal(title), className: "" });
+  Object.assign(label, { textContent: title, className: "" });
   document.title = `${title} · Textslash`;
 }
 
 const SHORT_WORDS = { a: "approve", r: "reject", c: "cancel" };
+const ANSWERS = new Set(Object.values(SHORT_WORDS));
+
+/** What is taken for a word of the chat, if it is one. */
+function wordOf(text) {
+  const said = text.trim().toLowerCase();
+  return SHORT_WORDS[said] ?? said;
+}
+
 const buttons = () => [...openChoice?.children ?? []];
 
 /** What one would type instead of pressing a button: a word, or the number of an option. */
@@ -264,14 +132,14 @@ function showRelay({ text, code, picture, document: isDocument, choice, options 
 }
 
 function pictureView(address, text) {
-  const image = make("img", { className: "picture", src: address, alt: text || "Picture from the agent" });
+  const image = make("img", { className: "picture", src: address, alt: reveal(text) || "Picture from the agent" });
   const frame = make("a", { className: "frame", href: address, target: "_blank", rel: "noopener" }, image);
   image.onerror = () => frame.replaceWith(make("p", { className: "gone" }, "This picture is no longer kept."));
   return frame;
 }
 
 function documentView(address, text) {
-  const name = make("span", { className: "name" }, text || "Document from the agent");
+  const name = make("span", { className: "name" }, reveal(text) || "Document from the agent");
   return make("a", { className: "document", href: address, download: "diff.pdf" }, "📄 ", name, " (PDF)");
 }
 
@@ -280,7 +148,7 @@ function choiceView(answers) {
   closeChoice(null);
   openChoice = make("div", { className: "choice", role: "group", ariaLabel: "Your answer" });
   for (const [className, label, payload] of answers) {
-    const button = make("button", { type: "button", className, value: spoken(payload) }, label);
+    const button = make("button", { type: "button", className, value: spoken(payload) }, reveal(label));
     button.onclick = (event) => {
       // Pressed by a key: a button that does nothing any more can't keep the focus.
       if (event.detail === 0) composer.focus();
@@ -327,9 +195,14 @@ let wake = () => {}; // ends the wait for the next try
 function send(content) {
   const random = crypto.getRandomValues(new Uint8Array(8));
   const id = `web-${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-  const { text = spoken(content.button), files } = content;
-  const message = { body: { id, ...content }, bubble: personBubble(text, files?.map(({ name }) => name)) };
-  own.set(id, message);
+  sendAs({ id, ...content }, Date.now());
+}
+
+/** The same under the id that it has, since when it was written. */
+function sendAs(body, at) {
+  const { text = spoken(body.button), files } = body;
+  const message = { body, at, bubble: personBubble(text, files?.map(({ name }) => name)) };
+  own.set(body.id, message);
   enqueue(message);
 }
 
@@ -359,13 +232,22 @@ async function post(message) {
   if (response.status === 401) signInAgain();
   if ([401, 429, 502, 503, 504].includes(response.status)) return false;
   if (response.ok) mark(message.bubble, null);
-  else if (own.has(message.body.id)) {
-    const reason = response.status === 413 ? "Too long to send." : `Not sent (error ${response.status}).`;
-    message.bubble.classList.remove("pending");
-    const again = make("button", { type: "button", onclick: () => enqueue(message) }, "Try again");
-    mark(message.bubble, "failed", reason, again);
-  }
+  else if (own.has(message.body.id)) refused(message, response.status, await response.text().catch(() => ""));
   return true;
+}
+
+function refused(message, status, why) {
+  const { body, bubble } = message;
+  bubble.classList.remove("pending");
+  if (status !== 400) {
+    const reason = status === 413 ? "Too long to send." : `Not sent (error ${status}).`;
+    const again = make("button", { type: "button", onclick: () => enqueue(message) }, "Try again");
+    return mark(bubble, "failed", reason, again);
+  }
+  // As it is, it is refused for ever: what was written is given back, to be sent in another way.
+  own.delete(body.id);
+  mark(bubble, "failed", `Not sent: ${reveal(why.trim())}.`);
+  giveBack([body.text]);
 }
 
 /** Says under a bubble how its sending goes; `null`: it went well. */
@@ -374,11 +256,8 @@ function mark(bubble, state, ...words) {
   if (state) bubble.append(make("div", { className: `sent ${state}` }, ...words));
 }
 
-/** The session has ended: what is not sent yet is kept over the reload, which leads to the sign-in form. */
+/** The session has ended: the page, loaded again, is the sign-in form, and what is not sent yet waits for what follows. */
 function signInAgain() {
-  const unsent = [...own.values()].filter(({ bubble }) => bubble.querySelector(".sent")).map(({ body }) => body.text);
-  removeEventListener("pagehide", keepDraft);
-  sessionStorage.setItem(DRAFT, [...unsent, composer.value].filter(Boolean).join("\n"));
   notice.textContent = "You are signed out. Please sign in again.";
   notice.hidden = false;
   setTimeout(() => location.reload(), 1_500);
@@ -405,14 +284,12 @@ async function reconnect() {
 
 const remembered = []; // what was sent, the oldest first
 const REMEMBERED_MAX = 50;
-const ANSWERS = new Set(["approve", "reject", "cancel"]);
 let recalled = null; // how many steps back the composer shows; null: what is being written
 let written = ""; // what was being written before
 
 /** An answer is given to one diff; it is not to be given to the next one by chance. */
 function remember(text) {
-  const said = text.trim().toLowerCase();
-  if (!said || ANSWERS.has(SHORT_WORDS[said] ?? said) || remembered.at(-1) === text) return;
+  if (!text.trim() || ANSWERS.has(wordOf(text)) || remembered.at(-1) === text) return;
   remembered.push(text);
   if (remembered.length > REMEMBERED_MAX) remembered.shift();
 }
@@ -445,7 +322,34 @@ document.addEventListener("keydown", (event) => {
 
 // ---- The page -------------------------------------------------------------------------------------------------------
 
-const keepDraft = () => sessionStorage.setItem(DRAFT, composer.value);
+/** Kept while the page is away, for this tab alone: what is being written, and what has not arrived. */
+function keep() {
+  const waiting = [...own.values()].filter(({ bubble }) => bubble.querySelector(".sent"));
+  const unsent = waiting.slice(0, UNSENT_MAX).map(({ body, at }) => ({ body, at }));
+  sessionStorage.setItem(DRAFT, composer.value);
+  sessionStorage.setItem(UNSENT, JSON.stringify(unsent));
+}
+
+/** What had not arrived is sent again under its id; what may be meant no more is given back, to be looked at. */
+function takeUp() {
+  composer.value = sessionStorage.getItem(DRAFT) ?? "";
+  const old = [];
+  for (const { body, at } of JSON.parse(sessionStorage.getItem(UNSENT) ?? "[]")) {
+    // A word that answers would now answer whatever waits; a button names its diff.
+    if (Date.now() - at > UNSENT_KEEP_MS || ANSWERS.has(wordOf(body.text ?? ""))) old.push(body.text);
+    else sendAs(body, at);
+  }
+  giveBack(old);
+}
+
+/** Texts that were sent in vain, before what is being written. */
+function giveBack(texts) {
+  if (!texts.length) return fitComposer();
+  recalled = null;
+  composer.value = [...texts, composer.value].filter(Boolean).join("\n");
+  fitComposer();
+}
+
 function fitComposer() {
   composer.style.height = "auto";
   composer.style.height = `${composer.scrollHeight + composer.offsetHeight - composer.clientHeight}px`;
@@ -491,9 +395,8 @@ log.addEventListener("click", (event) => {
   requestAnimationFrame(() => { following = atEnd(); });
 });
 
-composer.value = sessionStorage.getItem(DRAFT) ?? "";
-addEventListener("pagehide", keepDraft);
-fitComposer();
+takeUp();
+addEventListener("pagehide", keep);
 // With a touch keyboard, focus would cover half of the chat.
 if (matchMedia("(hover: hover)").matches) composer.focus();
 connect();

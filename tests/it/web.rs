@@ -1,6 +1,7 @@
 //! What the relay serves to browsers and tools, besides the console.
 
 mod admin;
+mod chat;
 mod console;
 mod guests;
 mod keyboard;

@@ -126,6 +126,9 @@ pub struct Say {
     /// True once it failed with its buttons: it goes without them, and is answered by typing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub typed: bool,
+    /// True when it says what becomes of the diff that was shown last: the buttons of that count no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settles: bool,
     /// True for a line that only says what is going on; a channel may show it smaller.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub passing: bool,

@@ -16,7 +16,7 @@ impl Step<'_> {
             }
             Stopped::Run { run, dropped } => {
                 self.log_operator("cancel");
-                self.say(text::cancelled_by_operator(&run, dropped));
+                self.say_settled(text::cancelled_by_operator(&run, dropped));
             }
         }
     }

@@ -105,21 +105,21 @@ impl Step<'_> {
         };
         match result {
             DecisionResult::PullRequest { url, .. } => {
-                self.say(text::pull_request(run, &url));
+                self.say_settled(text::pull_request(run, &url));
                 self.end(Ending::PullRequest { url });
             }
             DecisionResult::Pushed { branch, note } => {
-                self.say(text::pushed(run, &branch, &note));
+                self.say_settled(text::pushed(run, &branch, &note));
                 self.end(Ending::Pushed { branch });
             }
             DecisionResult::RolledBack => {
-                self.say(text::rolled_back(run));
+                self.say_settled(text::rolled_back(run));
                 self.end(Ending::RolledBack);
             }
             DecisionResult::Parked { branch } => {
                 let revision = self.revision_of(run);
                 if revision.is_none() {
-                    self.say(text::parked(run, &branch));
+                    self.say_settled(text::parked(run, &branch));
                 }
                 self.end_before(Ending::Parked { branch }, revision);
             }

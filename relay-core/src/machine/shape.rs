@@ -18,9 +18,9 @@ pub(super) fn shape(mut say: Say, channel: &Capabilities) -> Vec<Say> {
     if !fits(&say, channel) {
         say.follow = None;
     }
-    let Say { picture, document, choice, asked, passing, .. } = &say;
-    let (picture, document, choice, asked, passing) =
-        (picture.clone(), *document, choice.clone(), asked.clone(), *passing);
+    let Say { picture, document, choice, asked, settles, passing, .. } = &say;
+    let (picture, document, choice, asked) = (picture.clone(), *document, choice.clone(), asked.clone());
+    let (settles, passing) = (*settles, *passing);
     let line = line(&say, channel);
     let mut parts = body(say, channel);
     if let Some(first) = parts.first_mut() {
@@ -31,7 +31,7 @@ pub(super) fn shape(mut say: Say, channel: &Capabilities) -> Vec<Say> {
         (last.choice, last.asked) = (choice, asked);
     }
     for part in &mut parts {
-        part.passing = passing;
+        (part.settles, part.passing) = (settles, passing);
     }
     parts
 }

@@ -299,6 +299,15 @@ async fn feeds_are_ordered_deduplicated_and_bounded(store: &dyn Store) {
     assert_eq!(all.iter().map(|entry| entry.entry.as_str()).collect::<Vec<_>>(), ["one", "two"]);
     let after = store.feed(&a, all[0].cursor, 10).await.unwrap();
     assert_eq!(after, all[1..]);
+    // Whoever has seen the end of a feed that was erased sees the next one from its beginning.
+    assert!(!store.forget(&a, &[], &[]).await.unwrap());
+    assert_eq!(store.feed(&a, 0, 10).await.unwrap(), []);
+    for text in ["anew", "and on"] {
+        store.append_feed(&a, text, text).await.unwrap();
+    }
+    let anew = store.feed(&a, all[1].cursor, 10).await.unwrap();
+    assert_eq!(anew.iter().map(|entry| entry.entry.as_str()).collect::<Vec<_>>(), ["anew", "and on"]);
+    assert!(anew[0].cursor < anew[1].cursor);
     for number in 0..FEED_MAX {
         store.append_feed(&a, &format!("more{number}"), "more").await.unwrap();
     }

@@ -53,6 +53,8 @@ enum Entry<'a> {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         options: Vec<OptionButton<'a>>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
+        settles: bool,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
         passing: bool,
     },
 }
@@ -176,6 +178,7 @@ impl Channel for ConsoleChannel {
             document: say.document,
             choice: say.choice.as_ref().map(Buttons::from),
             options: say.asked.iter().flat_map(options).collect(),
+            settles: say.settles,
             passing: say.passing,
         };
         match self.append(message.conversation, &format!("effect:{}", message.effect.0), &entry).await {

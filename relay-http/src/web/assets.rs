@@ -37,14 +37,17 @@ pub static ADMIN: Asset = Asset::new("admin", "js", include_str!("../../static/a
 pub static RUN: Asset = Asset::new("run", "js", include_str!("../../static/run.js"));
 /// The conversation itself: the console is of no use without.
 pub static CONSOLE: Asset =
-    Asset::importing("console", "js", include_str!("../../static/console.js"), &[&CONSOLE_FILES]);
+    Asset::importing("console", "js", include_str!("../../static/console.js"), &[&CONSOLE_FILES, &CONSOLE_TEXT]);
 /// Files that are attached to a message of the console.
-static CONSOLE_FILES: Asset = Asset::new("console-files", "js", include_str!("../../static/console-files.js"));
+static CONSOLE_FILES: Asset =
+    Asset::importing("console-files", "js", include_str!("../../static/console-files.js"), &[&CONSOLE_TEXT]);
+/// How texts and code are shown in the console.
+static CONSOLE_TEXT: Asset = Asset::new("console-text", "js", include_str!("../../static/console-text.js"));
 /// What a browser shows beside a page's title.
 pub static ICON: Asset = Asset::new("icon", "svg", include_str!("../../static/icon.svg"));
 
 /// Everything that is served.
-static ALL: [&Asset; 7] = [&CSS, &REVIEW, &ADMIN, &RUN, &CONSOLE, &CONSOLE_FILES, &ICON];
+static ALL: [&Asset; 8] = [&CSS, &REVIEW, &ADMIN, &RUN, &CONSOLE, &CONSOLE_FILES, &CONSOLE_TEXT, &ICON];
 
 /// A text that pages load.
 #[derive(Debug)]
@@ -126,10 +129,13 @@ pub async fn serve(Path(file): Path<String>) -> Result<impl IntoResponse, Reques
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use axum::Router;
     use axum::body::{Body, to_bytes};
     use axum::http::{Request, StatusCode};
     use axum::routing::get;
+    use relay_core::signs::is_deceptive;
     use tower::ServiceExt;
     use tower_http::compression::CompressionLayer;
 
@@ -185,6 +191,27 @@ mod tests {
             }
         }
         assert!(CONSOLE.text().contains(CONSOLE_FILES.file()));
+    }
+
+    #[test]
+    fn the_console_writes_out_what_is_deceptive_and_nothing_else() {
+        let class = CONSOLE_TEXT.text().split_once("const DECEPTIVE =").and_then(|(_, rest)| rest.split_once(']'));
+        let (class, _) = class.expect("a class of signs");
+        let mut written_out = BTreeSet::new();
+        let mut from = None; // the first of a range whose last is still to come
+        for sign in class.split("\\u{").skip(1) {
+            let (code, after) = sign.split_once('}').expect("a sign by its code");
+            let code = u32::from_str_radix(code, 16).expect("a code");
+            match after {
+                "-" => from = Some(code),
+                "" => written_out.extend(from.take().unwrap_or(code)..=code),
+                other => panic!("{other:?} stands for itself"),
+            }
+        }
+        let deceptive = |sign: char| is_deceptive(sign) && !matches!(sign, '\t' | '\n');
+        for sign in '\0'..=char::MAX {
+            assert_eq!(written_out.contains(&u32::from(sign)), deceptive(sign), "{sign:?}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub fn page(view: &View) -> Response {
     let title = view.conversations.iter().find(|(number, _)| *number == view.shown).map_or("", |(_, title)| title);
     let title = if title.is_empty() { UNTITLED } else { title };
     let body = html! {
-        div.console {
+        div.console data-address=(view.person.address(view.shown).name) {
             (layout::bar("Textslash", &html! {
                 button #menu type="button" popovertarget="conversations" aria-label="Conversations" title="Conversations" {
                     (icon("M4 7h16M4 12h16M4 17h16"))

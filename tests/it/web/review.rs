@@ -120,6 +120,26 @@ async fn what_is_approved_on_the_page_is_pushed_and_the_page_says_so() {
 }
 
 #[tokio::test]
+async fn what_is_decided_on_the_page_can_not_be_decided_in_the_console_any_more() {
+    let waiting = Waiting::new(samples::long(20)).await;
+    let browser = waiting.open(Screen::PHONE).await;
+    let (client, review) = (browser.client(), browser.client().window().await.expect("a window"));
+    let console = client.new_window(true).await.expect("another tab").handle;
+    client.switch_to_window(console.clone()).await.expect("it is there");
+    client.goto(&format!("{}/console", waiting.stack.relay_url())).await.expect("the console opens");
+    find(&browser, "button.approve:enabled").await;
+    client.switch_to_window(review).await.expect("it is there");
+    press(&browser, "button[value=reject]").await;
+    waiting.console.wait_for("is rolled back", BOUND).await;
+    client.switch_to_window(console).await.expect("it is there");
+    let is_closed = "return document.querySelectorAll('.choice button:disabled:not(.chosen)').length === 2";
+    wait_until("the buttons to be closed", BOUND, async || script(&browser, is_closed).await == true).await;
+    client.refresh().await.expect("the page reloads");
+    reads(&browser, "is rolled back").await;
+    assert_eq!(script(&browser, is_closed).await, true, "after a reload too");
+}
+
+#[tokio::test]
 async fn of_two_tabs_with_different_buttons_one_counts_and_both_are_told() {
     let waiting = Waiting::new(samples::long(20)).await;
     let worktree = waiting.stack.worktree().await;

@@ -58,6 +58,42 @@ fn a_diff_that_nobody_answers_is_parked_at_its_deadline_after_one_warning() {
     assert!(talk.fresh.is_empty(), "a deadline fires once");
 }
 
+/// Whoever looks at an older message with buttons has to learn that they count no more, whoever has decided.
+#[test]
+fn what_becomes_of_a_diff_settles_its_buttons_and_nothing_else_does() {
+    let settles = |talk: &mut Talk| talk.says().iter().map(|say| say.settles).collect::<Vec<_>>();
+    for decision in [Decision::Approve, Decision::Reject, Decision::Park] {
+        for quiet in [false, true] {
+            let mut talk = Talk::awaiting();
+            if quiet {
+                talk.hear("quiet");
+            }
+            talk.hear("status");
+            talk.hear("a task for later");
+            assert!(!settles(&mut talk).contains(&true));
+            let result = match decision {
+                Decision::Approve => DecisionResult::Pushed { branch: "b".into(), note: String::new() },
+                Decision::Reject => DecisionResult::RolledBack,
+                Decision::Park => parked(),
+            };
+            match decision {
+                Decision::Park => {
+                    let (timeout, warning) = (talk.rules.approval_timeout, talk.rules.approval_warning);
+                    talk.wait(timeout - warning);
+                    assert_eq!(settles(&mut talk), [false], "the warning");
+                    talk.wait(warning);
+                }
+                decision => talk.hear(if decision == Decision::Approve { "approve" } else { "reject" }),
+            }
+            assert_eq!(settles(&mut talk), if quiet { vec![] } else { vec![true] }, "{decision:?}");
+            talk.settle(Outcome::Done);
+            talk.forget();
+            talk.report(decided(decision, result));
+            assert_eq!(settles(&mut talk).first(), Some(&true), "{decision:?}, quiet: {quiet}");
+        }
+    }
+}
+
 #[test]
 fn a_park_that_fails_is_said_once_and_tried_again_in_silence() {
     let mut talk = Talk::awaiting();
