@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
 # Textslash on Fly.io: from a clone to a number that answers. Alone, it says what it can do.
 # Every step looks at what is there before it does anything, so whatever went wrong: run it again.
+# The bash that macOS has is older than what this is written in: this comes before anything that an old one can't read.
+if [ "$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1]))" -lt 404 ]; then
+    echo "fly.sh: this is bash $BASH_VERSION, and it needs 4.4 or newer. On macOS: brew install bash, and open a new terminal." >&2
+    exit 1
+fi
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/.."

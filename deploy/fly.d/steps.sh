@@ -57,7 +57,7 @@ this_clone() {
     local commit changes
     # Without git nobody can tell whether something changed: each deploy is a new one.
     commit=$(git rev-parse --short=12 HEAD 2>/dev/null) || { date +at-%s && return; }
-    changes=$(git diff HEAD | sha256sum | cut -c 1-12)
+    changes=$(git diff HEAD | git hash-object --stdin | cut -c 1-12)
     if git diff --quiet HEAD; then echo "$commit"; else echo "$commit-$changes"; fi
 }
 

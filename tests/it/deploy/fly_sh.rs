@@ -172,6 +172,21 @@ fn what_is_wrong_is_told_at_once_before_anything_is_made() {
 }
 
 #[test]
+fn a_bash_that_is_too_old_is_told_so_before_it_reads_anything_else() {
+    let script = super::read("deploy/fly.sh");
+    let first = script.lines().find(|line| !line.starts_with('#'));
+    assert!(first.is_some_and(|line| line.contains("BASH_VERSINFO")), "{first:?} comes before the look at the version");
+    for (version, is_well) in [((3, 2), false), ((4, 3), false), ((4, 4), true), ((5, 0), true)] {
+        let clone = Clone::new();
+        clone.pretend_bash(version);
+        let outcome = clone.run(&["status"], &[("TEXTSLASH_APP", RELAY)], "");
+        assert_eq!(outcome.is_well, is_well, "{version:?}: {}", outcome.told);
+        assert_eq!(outcome.told.contains("brew install bash"), !is_well, "{version:?}: {}", outcome.told);
+        assert_eq!(clone.calls().is_empty(), !is_well, "{version:?}");
+    }
+}
+
+#[test]
 fn what_is_typed_does_as_well_and_without_a_key_the_demo_agent_answers() {
     let clone = Clone::new();
     let mut typed = format!("{RELAY}\nfra\n\n\n");
