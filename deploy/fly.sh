@@ -60,8 +60,9 @@ up() {
     private_address "$relay_app" "where the VM reports to"
     public_address "$relay_app" v6 "so that Twilio reaches the relays" allocate-v6
     public_address "$relay_app" shared_v4 "the same for IPv4; shared, so that it costs nothing" allocate-v4 --shared
-    if [ "$vms" = shared ]; then volume; fi
+    if [ "$vms" = shared ]; then look_at_volumes; fi
     redis
+    if [ "$vms" = shared ]; then volume; fi
     set_secrets
     if [ "$vms" = shared ]; then
         deploy "$vm_app" vm "with one machine, because a volume belongs to one" --ha=false --flycast

@@ -3,6 +3,7 @@
 
 mod clone;
 mod people;
+mod regions;
 
 use std::collections::BTreeSet;
 
