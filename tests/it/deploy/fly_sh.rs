@@ -65,6 +65,9 @@ fn a_first_up_is_the_recorded_sequence_of_calls() {
     assert!(outcome.is_well, "{}", outcome.told);
     tells_no_secret(&clone, &outcome);
     assert!(outcome.told.contains("https://textslash-ada.fly.dev/webhook"), "{}", outcome.told);
+    let chapter = outcome.told.split("docs/operations.md, \"").nth(1).and_then(|rest| rest.split('"').next());
+    let chapter = chapter.expect("it says how to be alerted");
+    assert!(super::read("docs/operations.md").contains(&format!("\n## {chapter}\n")), "there is no {chapter}");
     clone::matches_snapshot("up.calls", &clone.calls());
     let state = clone.state();
     assert_eq!(state.were_public, BTreeSet::from([RELAY.to_owned()]), "the VM must never be public");
