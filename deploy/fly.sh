@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
 # Textslash on Fly.io: from a clone to a number that answers. Alone, it says what it can do.
 # Every step looks at what is there before it does anything, so whatever went wrong: run it again.
+# The bash that macOS has is older than what this is written in: this comes before anything that an old one can't read.
+if [ "$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1]))" -lt 404 ]; then
+    echo "fly.sh: this is bash $BASH_VERSION, and it needs 4.4 or newer. On macOS: brew install bash, and open a new terminal." >&2
+    exit 1
+fi
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/.."
@@ -55,8 +60,9 @@ up() {
     private_address "$relay_app" "where the VM reports to"
     public_address "$relay_app" v6 "so that Twilio reaches the relays" allocate-v6
     public_address "$relay_app" shared_v4 "the same for IPv4; shared, so that it costs nothing" allocate-v4 --shared
-    if [ "$vms" = shared ]; then volume; fi
+    if [ "$vms" = shared ]; then look_at_volumes; fi
     redis
+    if [ "$vms" = shared ]; then volume; fi
     set_secrets
     if [ "$vms" = shared ]; then
         deploy "$vm_app" vm "with one machine, because a volume belongs to one" --ha=false --flycast

@@ -34,13 +34,22 @@ public_address() {
     act ips "${@:4}" --app "$1"
 }
 
-volume() {
-    local volumes
-    say "a volume for $vm_app: repositories, sessions and the journal outlive the machine"
+# The VM's volumes into `volumes`. Where the only ones are elsewhere, nothing is made beside them: a machine has its volume in its
+# own region, and would get an empty one.
+look_at_volumes() {
+    local id there
     look volumes volumes list --app "$vm_app" --json
-    if holds "$volumes" 'any(.[]?; .name == "data" and (.state | test("destroy|fork_cleanup|waiting_for_detach") | not))'; then
-        note "there already" && return
-    fi
+    volumes=$(jq -c '[.[]? | select(.name == "data" and (.state | test("destroy|fork_cleanup|waiting_for_detach") | not))]' <<<"$volumes")
+    # shellcheck disable=SC2016
+    if ! holds "$volumes" 'length > 0 and all(.[]; .region != $region)' --arg region "$region"; then return; fi
+    read -r id there < <(jq -r '.[0] | "\(.id) \(.region)"' <<<"$volumes")
+    die "the volume of $vm_app is in $there, and TEXTSLASH_REGION is $region. Run this again with TEXTSLASH_REGION=$there; or," \
+        "if nothing that is on the volume is wanted, after flyctl volumes destroy $id --app $vm_app"
+}
+
+volume() {
+    say "a volume for $vm_app: repositories, sessions and the journal outlive the machine"
+    if holds "$volumes" 'length > 0'; then note "there already" && return; fi
     act volumes create data --app "$vm_app" --region "$region" --size 10 --yes
 }
 
@@ -48,8 +57,14 @@ redis() {
     say "Redis $redis_name: what the relays share; nothing is ever thrown out of it to make room"
     if has_redis; then note "there already" && return; fi
     fly redis create --name "$redis_name" --org "$org" --region "$region" --no-replicas --disable-eviction \
-        --enable-prodpack=false 2>&1 | masked || die "flyctl redis create failed. Run this again: it goes on where it was"
+        --enable-prodpack=false 2>&1 | masked || no_redis
     note "The relays turn keyspace notifications on by themselves; the check at the end says whether they could."
+}
+
+# Nothing that belongs to a region is made before Redis is, so that another one may still be chosen.
+no_redis() {
+    note "Not every region of Fly has Redis. If $region was refused, choose another: TEXTSLASH_REGION=iad deploy/fly.sh up"
+    die "flyctl redis create failed. If it was for another reason, run this again: it goes on where it was"
 }
 
 # What this clone is: a commit, and a hash of what was changed since.
@@ -57,7 +72,7 @@ this_clone() {
     local commit changes
     # Without git nobody can tell whether something changed: each deploy is a new one.
     commit=$(git rev-parse --short=12 HEAD 2>/dev/null) || { date +at-%s && return; }
-    changes=$(git diff HEAD | sha256sum | cut -c 1-12)
+    changes=$(git diff HEAD | git hash-object --stdin | cut -c 1-12)
     if git diff --quiet HEAD; then echo "$commit"; else echo "$commit-$changes"; fi
 }
 

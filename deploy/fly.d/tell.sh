@@ -27,5 +27,7 @@ what_to_do_at_twilio() {
        When a message comes in    $public_url/webhook    HTTP Post
 
    Leave the status callback empty: every message names its own. Then write "help" to your number from a phone that is allowed.
+
+   Fly.io alerts nobody by itself. How to be, and how to see dashboards: docs/operations.md, "Dashboards and alerts at Fly.io".
 TEXT
 }

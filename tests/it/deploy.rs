@@ -32,6 +32,7 @@ fn settings_of(program: &str) -> BTreeSet<String> {
 
 /// Whether a setting of this name holds what nobody else may know, or whom a deployment is for.
 fn is_secret(name: &str) -> bool {
-    const OTHERS: [&str; 3] = ["STATE_STORE", "ALLOWED_PHONE_NUMBERS", "TWILIO_ACCOUNT_SID"];
+    const OTHERS: [&str; 4] =
+        ["STATE_STORE", "ALLOWED_PHONE_NUMBERS", "TWILIO_ACCOUNT_SID", "OTEL_EXPORTER_OTLP_HEADERS"];
     OTHERS.contains(&name) || ["SECRET", "TOKEN", "KEY", "PASSWORD"].iter().any(|word| name.contains(word))
 }

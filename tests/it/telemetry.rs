@@ -5,6 +5,7 @@ mod alerts;
 mod calls;
 mod dashboards;
 mod exposition;
+mod hosted;
 mod load;
 mod pictures;
 mod traces;

@@ -15,6 +15,33 @@ const COMPOSE: &str = "deploy/compose.yaml";
 const EXAMPLE: &str = "deploy/env.example";
 const PASSWORD: &str = "0123456789abcdef0123456789abcdef";
 
+/// Settings that compose passes on to nobody, and why not.
+const NOT_PASSED: [(&str, &[&str]); 5] = [
+    ("the other services find it there", &["RELAY_BIND", "VM_BIND", "RELAY_NAMESPACE"]),
+    (
+        "is about machines at Fly.io",
+        &[
+            "FLY_API_TOKEN",
+            "FLY_MACHINE_ID",
+            "VM_API_URL",
+            "VM_APP",
+            "VM_DIRECTORY",
+            "VM_EVENTS_URL",
+            "VM_IMAGE",
+            "VM_MEMORY_MB",
+            "VM_REGION",
+            "VM_SIZE",
+            "VM_VOLUME_GB",
+        ],
+    ),
+    (
+        "is the image's own",
+        &["AGENT_GID", "AGENT_UID", "CHROMIUM_PATH", "CLAUDE_PATH", "DATA_DIR", "IMAGES_DIR", "PATH"],
+    ),
+    ("must be shorter than stop_grace_period", &["SHUTDOWN_GRACE_MS"]),
+    ("a VM that ends when it is idle would be started again at once", &["IDLE_TIMEOUT_MS"]),
+];
+
 fn text(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|written| String::from_utf8_lossy(written)).concat()
 }
@@ -59,6 +86,11 @@ async fn the_compose_file_is_one_and_a_secret_that_is_missing_is_told() {
         .expect("Python runs");
     assert_content("check-jsonschema", &schema);
     let services = resolved()["services"].clone();
+    // What is in the images is for that processor alone, so an ARM machine has to emulate it.
+    let built: Vec<_> =
+        services.as_object().into_iter().flatten().filter(|(_, it)| it.get("build").is_some()).collect();
+    assert_eq!(built.len(), 3, "two relays and a VM");
+    assert!(built.iter().all(|(_, service)| service["platform"] == "linux/amd64"), "{built:?}");
     let expected = ["edge", "grafana", "prometheus", "redis", "relay-a", "relay-b", "vm-agent"];
     assert_eq!(names(&services), expected.map(str::to_owned).into());
     let empty = compose(&repository(EXAMPLE), &["--quiet"]);
@@ -66,14 +98,23 @@ async fn the_compose_file_is_one_and_a_secret_that_is_missing_is_told() {
 }
 
 #[test]
-fn relays_and_vm_are_set_up_with_settings_that_they_read_and_the_example_has_all_of_them() {
+fn relays_and_vm_are_given_every_setting_that_they_read_and_the_example_has_all_of_them() {
     let services = resolved()["services"].clone();
+    let not_passed: BTreeSet<String> =
+        NOT_PASSED.iter().flat_map(|(_, names)| *names).map(|name| (*name).to_owned()).collect();
+    let mut unread = not_passed.clone();
     for (service, program) in [("relay-a", "relay"), ("relay-b", "relay"), ("vm-agent", "vm-agent")] {
         let set = names(&services[service]["environment"]);
         let known = settings_of(program);
         let unknown: Vec<&String> = set.difference(&known).collect();
         assert!(unknown.is_empty(), "{service}: {unknown:?}");
+        let dropped: Vec<&String> = known.difference(&set).filter(|name| !not_passed.contains(*name)).collect();
+        assert!(dropped.is_empty(), "{service} is never told of {dropped:?}");
+        let passed: Vec<&String> = set.intersection(&not_passed).collect();
+        assert!(passed.is_empty(), "{service} is told of {passed:?} after all");
+        unread.retain(|name| !known.contains(name));
     }
+    assert!(unread.is_empty(), "nobody reads {unread:?}");
     assert_eq!(services["relay-a"]["environment"], services["relay-b"]["environment"], "relays are equal");
     let file = read(COMPOSE);
     let asked: BTreeSet<&str> = file.split("${").skip(1).filter_map(|rest| rest.split([':', '}']).next()).collect();

@@ -1,6 +1,9 @@
 //! What Fly.io is told. Nothing here asks Fly: what its documentation and flyctl's source say is taken for granted.
 
 use std::collections::BTreeSet;
+use std::process::Command;
+
+use system_tests::dashboards::documented;
 
 use super::fly_toml::{AutoStop, FlyToml, Strategy};
 use super::{is_secret, read, repository, settings_of};
@@ -134,4 +137,22 @@ fn each_app_is_built_from_its_dockerfile() {
         assert!(repository(dockerfile).is_file());
         assert_eq!((file.vm.len(), file.primary_region.len()), (1, 3), "{path}");
     }
+}
+
+/// Every metric, so also what rules and dashboards come to ask for.
+#[test]
+fn a_prometheus_of_ones_own_fetches_from_fly_all_that_is_told() {
+    const CONFIG: &str = "deploy/prometheus/fly.yml";
+    // Its token is not here.
+    let args = ["check", "config", "--syntax-only", CONFIG];
+    let check = Command::new("promtool").args(args).current_dir(repository("")).output();
+    let check = check.expect("promtool is installed");
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+    let config = read(CONFIG);
+    let asked = config.split("__name__=~\"").nth(1).and_then(|rest| rest.split('"').next()).expect("names are chosen");
+    let is_asked = |name: &String| {
+        asked.split('|').any(|asked| asked.strip_suffix(".+").map_or(asked == name, |begins| name.starts_with(begins)))
+    };
+    let dropped: Vec<String> = documented().into_keys().filter(|name| !is_asked(name)).collect();
+    assert_eq!(dropped, Vec::<String>::new());
 }

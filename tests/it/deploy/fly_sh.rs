@@ -3,6 +3,7 @@
 
 mod clone;
 mod people;
+mod regions;
 
 use std::collections::BTreeSet;
 
@@ -64,6 +65,9 @@ fn a_first_up_is_the_recorded_sequence_of_calls() {
     assert!(outcome.is_well, "{}", outcome.told);
     tells_no_secret(&clone, &outcome);
     assert!(outcome.told.contains("https://textslash-ada.fly.dev/webhook"), "{}", outcome.told);
+    let chapter = outcome.told.split("docs/operations.md, \"").nth(1).and_then(|rest| rest.split('"').next());
+    let chapter = chapter.expect("it says how to be alerted");
+    assert!(super::read("docs/operations.md").contains(&format!("\n## {chapter}\n")), "there is no {chapter}");
     clone::matches_snapshot("up.calls", &clone.calls());
     let state = clone.state();
     assert_eq!(state.were_public, BTreeSet::from([RELAY.to_owned()]), "the VM must never be public");
@@ -169,6 +173,21 @@ fn what_is_wrong_is_told_at_once_before_anything_is_made() {
     assert_eq!(clone.run(&["up"], &[("TEXTSLASH_APP", "Not A Name")], "").code, 64);
     assert_eq!(clone.run(&["scale", "none"], &[("TEXTSLASH_APP", RELAY)], "").code, 64);
     assert_eq!(clone.run(&["secrets", "PATH"], &[("TEXTSLASH_APP", RELAY)], "").code, 64);
+}
+
+#[test]
+fn a_bash_that_is_too_old_is_told_so_before_it_reads_anything_else() {
+    let script = super::read("deploy/fly.sh");
+    let first = script.lines().find(|line| !line.starts_with('#'));
+    assert!(first.is_some_and(|line| line.contains("BASH_VERSINFO")), "{first:?} comes before the look at the version");
+    for (version, is_well) in [((3, 2), false), ((4, 3), false), ((4, 4), true), ((5, 0), true)] {
+        let clone = Clone::new();
+        clone.pretend_bash(version);
+        let outcome = clone.run(&["status"], &[("TEXTSLASH_APP", RELAY)], "");
+        assert_eq!(outcome.is_well, is_well, "{version:?}: {}", outcome.told);
+        assert_eq!(outcome.told.contains("brew install bash"), !is_well, "{version:?}: {}", outcome.told);
+        assert_eq!(clone.calls().is_empty(), !is_well, "{version:?}");
+    }
 }
 
 #[test]

@@ -8,10 +8,12 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::line::Line;
-use super::state::{Machine, Secret, State};
+use super::state::{Machine, Secret, State, Volume};
 
 /// The password in the address of every Redis.
 pub const REDIS_PASSWORD: &str = "the-password-of-redis";
+/// A region that has machines and volumes, and no Redis.
+pub const REGION_WITHOUT_REDIS: &str = "qro";
 /// How every token for an app begins, after its scheme.
 pub const TOKEN_BEGINS: &str = "fm2_the-token-of-the-relays-";
 
@@ -25,20 +27,17 @@ pub(super) fn carry_out(line: &Line, input: &[(String, String)], state: &mut Sta
         command if command.starts_with("secrets") => secrets(line, input, state),
         command if command.starts_with("tokens") => tokens(line, state),
         "volumes list" => {
-            let volumes = &state.app(line.required("app")?)?.volumes;
-            Ok(json!(
-                volumes
-                    .iter()
-                    .map(|(id, name)| json!({ "id": id, "name": name, "state": "created" }))
-                    .collect::<Vec<_>>()
-            )
-            .to_string())
+            let volumes = state.app(line.required("app")?)?.volumes.iter();
+            let shown = volumes.map(
+                |(id, Volume { name, region })| json!({ "id": id, "name": name, "region": region, "state": "created" }),
+            );
+            Ok(json!(shown.collect::<Vec<_>>()).to_string())
         }
         "volumes create" => {
             ensure!(line.has("yes"), "prompt: non interactive: one volume is not redundant, --yes must be given");
-            line.required("region")?;
+            let volume = Volume { name: line.word()?.to_owned(), region: line.required("region")?.to_owned() };
             let id = format!("vol_{}", state.next_id());
-            state.app(line.required("app")?)?.volumes.insert(id, line.word()?.to_owned());
+            state.app(line.required("app")?)?.volumes.insert(id, volume);
             Ok("created\n".to_owned())
         }
         "machine list" => Ok(machines(&state.app(line.required("app")?)?.machines)),
@@ -108,6 +107,7 @@ fn redis(line: &Line, state: &mut State) -> anyhow::Result<String> {
             for option in ["org", "region", "no-replicas", "disable-eviction", "enable-prodpack"] {
                 line.required(option)?;
             }
+            ensure!(line.option("region") != Some(REGION_WITHOUT_REDIS), "region {REGION_WITHOUT_REDIS} not found");
             ensure!(line.option("enable-prodpack") == Some("false"), "the ProdPack costs 200 dollars a month");
             ensure!(!state.redis.contains_key(&name), "createAddOn Validation failed: Name has already been taken");
             let url = format!("redis://default:{REDIS_PASSWORD}@fly-{name}.upstash.io:6379");
@@ -207,9 +207,9 @@ fn deploy(line: &Line, state: &mut State) -> anyhow::Result<String> {
         if !state.app(&name)?.addresses.iter().any(|kind| kind == "private_v6") {
             state.without_private_address.insert(name.clone());
         }
-        if has_volume && state.app(&name)?.volumes.is_empty() {
+        if has_volume && !state.app(&name)?.volumes.values().any(|volume| volume.region == region) {
             let id = format!("vol_{}", state.next_id());
-            state.app(&name)?.volumes.insert(id, "data".to_owned());
+            state.app(&name)?.volumes.insert(id, Volume { name: "data".to_owned(), region: region.clone() });
         }
         let count = if has_volume || line.option("ha") == Some("false") { 1 } else { 2 };
         for _ in 0..count {

@@ -27,8 +27,8 @@ pub struct State {
 pub struct App {
     /// The types of its addresses.
     pub addresses: Vec<String>,
-    /// Its volumes by id, with their names.
-    pub volumes: BTreeMap<String, String>,
+    /// Its volumes by id.
+    pub volumes: BTreeMap<String, Volume>,
     /// Its machines.
     pub machines: Vec<Machine>,
     /// Its secrets by name.
@@ -37,6 +37,15 @@ pub struct App {
     pub images: BTreeSet<String>,
     /// Tokens for it by id, with their names.
     pub tokens: BTreeMap<String, String>,
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// What it is called; several may have one name.
+    pub name: String,
+    /// Where it is.
+    pub region: String,
 }
 
 /// A machine.

@@ -44,14 +44,17 @@ async fn another_process_of_the_same_user_cannot_read_the_environment() {
 async fn the_agent_does_not_see_what_vm_agent_knows() {
     let events_url = "redis://vm:hunter2@127.0.0.1:9";
     let token = ("GITHUB_TOKEN", "ghp_of_nobody");
-    let settings = [("AGENT_DRIVER", "demo"), ("EVENTS_URL", events_url), ("RELAY_NAMESPACE", "elsewhere"), token];
+    let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20of-the-backend");
+    let settings =
+        [("AGENT_DRIVER", "demo"), ("EVENTS_URL", events_url), ("RELAY_NAMESPACE", "elsewhere"), token, headers];
     let vm = Vm::start(&settings).await;
     let run = vm.prompt(1, "slow work").await;
     let daemon = || vm.processes(&run).iter().any(|line| line.starts_with("sleep"));
     eventually("the agent's daemon", async || daemon().then_some(())).await;
     for environment in environments_with(&vm.mark(&run)) {
         let environment = String::from_utf8_lossy(&environment).into_owned();
-        for word in ["EVENTS_URL", "hunter2", "RELAY_NAMESPACE", "elsewhere", "VM_SECRET", SECRET, token.0, token.1] {
+        let others = ["EVENTS_URL", "hunter2", "RELAY_NAMESPACE", "elsewhere", "VM_SECRET", SECRET];
+        for word in others.into_iter().chain([token.0, token.1, headers.0, headers.1]) {
             assert!(!environment.contains(word), "{environment:?}");
         }
     }

@@ -80,6 +80,13 @@ impl Clone {
         assert!(status.expect("git is installed").success());
     }
 
+    /// From now on the script finds that it is run by a bash of this version. What bash says of itself can't be changed.
+    pub(super) fn pretend_bash(&self, version: (u32, u32)) {
+        let path = self.path("clone/deploy/fly.sh");
+        let script = fs::read_to_string(&path).expect("the script").replace("BASH_VERSINFO", "PRETENDED");
+        fs::write(path, format!("PRETENDED=({} {})\n{script}", version.0, version.1)).expect("a file");
+    }
+
     /// `deploy/fly.sh`, with nothing in its environment but what is given, and this as what is typed.
     pub(super) fn run(&self, arguments: &[&str], given: &[(&str, &str)], typed: &str) -> Outcome {
         self.run_with(arguments, given, typed, "")
