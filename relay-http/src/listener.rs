@@ -3,7 +3,7 @@
 //! A socket that is closed while connections wait to be accepted resets them, and a server that begins to end closes connections
 //! on which no request has come yet. A proxy in front can't send either elsewhere, because a request may have been read. So first
 //! all that wait are accepted, then the socket is closed, and only after a moment, in which their requests come, the server
-//! begins to end.
+//! begins to end. What is answered meanwhile says that its connection is closed, so that a proxy sends no more on it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_millis(10);
 /// After so long it is closed as soon as nobody waits, however many come.
 const OPEN_MAX: Duration = Duration::from_millis(100);
 /// Whoever was let in has sent a request by then.
-const LINGER: Duration = Duration::from_millis(250);
+const LINGER: Duration = Duration::from_millis(500);
 
 /// A socket that closes when it is told to.
 #[derive(Debug)]
@@ -39,6 +39,11 @@ impl ClosingListener {
     /// Listen until `stopping` is cancelled.
     pub fn new(listener: TcpListener, stopping: CancellationToken) -> io::Result<Self> {
         Ok(Self { address: listener.local_addr()?, listener: Some(listener), stopping, open_until: None })
+    }
+
+    /// What closes it.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
     }
 }
 
@@ -103,9 +108,10 @@ mod tests {
         .expect("the socket is closed");
         let mut answer = String::new();
         let mut early = early;
-        early.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        early.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         early.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
+        assert!(answer.contains("connection: close"), "nobody keeps it for more: {answer}");
         server.await.unwrap();
     }
 }

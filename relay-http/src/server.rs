@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::ConnectInfo;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, header};
+use axum::response::Response;
 use axum::serve::Listener;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -41,10 +42,18 @@ async fn serve_within(
             accepted = listener.accept() => accepted,
             () = &mut ending => break,
         };
+        let stopping = listener.stopping();
         let service = router.clone().map_request(move |request: Request<_>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(Peer(peer)));
             request
+        });
+        // Whoever keeps the connection for the next request would find it closed, and can't know whether that was read.
+        let service = service.map_response(move |mut response: Response| {
+            if stopping.is_cancelled() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
         });
         let (builder, end) = (builder.clone(), end.clone());
         connections.spawn(async move {
