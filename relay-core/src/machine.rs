@@ -204,7 +204,14 @@ impl Step<'_> {
         self.say_all(Say { text: text.as_ref().to_owned(), passing: true, ..Say::default() });
     }
 
-    /// Send what becomes of the diff that was shown last, whoever or whatever has decided it.
+    /// Send that the diff that was shown last is decided; a quiet person reads what came of it.
+    fn say_decided(&mut self, text: String) {
+        if self.conversation.verbosity != Verbosity::Quiet {
+            self.say_all(Say { text, passing: true, settles: true, ..Say::default() });
+        }
+    }
+
+    /// Send what has become of the diff that was shown last, whoever or whatever has decided it.
     fn say_settled(&mut self, text: impl AsRef<str>) {
         self.say_all(Say { text: text.as_ref().to_owned(), settles: true, ..Say::default() });
     }

@@ -1,12 +1,12 @@
 //! What a person wrote.
 
 use crate::id::{MessageId, RunId, TreeHash};
-use crate::machine::effect::{Effect, Lane, Say};
+use crate::machine::effect::{Effect, Lane};
 use crate::machine::event::{Content, Message};
 use crate::machine::log::LogWhat;
 use crate::machine::review::Revision;
 use crate::machine::words::{Pressed, Word};
-use crate::machine::{Ending, Pending, Phase, Step, Timer, Verbosity, text};
+use crate::machine::{Ending, Pending, Phase, Step, Timer, text};
 use crate::protocol::{Decision, Question, Task};
 use crate::time::Timestamp;
 
@@ -163,10 +163,7 @@ impl Step<'_> {
     pub(super) fn decide(&mut self, pending: Pending, decision: Decision) {
         if !pending.parking_failed {
             self.log(LogWhat::Decided { decision });
-            if self.conversation.verbosity != Verbosity::Quiet {
-                let text = text::decision_taken(&pending.run, decision);
-                self.say_all(Say { text, passing: true, settles: true, ..Say::default() });
-            }
+            self.say_decided(text::decision_taken(&pending.run, decision));
         }
         self.carry_out(pending, decision, None);
     }

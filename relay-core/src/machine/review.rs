@@ -114,7 +114,7 @@ impl Step<'_> {
     /// Park the work; once it is, the agent goes on with it, before anything that waits.
     fn revise(&mut self, pending: Pending, text: String) {
         self.log(LogWhat::Decided { decision: Decision::Park });
-        self.say_passing(text::review::revising(&pending.run));
+        self.say_decided(text::review::revising(&pending.run));
         let revision = Revision { text, trace: self.trace };
         self.carry_out(pending, Decision::Park, Some(revision));
     }
