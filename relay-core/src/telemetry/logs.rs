@@ -15,6 +15,8 @@ use crate::settings::Reader;
 const DEFAULT: &str = "info";
 /// The client of Redis.
 const CLIENT: &str = "fred";
+/// What exports spans: of it only troubles are news.
+const EXPORTER: &str = "opentelemetry_sdk=warn";
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +65,11 @@ where
 /// it names `fred`.
 fn filter(asked: &str) -> EnvFilter {
     let asked = if EnvFilter::try_new(asked).is_ok() && !asked.is_empty() { asked } else { DEFAULT };
-    if asked.contains(CLIENT) { EnvFilter::new(asked) } else { EnvFilter::new(format!("{asked},{CLIENT}=off")) }
+    if asked.contains(CLIENT) {
+        EnvFilter::new(asked)
+    } else {
+        EnvFilter::new(format!("{EXPORTER},{asked},{CLIENT}=off"))
+    }
 }
 
 #[cfg(test)]
@@ -73,9 +79,9 @@ mod tests {
     #[test]
     fn the_client_of_redis_speaks_only_when_it_is_asked() {
         let text = |asked| filter(asked).to_string();
-        assert_eq!(text(""), "fred=off,info");
-        assert_eq!(text("no filter=="), "fred=off,info");
-        assert_eq!(text("debug"), "fred=off,debug");
+        assert_eq!(text(""), "opentelemetry_sdk=warn,fred=off,info");
+        assert_eq!(text("no filter=="), "opentelemetry_sdk=warn,fred=off,info");
+        assert_eq!(text("debug"), "opentelemetry_sdk=warn,fred=off,debug");
         assert_eq!(text("info,fred=trace"), "fred=trace,info");
     }
 }
