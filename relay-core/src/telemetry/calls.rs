@@ -1,6 +1,10 @@
-//! Spans of HTTP requests, made and answered, as OpenTelemetry's conventions name them:
+//! Spans of requests and of calls, as OpenTelemetry's conventions name them. For HTTP:
 //! <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>.
 
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{Span as _, SpanKind, Status, Tracer};
 use tracing::Span;
 use tracing::field::Empty;
 use url::Url;
@@ -85,6 +89,21 @@ impl Drop for Call {
             failed(&self.span, "given_up");
         }
     }
+}
+
+/// A call of a database that is over, and why it failed, if it did: it is part of what is going on here. The attributes are those of
+/// <https://opentelemetry.io/docs/specs/semconv/database/database-spans/>.
+pub fn over(name: &'static str, took: Duration, attributes: Vec<KeyValue>, failure: Option<&'static str>) {
+    let Some((tracer, here)) = traces::here() else { return };
+    let now = opentelemetry::time::now();
+    let began = now.checked_sub(took).unwrap_or(now);
+    let span = tracer.span_builder(name).with_kind(SpanKind::Client).with_start_time(began).with_attributes(attributes);
+    let mut span = tracer.build_with_context(span, &here);
+    if let Some(kind) = failure {
+        span.set_attribute(KeyValue::new("error.type", kind));
+        span.set_status(Status::error(""));
+    }
+    span.end_with_timestamp(now);
 }
 
 /// A request that is answered, in the trace of whoever made it.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
-use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SdkTracer, SdkTracerProvider};
 use tracing::level_filters::LevelFilter;
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -35,6 +35,9 @@ const SCOPE: &str = "textslash";
 
 /// The share of the traces beginning here that is kept; set once spans are exported.
 static SHARE: OnceLock<f64> = OnceLock::new();
+
+/// Makes spans that are no span of `tracing`.
+static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 /// Whether the lines of the log tell in which spans they were written: then all spans are made, exported or not.
 static LOGGED: AtomicBool = AtomicBool::new(false);
@@ -82,6 +85,7 @@ impl Exporter {
             .with_resource(identity.resource())
             .build();
         SHARE.get_or_init(|| sampling.share);
+        TRACER.get_or_init(|| provider.tracer(SCOPE));
         Ok(Self(provider))
     }
 
@@ -139,6 +143,14 @@ pub fn of(span: &Span) -> Option<TraceParent> {
 /// The trace that is going on here.
 pub fn current() -> Option<TraceParent> {
     of(&Span::current())
+}
+
+/// What makes spans, and what they are part of here; `None` where nothing of a kept trace is going on.
+pub(super) fn here() -> Option<(&'static SdkTracer, opentelemetry::Context)> {
+    let span = Span::current();
+    let tracer = TRACER.get().filter(|_| !span.is_disabled())?;
+    let context = span.context();
+    context.span().span_context().is_sampled().then(|| (tracer, context.clone()))
 }
 
 /// Make a span that is part of no other here: it goes on in `parent`, or begins a trace.

@@ -2,7 +2,7 @@
 //! however many requests and turns meet it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use opentelemetry::KeyValue;
@@ -12,16 +12,17 @@ use relay_core::store::{
     Blob, Claim, Claimed, Commit, Committed, DeadLetter, Due, FeedEntry, Health, Hint, Ingest, Ingested, Logged,
     Operators, Overview, Reserve, Reserved, Stats, Store, StoreError, Survey, Usage,
 };
+use relay_core::telemetry::calls;
 use relay_core::telemetry::metrics::{CALLS, DurationsBy, Metrics, durations};
-use relay_core::telemetry::traces;
 use relay_core::time::Timestamp;
 use tokio::sync::{mpsc, watch};
-use tracing::field::Empty;
-use tracing::{Instrument, Span};
 
 use super::reason;
 
 mod operators;
+
+/// A call that takes so long, or fails, is told in the trace that it belongs to. The others are many, and all alike.
+const SLOW: Duration = Duration::from_millis(50);
 
 /// Another store, with its troubles logged.
 pub struct LoggedStore {
@@ -87,43 +88,25 @@ impl LoggedStore {
         self.note(Kind::Writes, call, self.measured(call, answer).await)
     }
 
-    /// A call within a trace, in terms of <https://opentelemetry.io/docs/specs/semconv/database/database-spans/>.
-    fn span(&self, call: &'static str) -> Span {
-        traces::inside(|| {
-            tracing::info_span!(
-                "store",
-                otel.name = call,
-                otel.kind = "client",
-                otel.status_code = Empty,
-                db.system.name = self.system,
-                db.operation.name = call,
-                error.r#type = Empty,
-            )
-        })
-    }
-
     async fn measured<T>(&self, call: &'static str, answer: impl Answer<T>) -> Result<T, StoreError> {
         let started = Instant::now();
-        let span = self.span(call);
-        let answer = answer.instrument(span.clone()).await;
+        let answer = answer.await;
+        let took = started.elapsed();
         let failure = match &answer {
             Ok(_) => "",
             Err(StoreError::Unavailable(_)) => "unavailable",
             Err(StoreError::Unreadable(_)) => "unreadable",
         };
-        if answer.is_err() {
-            span.record("error.type", failure);
-            span.record("otel.status_code", "error");
+        let named = || vec![KeyValue::new("db.system.name", self.system), KeyValue::new("db.operation.name", call)];
+        if answer.is_err() || took >= SLOW {
+            calls::over(call, took, named(), Some(failure).filter(|failure| !failure.is_empty()));
         }
         self.calls.record(
-            started.elapsed(),
+            took,
             |known| *known == (call, failure),
             || {
-                let labels = vec![
-                    KeyValue::new("db.system.name", self.system),
-                    KeyValue::new("db.operation.name", call),
-                    KeyValue::new("error.type", failure),
-                ];
+                let mut labels = named();
+                labels.push(KeyValue::new("error.type", failure));
                 ((call, failure), labels)
             },
         );

@@ -1,12 +1,36 @@
-//! A request without an answer is a failed one, and its span says why.
+//! A request without an answer is a failed one, and its span says why; a slow call of the store has one.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use system_tests::fleet::{Fleet, FleetPlan, person};
 use system_tests::otlp::{OtlpSink, SpanSeen};
 use system_tests::stack::free_address;
 
 use super::traces::{BOUND, exported, observed};
+
+/// The store stands still for so long.
+const STALL: Duration = Duration::from_millis(500);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_call_of_the_store_is_told_in_its_trace() {
+    let sink = OtlpSink::start().await;
+    let fleet = Fleet::start(FleetPlan { relays: 1, relay: observed(&sink), ..FleetPlan::default() }).await;
+    assert_eq!(fleet.write(&person(0), "SM1", "queue").await, Some(200));
+    let quick = exported(&sink, "send mailbox", |_| true).await;
+    let someone = person(0);
+    fleet.cut.freeze();
+    let (status, ()) = tokio::join!(fleet.write_via(0, &someone, "SM2", "queue"), async {
+        tokio::time::sleep(STALL).await;
+        fleet.cut.thaw();
+    });
+    assert_eq!(status, Some(200));
+    let slow = exported(&sink, "ingest", |_| true).await;
+    assert!(slow.trace != quick.trace && !slow.is_error, "{slow:?}");
+    assert_eq!(slow.attributes.get("db.system.name").map(String::as_str), Some("redis"));
+    let above = exported(&sink, "send mailbox", |span| span.trace == slow.trace).await;
+    assert_eq!(slow.parent, above.id, "{}", sink.tree(&slow.trace));
+}
 
 /// The relay's call of a VM that is said to be there.
 async fn call_of(vm: &str) -> SpanSeen {

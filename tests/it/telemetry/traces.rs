@@ -63,8 +63,6 @@ async fn an_approved_task_over_two_relays_is_one_trace() {
     let trace = webhook.trace.clone();
     let ours = |span: &SpanSeen| span.trace == trace;
     let below = [
-        ("ingest", "send mailbox"),
-        ("commit", "process mailbox"),
         ("effect start_run", "send mailbox"),
         ("POST /command", "effect start_run"),
         ("invoke_agent claude", "POST /command"),
