@@ -9,9 +9,30 @@ pub fn is_deceptive(character: char) -> bool {
         || matches!(character, '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Whether it belongs to how its neighbours are written, in prose: what joins emoji, or letters of scripts that are written joined.
+pub fn joins(before: Option<char>, character: char, after: Option<char>) -> bool {
+    let is_seen = |other: char| !other.is_ascii() && !other.is_whitespace() && !is_deceptive(other);
+    matches!(character, '\u{200c}' | '\u{200d}') && before.is_some_and(is_seen) && after.is_some_and(is_seen)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_joins_is_part_of_other_scripts_and_of_emoji_and_of_nothing_else() {
+        let joins = |text: &str| {
+            let mut signs = text.chars();
+            joins(signs.next(), signs.next().unwrap(), signs.next())
+        };
+        for text in ["\u{1f468}\u{200d}\u{1f4bb}", "ی\u{200c}م", "\u{94d}\u{200d}क"] {
+            assert!(joins(text), "{text:?}");
+        }
+        for text in ["y\u{200d}p", "é\u{200d}p", "é\u{200b}é", "é\u{200d}\u{200d}", "é\u{200d}", "é\u{200c}\u{3000}"]
+        {
+            assert!(!joins(text), "{text:?}");
+        }
+    }
 
     #[test]
     fn what_hides_or_turns_others_around_is_deceptive_and_letters_are_not() {

@@ -14,7 +14,13 @@ export function make(tag, properties = {}, ...children) {
 const DECEPTIVE =
   /[\u{0}-\u{8}\u{b}-\u{1f}\u{7f}-\u{9f}\u{ad}\u{34f}\u{61c}\u{115f}-\u{1160}\u{17b4}-\u{17b5}\u{180b}-\u{180f}\u{200b}-\u{200f}\u{2028}-\u{202e}\u{2060}-\u{206f}\u{3164}\u{fe00}-\u{fe0e}\u{feff}\u{ffa0}\u{fff0}-\u{fffb}\u{e0000}-\u{e0fff}]/gu;
 const codePoint = (sign) => `⟨U+${sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
-export const reveal = (text) => text.replace(DECEPTIVE, (sign) => (sign === "\r" ? "␍" : codePoint(sign)));
+const writtenOut = (sign) => (sign === "\r" ? "␍" : codePoint(sign));
+export const reveal = (text) => text.replace(DECEPTIVE, writtenOut);
+
+/** In prose, what joins emoji, or letters of scripts that are written joined, belongs to how they are written. */
+const readable = (text) => text.replace(DECEPTIVE, (sign, at) => (joins(sign, at, text) ? sign : writtenOut(sign)));
+const joins = (sign, at, text) => "\u200c\u200d".includes(sign) && isSeen(text[at - 1]) && isSeen(text[at + 1]);
+const isSeen = (sign) => sign > "\x7f" && sign.trim() !== "" && reveal(sign) === sign;
 
 // ---- Text: WhatsApp markup ------------------------------------------------------------------------------------------
 
@@ -30,13 +36,13 @@ function inline(line) {
   const nodes = [];
   let end = 0;
   for (const { index, 0: whole, 1: code, 2: address, 3: marker, 4: marked } of line.matchAll(INLINE)) {
-    nodes.push(reveal(line.slice(end, index)));
+    nodes.push(readable(line.slice(end, index)));
     end = index + whole.length;
     if (code) nodes.push(make("code", {}, reveal(code)));
     else if (address) nodes.push(...link(address));
     else nodes.push(make(TAG_OF_MARKER[marker], {}, ...inline(marked)));
   }
-  return [...nodes, reveal(line.slice(end))];
+  return [...nodes, readable(line.slice(end))];
 }
 
 /** A link, and the punctuation behind it that belongs to the sentence. */

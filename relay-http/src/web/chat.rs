@@ -3,6 +3,8 @@
 
 use maud::{Markup, PreEscaped};
 
+use relay_core::signs::joins;
+
 use crate::review::signs::push;
 
 const FENCE: &str = "```";
@@ -83,8 +85,13 @@ fn inline(html: &mut String, line: &str, depth: usize) {
                 inner.len() + 2
             }
             None => {
-                push(html, sign);
-                sign.len_utf8()
+                let length = sign.len_utf8();
+                if joins(before, sign, rest[length..].chars().next()) {
+                    html.push(sign)
+                } else {
+                    push(html, sign)
+                }
+                length
             }
         };
         before = rest[..length].chars().next_back();
@@ -200,6 +207,9 @@ mod tests {
             assert!(!html.contains(tag), "{html}");
         }
         assert!(html.contains("<b class=\"sign\">U+202E</b>") && html.contains(">^[</b>[31m"), "{html}");
+        let joined = shown("\u{1f468}\u{200d}\u{1f4bb} می\u{200c}شود, and pay\u{200d}pal").0;
+        assert!(joined.contains("\u{1f468}\u{200d}\u{1f4bb} می\u{200c}شود"), "{joined}");
+        assert!(joined.contains("pay<b class=\"sign\">U+200D</b>pal"), "{joined}");
     }
 
     #[test]

@@ -38,6 +38,8 @@ async fn what_is_written_in_the_chat_or_in_a_diff_neither_acts_nor_hides() {
     console.send("build hello.txt <b>\u{1b}[31m \u{202e}txt\u{200b}", BOUND).await;
     console.wait_for("*approve* opens", BOUND).await;
     console.send(&format!("then *{HOSTILE}*"), BOUND).await;
+    // What joins an emoji is a part of it, and none of a word.
+    console.send("\u{1f468}\u{200d}\u{1f4bb} pay\u{200d}pal", BOUND).await;
     console.send("queue", BOUND).await;
     console.wait_for("Waiting:", BOUND).await;
     let store = SqliteStore::open(&stack.database()).expect("a store");
@@ -51,6 +53,7 @@ async fn what_is_written_in_the_chat_or_in_a_diff_neither_acts_nor_hides() {
     find(&browser, "button.option").await;
     for (place, shown) in [
         (".from-person p", format!("then *{SHOWN}*")),
+        (".from-person p", "\u{1f468}\u{200d}\u{1f4bb} pay⟨U+200D⟩pal".to_owned()),
         (".diff .add .code", "- build hello.txt <b>⟨U+001B⟩[31m ⟨U+202E⟩txt⟨U+200B⟩".to_owned()),
         (".diff .del .code", SHOWN.to_owned()),
         (".diff .add .code", "a\tb␍".to_owned()),
