@@ -39,7 +39,8 @@ public_address() {
 look_at_volumes() {
     local id there
     look volumes volumes list --app "$vm_app" --json
-    volumes=$(jq -c '[.[]? | select(.name == "data" and (.state | test("destroy|fork_cleanup|waiting_for_detach") | not))]' <<<"$volumes")
+    volumes=$(jq -c '[.[]? | select(.name == "data" and (.state | test("destroy|fork_cleanup|waiting_for_detach") | not))]' <<<"$volumes") ||
+        die "flyctl answered what this does not understand; is it the newest?"
     # shellcheck disable=SC2016
     if ! holds "$volumes" 'length > 0 and all(.[]; .region != $region)' --arg region "$region"; then return; fi
     read -r id there < <(jq -r '.[0] | "\(.id) \(.region)"' <<<"$volumes")

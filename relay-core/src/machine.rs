@@ -160,7 +160,8 @@ impl Step<'_> {
             _ => (None, None),
         };
         let seq = match effect {
-            Effect::Say(say) => self.emit_say(say),
+            // What it says of a diff is of one that was shown before the one that waits now.
+            Effect::Say(say) => self.emit_say(Say { settles: false, ..say }),
             effect => self.emit(effect),
         };
         if let (Some(choice), Phase::AwaitingApproval(pending)) = (choice, &mut self.conversation.phase)

@@ -78,8 +78,8 @@ function personBubble(text, files = []) {
 /** The echo of a message settles its bubble, or makes one if it was written elsewhere. */
 function showPerson({ id, text, files }) {
   const bubble = own.get(id)?.bubble ?? personBubble(text, files);
-  own.delete(id);
   mark(bubble, null);
+  if (own.delete(id)) keep();
   bubble.classList.remove("pending");
   place(bubble);
   entitle(text);
@@ -193,6 +193,7 @@ let wake = () => {}; // ends the wait for the next try
 
 /** Sends `{ text }`, with or without `files`, or `{ button }`, with a bubble that is there at once. */
 function send(content) {
+  notice.hidden = true;
   const random = crypto.getRandomValues(new Uint8Array(8));
   const id = `web-${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
   sendAs({ id, ...content }, Date.now());
@@ -211,6 +212,7 @@ function enqueue(message) {
   message.bubble.classList.add("pending");
   log.append(message.bubble);
   scrollToEnd();
+  keep();
   sending = sending.then(() => deliver(message));
 }
 
@@ -231,8 +233,10 @@ async function post(message) {
   }).catch(() => ({ status: 503 })); // no network, or no answer in time
   if (response.status === 401) signInAgain();
   if ([401, 429, 502, 503, 504].includes(response.status)) return false;
-  if (response.ok) mark(message.bubble, null);
-  else if (own.has(message.body.id)) refused(message, response.status, await response.text().catch(() => ""));
+  if (response.ok) {
+    mark(message.bubble, null);
+    keep();
+  } else if (own.has(message.body.id)) refused(message, response.status, await response.text().catch(() => ""));
   return true;
 }
 
@@ -322,32 +326,51 @@ document.addEventListener("keydown", (event) => {
 
 // ---- The page -------------------------------------------------------------------------------------------------------
 
-/** Kept while the page is away, for this tab alone: what is being written, and what has not arrived. */
+const kept = storage();
+
+/** Nothing, where the browser keeps nothing for pages. */
+function storage() {
+  try {
+    return sessionStorage;
+  } catch {
+    return null;
+  }
+}
+
+/** For this tab alone: what is being written, and what has not arrived. Always as it is now: a page may go without a word. */
 function keep() {
   const waiting = [...own.values()].filter(({ bubble }) => bubble.querySelector(".sent"));
   const unsent = waiting.slice(0, UNSENT_MAX).map(({ body, at }) => ({ body, at }));
-  sessionStorage.setItem(DRAFT, composer.value);
-  sessionStorage.setItem(UNSENT, JSON.stringify(unsent));
+  kept?.removeItem(UNSENT);
+  try {
+    kept?.setItem(DRAFT, composer.value);
+    kept?.setItem(UNSENT, JSON.stringify(unsent));
+  } catch {
+    // More than there is room for.
+  }
 }
 
 /** What had not arrived is sent again under its id; what may be meant no more is given back, to be looked at. */
 function takeUp() {
-  composer.value = sessionStorage.getItem(DRAFT) ?? "";
+  composer.value = kept?.getItem(DRAFT) ?? "";
   const old = [];
-  for (const { body, at } of JSON.parse(sessionStorage.getItem(UNSENT) ?? "[]")) {
+  for (const { body, at } of JSON.parse(kept?.getItem(UNSENT) ?? "[]")) {
     // A word that answers would now answer whatever waits; a button names its diff.
-    if (Date.now() - at > UNSENT_KEEP_MS || ANSWERS.has(wordOf(body.text ?? ""))) old.push(body.text);
-    else sendAs(body, at);
+    if (Date.now() - at < UNSENT_KEEP_MS && !ANSWERS.has(wordOf(body.text ?? ""))) sendAs(body, at);
+    else old.push(body);
   }
-  giveBack(old);
+  giveBack(old.map(({ text }) => text));
+  if (!old.some(({ files }) => files)) return;
+  notice.textContent = "A message with files was not sent. Please attach them again.";
+  notice.hidden = false;
 }
 
 /** Texts that were sent in vain, before what is being written. */
 function giveBack(texts) {
-  if (!texts.length) return fitComposer();
-  recalled = null;
+  if (texts.length) recalled = null;
   composer.value = [...texts, composer.value].filter(Boolean).join("\n");
   fitComposer();
+  keep();
 }
 
 function fitComposer() {
@@ -367,7 +390,7 @@ part("form").onsubmit = (event) => {
   fitComposer();
   send(attached.isEmpty() ? { text } : { text, files: attached.take() });
 };
-composer.oninput = () => { recalled = null; fitComposer(); };
+composer.oninput = () => { recalled = null; fitComposer(); keep(); };
 composer.onkeydown = (event) => {
   if (["ArrowUp", "ArrowDown"].includes(event.key) && !event.isComposing) return recallByKey(event);
   // Enter that ends the input of a composed character is not meant for us.

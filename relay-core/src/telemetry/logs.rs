@@ -65,11 +65,8 @@ where
 /// it names `fred`.
 fn filter(asked: &str) -> EnvFilter {
     let asked = if EnvFilter::try_new(asked).is_ok() && !asked.is_empty() { asked } else { DEFAULT };
-    if asked.contains(CLIENT) {
-        EnvFilter::new(asked)
-    } else {
-        EnvFilter::new(format!("{EXPORTER},{asked},{CLIENT}=off"))
-    }
+    let client = if asked.contains(CLIENT) { String::new() } else { format!(",{CLIENT}=off") };
+    EnvFilter::new(format!("{EXPORTER},{asked}{client}"))
 }
 
 #[cfg(test)]
@@ -82,6 +79,6 @@ mod tests {
         assert_eq!(text(""), "opentelemetry_sdk=warn,fred=off,info");
         assert_eq!(text("no filter=="), "opentelemetry_sdk=warn,fred=off,info");
         assert_eq!(text("debug"), "opentelemetry_sdk=warn,fred=off,debug");
-        assert_eq!(text("info,fred=trace"), "fred=trace,info");
+        assert_eq!(text("info,fred=trace"), "opentelemetry_sdk=warn,fred=trace,info");
     }
 }

@@ -177,6 +177,24 @@ async fn scripts_are_given_to_a_server_that_has_lost_them() {
     assert_eq!(store.feed(&"c".to_owned().try_into().unwrap(), 0, 10).await.unwrap().len(), 2);
 }
 
+/// They made the next cursor a text in Lua's own way, which has fourteen digits.
+#[tokio::test]
+async fn an_older_relay_can_go_on_with_a_feed() {
+    const OLDER: &str = "local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES') \
+        local cursor = tonumber(last[2] or 0) + 1 \
+        redis.call('ZADD', KEYS[2], cursor, 'older') \
+        return redis.call('ZADD', KEYS[1], cursor, cursor .. ':second')";
+    let server = Server::start();
+    let store = server.fresh().await;
+    let id = "c".to_owned().try_into().unwrap();
+    store.append_feed(&id, "newer", "first").await.unwrap();
+    let (feed, keys) = ("{test-0}:v1:feed:c", "{test-0}:v1:feed_keys:c");
+    assert_eq!(redis_cli(&server, &["eval", OLDER, "2", feed, keys]), "1");
+    let entries = store.feed(&id, 0, 10).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.entry.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(entries[1].cursor, entries[0].cursor + 1);
+}
+
 #[tokio::test]
 async fn a_newer_layout_is_refused_untouched() {
     let server = Server::start();

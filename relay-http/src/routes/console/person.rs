@@ -28,8 +28,8 @@ const COOKIE: &str = "textslash_person";
 /// Somebody who may use the console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignedIn {
-    /// With the token, or on this machine.
-    Owner,
+    /// With the token, until then, or on this machine.
+    Owner(Option<Timestamp>),
     /// By an invitation.
     Guest(Invited),
 }
@@ -38,7 +38,7 @@ impl SignedIn {
     /// Who they are.
     pub fn person(&self) -> Person {
         match self {
-            Self::Owner => Person::Owner,
+            Self::Owner(_) => Person::Owner,
             Self::Guest(invited) => Person::Guest(invited.name.clone()),
         }
     }
@@ -48,9 +48,12 @@ impl SignedIn {
         self.person().addresses().any(|address| app.conversation(&address) == *conversation)
     }
 
-    /// Whether they still may: a guest can be uninvited at any time.
+    /// Whether they still may: a session ends, and a guest can be uninvited at any time.
     pub async fn is_welcome(&self, app: &App) -> Result<bool, RequestError> {
-        let Self::Guest(invited) = self else { return Ok(true) };
+        let invited = match self {
+            Self::Owner(ends) => return Ok(ends.is_none_or(|ends| clock::now() < ends)),
+            Self::Guest(invited) => invited,
+        };
         let standing = guests::standing(&*app.store, &app.config.relay_secret, invited);
         Ok(in_time(standing).await? == Standing::Accepted)
     }
@@ -67,9 +70,11 @@ impl FromRequestParts<Arc<App>> for SignedIn {
             return if guest.is_welcome(app).await? { Ok(guest) } else { Err(RequestError::SignInFirst) };
         }
         match &app.config.console_token {
-            Some(token) if is_session(app, token, held, clock::now()) => Ok(Self::Owner),
-            Some(_) => Err(RequestError::SignInFirst),
-            None if access::is_for_this_machine(app) && access::is_local(parts) => Ok(Self::Owner),
+            Some(token) => {
+                let ends = session_ends(app, token, held).filter(|ends| clock::now() < *ends);
+                ends.map(|ends| Self::Owner(Some(ends))).ok_or(RequestError::SignInFirst)
+            }
+            None if access::is_for_this_machine(app) && access::is_local(parts) => Ok(Self::Owner(None)),
             None => Err(RequestError::NotFound),
         }
     }
@@ -114,10 +119,11 @@ pub(super) fn session(app: &App, token: &SecretString) -> String {
     format!("{ends}-{}", proof(app, token, &ends))
 }
 
-pub(super) fn is_session(app: &App, token: &SecretString, held: &str, now: Timestamp) -> bool {
-    let Some((ends, given)) = held.split_once('-') else { return false };
+/// When the session ends that `held` proves.
+fn session_ends(app: &App, token: &SecretString, held: &str) -> Option<Timestamp> {
+    let (ends, given) = held.split_once('-')?;
     let same: bool = proof(app, token, ends).as_bytes().ct_eq(given.as_bytes()).into();
-    same && ends.parse().is_ok_and(|ends| now < Timestamp(ends))
+    same.then(|| ends.parse().ok().map(Timestamp)).flatten()
 }
 
 fn proof(app: &App, token: &SecretString, ends: &str) -> String {

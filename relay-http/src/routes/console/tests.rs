@@ -274,10 +274,11 @@ async fn whoever_gave_the_token_can_sign_out_and_is_out_one_day_in_any_case() {
     for held in [proof.to_owned(), format!("{later}-{proof}"), format!("0-{proof}"), "-".to_owned(), String::new()] {
         assert_eq!(house.get("/console", &format!("textslash_person={held}")).await.status, 401, "{held}");
     }
-    let token = house.app.config.console_token.as_ref().unwrap();
-    let at = |millis| Timestamp(ends.parse::<u64>().unwrap() + millis);
-    assert!(person::is_session(&house.app, token, held, at(0) - Duration::from_millis(1)));
-    assert!(!person::is_session(&house.app, token, held, at(0)), "thirty days later");
+    let left = Timestamp(ends.parse().unwrap()).since(clock::now());
+    assert!(left <= guests::STAY && left > guests::STAY - Duration::from_secs(60), "{left:?}");
+    // Who looks on since then sees no more.
+    assert!(SignedIn::Owner(Some(clock::now() + Duration::from_secs(60))).is_welcome(&house.app).await.unwrap());
+    assert!(!SignedIn::Owner(Some(clock::now())).is_welcome(&house.app).await.unwrap());
 }
 
 #[tokio::test]
