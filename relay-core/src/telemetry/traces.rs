@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
-use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, IdGenerator, RandomIdGenerator, Sampler, SdkTracer, SdkTracerProvider,
+};
 use tracing::level_filters::LevelFilter;
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -31,6 +33,10 @@ const PATH: &str = "v1/traces";
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What is not exported yet when a process ends is waited for this long.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Spans of one export: of many small ones a busy relay would have more to do.
+const BATCH_MAX: usize = 2_048;
+/// Spans that wait for an export; those beyond are lost.
+const WAITING_MAX: usize = 4 * BATCH_MAX;
 const SCOPE: &str = "textslash";
 
 /// The share of the traces beginning here that is kept; set once spans are exported.
@@ -79,8 +85,11 @@ impl Exporter {
         let endpoint = format!("{}/{PATH}", sampling.endpoint.as_str().trim_end_matches('/'));
         let exporter =
             SpanExporter::builder().with_http().with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT).build()?;
+        let batches =
+            BatchConfigBuilder::default().with_max_queue_size(WAITING_MAX).with_max_export_batch_size(BATCH_MAX);
+        let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches.build()).build();
         let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(exporter)
+            .with_span_processor(processor)
             .with_sampler(Sampler::AlwaysOn)
             .with_resource(identity.resource())
             .build();

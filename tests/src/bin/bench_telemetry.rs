@@ -15,7 +15,7 @@ struct Arguments {
     #[arg(long)]
     check: bool,
     /// Pairs of runs, with and without.
-    #[arg(long, default_value_t = 31)]
+    #[arg(long, default_value_t = 61)]
     runs: usize,
     /// Webhooks of one run.
     #[arg(long, default_value_t = 20_000)]
